@@ -1,1 +1,3 @@
-//! Placeholder until the first part lands.
+//! The filter that runs inside Envoy.
+
+pub mod config;

@@ -1,0 +1,245 @@
+//! The record of one exchange.
+//!
+//! Integers and strings only, so that its canonical form is the same
+//! everywhere. Where OpenTelemetry has a name, the key is that name; the
+//! GenAI conventions still move, so [`RECORD_VERSION`] freezes ours.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Written as `v`; a change of meaning or name raises it.
+pub const RECORD_VERSION: u32 = 1;
+
+/// What was decided in one exchange, on what grounds, and how it ended.
+///
+/// Holds no prompt, no answer and no credential: bodies appear as salted
+/// digests, the caller as a [subject](Self::subject).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvidenceRecord {
+    pub v: u32,
+    /// UUIDv7; also the decision id that the client sees.
+    pub id: Uuid,
+    /// When the request arrived, RFC 3339 in UTC with microseconds.
+    pub time: String,
+    pub region: String,
+    pub emitter: Emitter,
+    /// Who asked: `key:` and a digest of the API key; absent when unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    pub decision: DecisionKind,
+    /// Stable code of a denial or a failure: the rule's code, or ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    pub outcome: Outcome,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub matched_rules: Vec<MatchedRule>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyInForce>,
+    /// Whether the request was read in full before it was decided upon.
+    pub request_inspection: InspectionStatus,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_unscanned_reason: Option<String>,
+    /// Whether the response was read in full; `none` when there was no body.
+    pub response_inspection: InspectionStatus,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_unscanned_reason: Option<String>,
+    #[serde(
+        rename = "gen_ai.operation.name",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub operation: Option<String>,
+    #[serde(
+        rename = "gen_ai.provider.name",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub provider: Option<String>,
+    #[serde(
+        rename = "gen_ai.request.model",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub request_model: Option<String>,
+    #[serde(
+        rename = "gen_ai.response.model",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub response_model: Option<String>,
+    #[serde(
+        rename = "gen_ai.response.id",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub response_id: Option<String>,
+    #[serde(
+        rename = "gen_ai.response.finish_reasons",
+        default,
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub finish_reasons: Vec<String>,
+    #[serde(
+        rename = "gen_ai.usage.input_tokens",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub input_tokens: Option<u64>,
+    #[serde(
+        rename = "gen_ai.usage.output_tokens",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub output_tokens: Option<u64>,
+    /// Whether the client asked for, or got, a stream.
+    pub stream: bool,
+    #[serde(rename = "http.request.method")]
+    pub method: String,
+    /// Path without the query.
+    #[serde(rename = "url.path")]
+    pub path: String,
+    /// Absent when no answer left for the client.
+    #[serde(
+        rename = "http.response.status_code",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub status_code: Option<u16>,
+    /// The client's own id of its request (`x-request-id`), as Envoy keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span_id: Option<String>,
+    pub duration_us: u64,
+    pub request_bytes: u64,
+    pub response_bytes: u64,
+    /// SHA-256 over salt and body; the salt travels beside the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_digest: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_digest: Option<String>,
+}
+
+/// Which filter VM wrote the record, and where in that VM's sequence it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Emitter {
+    /// The instance whose Envoy the VM runs in.
+    pub id: String,
+    /// Random for each VM, 32 hex digits.
+    pub epoch: String,
+    /// From 0, without gaps.
+    pub seq: u64,
+    /// Leaf hash of the record with the previous `seq`, empty for the first.
+    pub prev: String,
+}
+
+/// The bundle that decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyInForce {
+    /// `sha256:` and 64 hex digits.
+    pub digest: String,
+}
+
+/// A rule that matched, in the order of evaluation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MatchedRule {
+    pub policy: String,
+    pub rule: String,
+    /// `allow`, `deny` or `log`.
+    pub effect: String,
+}
+
+/// What the filter answered to the question whether the exchange may happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DecisionKind {
+    Allow,
+    Deny,
+    /// Could not decide; the configured failure mode applied.
+    Error,
+}
+
+impl DecisionKind {
+    /// The value as records spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DecisionKind::Allow => "allow",
+            DecisionKind::Deny => "deny",
+            DecisionKind::Error => "error",
+        }
+    }
+}
+
+/// How the exchange ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The provider's answer reached its end.
+    Completed,
+    /// We answered; the provider never saw the request.
+    Refused,
+    /// The provider answered with an error status.
+    ProviderError,
+    /// The provider, or the way to it, failed before or amid its answer.
+    ProviderReset,
+    /// The client went away first.
+    ClientAborted,
+    /// Not known how it ended: the filter failed meanwhile.
+    FilterFault,
+}
+
+/// Whether a body was read in full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InspectionStatus {
+    /// Read and understood to the last byte.
+    Inspected,
+    /// Not read in full; the reason stands beside it.
+    Unscanned,
+    /// There was nothing to read.
+    None,
+}
+
+/// `2026-11-23T17:09:05.123456Z` for microseconds since the Unix epoch.
+///
+/// Civil date from day count after Howard Hinnant, "chrono-Compatible
+/// Low-Level Date Algorithms" (`civil_from_days`); here, since the filter has
+/// no clock and needs no calendar library for one format.
+pub fn rfc3339_micros(unix_us: u64) -> String {
+    let (secs, micros) = (unix_us / 1_000_000, unix_us % 1_000_000);
+    let (days, rest) = (secs / 86_400, secs % 86_400);
+    let z = days + 719_468;
+    let (era, doe) = (z / 146_097, z % 146_097);
+    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let day = doy - (153 * mp + 2) / 5 + 1;
+    let month = if mp < 10 { mp + 3 } else { mp - 9 };
+    let year = yoe + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_is_written_as_rfc3339_in_utc() {
+        for (unix_us, text) in [
+            (0, "1970-01-01T00:00:00.000000Z"),
+            (951_782_399_999_999, "2000-02-28T23:59:59.999999Z"),
+            (951_782_400_000_000, "2000-02-29T00:00:00.000000Z"),
+            (1_795_367_345_000_001, "2026-11-22T17:09:05.000001Z"),
+            (4_107_542_400_000_000, "2100-03-01T00:00:00.000000Z"),
+        ] {
+            assert_eq!(rfc3339_micros(unix_us), text);
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The filter's configuration, as it arrives in Envoy's plugin `configuration`.
+//!
+//! The control plane writes it, the filter reads it: one definition for both.
+//! Unknown keys are refused, so a newer control plane cannot ask an older
+//! filter for something it would silently not do.
+
+use serde::{Deserialize, Serialize};
+
+/// Everything one plugin instance is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PluginConfig {
+    /// Names the emitter in evidence.
+    pub instance: String,
+    pub region: String,
+    /// `context.environment` of policies.
+    pub environment: String,
+    /// Absent: every exchange is refused with 503.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<BundleConfig>,
+    #[serde(default)]
+    pub inspection: InspectionConfig,
+    #[serde(default)]
+    pub evidence: EvidenceConfig,
+}
+
+/// A compiled bundle, carried inline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BundleConfig {
+    /// `sha256:` and 64 hex digits; checked against `data`.
+    pub digest: String,
+    /// Standard base64.
+    pub data: String,
+}
+
+/// What is read, and what happens when it cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct InspectionConfig {
+    /// Larger request bodies follow `failure_mode`.
+    pub max_body_bytes: u64,
+    /// Paths under `governed_prefix` whose API is not known.
+    pub unknown_api: UnknownApi,
+    /// What happens to a request that could not be read.
+    pub failure_mode: FailureMode,
+    pub governed_prefix: String,
+}
+
+impl Default for InspectionConfig {
+    fn default() -> Self {
+        InspectionConfig {
+            max_body_bytes: 1_048_576,
+            unknown_api: UnknownApi::Deny,
+            failure_mode: FailureMode::Closed,
+            governed_prefix: "/v1/".to_owned(),
+        }
+    }
+}
+
+/// May an API that the filter cannot read be used?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnknownApi {
+    Deny,
+    Allow,
+}
+
+/// What happens when we cannot decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureMode {
+    /// Refuse.
+    Closed,
+    /// Let through, recorded `unscanned`.
+    Open,
+}
+
+/// Where evidence goes, and what happens when it cannot leave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvidenceConfig {
+    /// Envoy cluster of the control plane.
+    pub cluster: String,
+    pub authority: String,
+    pub path: String,
+    /// Records a worker's outbox holds at most.
+    pub capacity: usize,
+    pub on_full: OnFull,
+}
+
+impl Default for EvidenceConfig {
+    fn default() -> Self {
+        EvidenceConfig {
+            cluster: "mercator-control-plane".to_owned(),
+            authority: "mercator-control-plane".to_owned(),
+            path: "/v1/evidence".to_owned(),
+            capacity: 10_000,
+            on_full: OnFull::DropCounted,
+        }
+    }
+}
+
+/// What a full outbox does to the next exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFull {
+    /// Refuse it: no evidence, no exchange.
+    Deny,
+    /// Let it through; its record remains only with the witness, and is counted.
+    DropCounted,
+}
+
+impl PluginConfig {
+    /// Reads the bytes Envoy hands over; the error says where they go wrong.
+    pub fn parse(bytes: &[u8]) -> Result<PluginConfig, String> {
+        serde_json::from_slice(bytes).map_err(|e| format!("plugin configuration: {e}"))
+    }
+}
