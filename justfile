@@ -1,0 +1,79 @@
+# Everything one does with this project. `./justw` runs it where `just` is not installed.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+root := justfile_directory()
+target := env("CARGO_TARGET_DIR", root / "target")
+just := quote(just_executable()) + " --justfile " + quote(justfile())
+
+# What setup fetched comes before what the machine has.
+export PATH := root / ".tools/envoy" + ":" + root / ".tools/bin" + ":" + env("PATH")
+
+# The module that `just build` makes is the one that Envoy loads and the tests try.
+export MERCATOR_ENVOY__FILTER := env("MERCATOR_ENVOY__FILTER", target / "wasm32-unknown-unknown/filter/jupiter_filter.wasm")
+
+# List the recipes
+[private]
+default:
+    @{{ just }} --list --unsorted
+
+# Fetch what building and running needs (quick when it is there)
+setup:
+    @scripts/setup.sh run
+
+# Build the filter and the mercator command
+build: setup
+    cargo build --locked --profile filter --target wasm32-unknown-unknown -p jupiter-filter
+    cargo build --locked -p mercator
+
+# Start one instance and stay in the foreground: traffic on :8080, admin on :8081
+up *args: build
+    @exec {{ quote(target / "debug/mercator") }} run --quickstart {{ args }}
+
+# Start one instance, make three calls, show what happened, stop
+demo *args: build
+    @exec {{ quote(target / "debug/mercator") }} demo {{ args }}
+
+# All tests: unit, then end to end through a running Envoy
+test: test-setup build
+    @scripts/test.sh unit e2e
+
+# Tests that need no other program
+unit *args:
+    cargo test --locked {{ args }}
+
+# Tests through a running Envoy
+e2e *args: test-setup build
+    cargo test --locked -p jupiter-tests {{ args }}
+
+# Formatting, lints, licences: all that is judged without running anything
+check: check-setup
+    cargo fmt --all --check
+    cargo clippy --locked --workspace --all-targets -- -D warnings
+    cargo clippy --locked --profile filter --target wasm32-unknown-unknown -p jupiter-filter -- -D warnings
+    {{ just }} deny
+
+# Licences, sources and bans of every dependency (the advisories: `just advisories`)
+deny: check-setup
+    cargo-deny --locked check bans licenses sources
+
+# Known vulnerabilities of dependencies: clones the RustSec database, so it needs a network that reaches it
+advisories: check-setup
+    cargo-deny --locked check advisories
+
+# Rewrite the expectations in examples/ and docs/reference/ for review
+bless:
+    MERCATOR_BLESS=1 cargo test --locked
+    git status --short examples docs
+
+# What CI runs
+ci:
+    .ci/run
+
+[private]
+test-setup:
+    @scripts/setup.sh test
+
+[private]
+check-setup:
+    @scripts/setup.sh check
