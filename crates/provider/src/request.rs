@@ -487,7 +487,7 @@ mod tests {
                 r#"{"model":"m","model":"n"}"#,
                 DuplicateKey {
                     line: 1,
-                    column: 24,
+                    column: 25,
                 },
             ),
         ] {
