@@ -1,6 +1,37 @@
 //! What tests run against: real programs, and one fake.
 //!
 //! The fake is [`fake_provider`], because no test may depend on, or pay for, a
-//! real model. It is also what `mercator fake-provider` serves.
+//! real model. It is also what `mercator fake-provider` serves. All else is
+//! real: [`Instance`] runs `mercator run` and its Envoy, [`Traffic`] speaks to
+//! the one, [`Admin`] to the other. A harness that cannot go on fails the test
+//! with advice; it never skips.
 
 pub mod fake_provider;
+
+#[cfg(feature = "harness")]
+mod admin;
+#[cfg(feature = "harness")]
+mod envoy;
+#[cfg(feature = "harness")]
+mod instance;
+#[cfg(feature = "harness")]
+mod ports;
+#[cfg(feature = "harness")]
+mod process;
+#[cfg(feature = "harness")]
+mod traffic;
+#[cfg(feature = "harness")]
+pub mod wait;
+
+#[cfg(feature = "harness")]
+pub use admin::{Admin, AdminReply};
+#[cfg(feature = "harness")]
+pub use envoy::envoy_binary;
+#[cfg(feature = "harness")]
+pub use instance::{Instance, InstanceBuilder};
+#[cfg(feature = "harness")]
+pub use ports::free_port;
+#[cfg(feature = "harness")]
+pub use process::{Program, project_root, target_dir};
+#[cfg(feature = "harness")]
+pub use traffic::{Answer, H2Answer, Traffic};

@@ -1,0 +1,43 @@
+//! Finds Envoy, and runs one without a control plane.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::process::{Program, project_root};
+use crate::wait::fail;
+
+/// The Envoy that tests run: `MERCATOR_ENVOY_BINARY`, else what setup fetched,
+/// else the one on `PATH`.
+pub fn envoy_binary() -> PathBuf {
+    if let Some(named) = std::env::var_os("MERCATOR_ENVOY_BINARY") {
+        return PathBuf::from(named);
+    }
+    let fetched = project_root().join(".tools/envoy/envoy");
+    if fetched.is_file() {
+        return fetched;
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|folder| folder.join("envoy"))
+        .find(|candidate| candidate.is_file())
+        .unwrap_or_else(|| {
+            fail(
+                "no Envoy here; `./justw test` fetches one into .tools/envoy, \
+                 or put `envoy` on PATH, or set MERCATOR_ENVOY_BINARY",
+            )
+        })
+}
+
+/// Run Envoy on a configuration as it lies there.
+pub(crate) fn start(config: &Path, log: PathBuf) -> Program {
+    let mut command = Command::new(envoy_binary());
+    command
+        .arg("--config-path")
+        .arg(config)
+        // Several Envoys on one machine would otherwise share a memory segment.
+        .arg("--disable-hot-restart")
+        .args(["--concurrency", "2", "--log-level", "warning"])
+        // The default of ten seconds is longer than a test wants to wait for a line.
+        .args(["--file-flush-interval-msec", "50"]);
+    Program::start("envoy", command, log)
+}

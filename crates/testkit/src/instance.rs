@@ -1,0 +1,402 @@
+//! One instance: the real `mercator run`, its Envoy, and a fake provider.
+//!
+//! Every instance has its own ports, data folder and provider, so tests run
+//! beside each other. Nothing of it outlives it: what a killed control plane
+//! left behind is found by its pid file and killed too. When a test fails, the
+//! logs of all its programs are printed.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::admin::Admin;
+use crate::envoy::{self, envoy_binary};
+use crate::fake_provider::FakeProvider;
+use crate::ports::free_port;
+use crate::process::{self, Program, built, target_dir};
+use crate::traffic::Traffic;
+use crate::wait::{self, OrFail, fail};
+
+/// How many lines at the end of each log a failure shows.
+const LOG_LINES: usize = 120;
+
+/// What an instance is to be like; unset, it is as the documented defaults say.
+#[derive(Debug, Default)]
+pub struct InstanceBuilder {
+    policies: Vec<(String, String)>,
+    envoy: Vec<String>,
+    inspection: Vec<String>,
+    evidence: Vec<String>,
+    openai_key: String,
+    anthropic_key: String,
+}
+
+impl InstanceBuilder {
+    /// Published before the instance counts as started.
+    #[must_use]
+    pub fn policy(mut self, name: &str, text: &str) -> Self {
+        self.policies.push((name.to_owned(), text.to_owned()));
+        self
+    }
+
+    /// A line of the `envoy` section, `key: value`.
+    #[must_use]
+    pub fn envoy(mut self, line: &str) -> Self {
+        self.envoy.push(line.to_owned());
+        self
+    }
+
+    /// A line of the `inspection` section.
+    #[must_use]
+    pub fn inspection(mut self, line: &str) -> Self {
+        self.inspection.push(line.to_owned());
+        self
+    }
+
+    /// A line of the `evidence` section.
+    #[must_use]
+    pub fn evidence(mut self, line: &str) -> Self {
+        self.evidence.push(line.to_owned());
+        self
+    }
+
+    /// Keys that the instance, not its clients, shows to the providers.
+    #[must_use]
+    pub fn provider_keys(mut self, openai: &str, anthropic: &str) -> Self {
+        openai.clone_into(&mut self.openai_key);
+        anthropic.clone_into(&mut self.anthropic_key);
+        self
+    }
+
+    /// Start, and wait until it answers on all its ports.
+    pub async fn start(self) -> Instance {
+        let provider = FakeProvider::start()
+            .await
+            .or_fail("cannot start the fake provider");
+        let folder = tempfile::Builder::new()
+            .prefix("jupiter-")
+            .tempdir()
+            .or_fail("cannot make a folder for the instance");
+        let ports = Ports {
+            traffic: free_port(),
+            admin: free_port(),
+            metrics: free_port(),
+            envoy_admin: free_port(),
+        };
+        let config = folder.path().join("mercator.yaml");
+        let text = self.config(folder.path(), &ports, &provider);
+        std::fs::write(&config, text).or_fail("cannot write the configuration");
+        let mut instance = Instance {
+            control_plane: None,
+            lone_envoy: None,
+            logs: Vec::new(),
+            config,
+            ports,
+            provider,
+            http: client(),
+            folder,
+        };
+        instance.start_control_plane().await;
+        let admin = instance.admin();
+        for (name, text) in &self.policies {
+            admin.put_policy(name, text).await.expect_success();
+        }
+        instance.wait_for_bundle().await;
+        instance
+    }
+
+    fn config(&self, folder: &Path, ports: &Ports, provider: &FakeProvider) -> String {
+        let filter = built(
+            "MERCATOR_ENVOY__FILTER",
+            target_dir().join("wasm32-unknown-unknown/filter/jupiter_filter.wasm"),
+        );
+        let lines = |lines: &[String]| {
+            lines.iter().fold(String::new(), |mut text, line| {
+                let _ = writeln!(text, "  {line}");
+                text
+            })
+        };
+        let section = |name: &str, extra: &[String]| match extra {
+            [] => String::new(),
+            extra => format!("{name}:\n{}", lines(extra)),
+        };
+        format!(
+            "instance: jupiter-test\n\
+             region: local\n\
+             environment: production\n\
+             data_dir: {data}\n\
+             admin: {{listen: \"127.0.0.1:{admin}\"}}\n\
+             metrics: {{listen: \"127.0.0.1:{metrics}\"}}\n\
+             envoy:\n  \
+               binary: {envoy}\n  \
+               filter: {filter}\n  \
+               listen: \"127.0.0.1:{traffic}\"\n  \
+               admin: \"127.0.0.1:{envoy_admin}\"\n\
+             {envoy_lines}\
+             {inspection}\
+             {evidence}\
+             providers:\n  \
+               - {{name: openai, kind: openai, base_url: \"{openai}\", api_key: \"{openai_key}\"}}\n  \
+               - {{name: anthropic, kind: anthropic, base_url: \"{anthropic}\", api_key: \"{anthropic_key}\"}}\n",
+            data = folder.join("data").display(),
+            admin = ports.admin,
+            metrics = ports.metrics,
+            envoy = envoy_binary().display(),
+            filter = filter.display(),
+            traffic = ports.traffic,
+            envoy_admin = ports.envoy_admin,
+            envoy_lines = lines(&self.envoy),
+            inspection = section("inspection", &self.inspection),
+            evidence = section("evidence", &self.evidence),
+            openai = provider.openai_base_url(),
+            openai_key = self.openai_key,
+            anthropic = provider.anthropic_base_url(),
+            anthropic_key = self.anthropic_key,
+        )
+    }
+}
+
+#[derive(Debug)]
+struct Ports {
+    traffic: u16,
+    admin: u16,
+    metrics: u16,
+    envoy_admin: u16,
+}
+
+/// A running instance. Fields are dropped in order: programs before their folder.
+#[derive(Debug)]
+pub struct Instance {
+    control_plane: Option<Program>,
+    lone_envoy: Option<Program>,
+    logs: Vec<PathBuf>,
+    config: PathBuf,
+    ports: Ports,
+    provider: FakeProvider,
+    http: reqwest::Client,
+    folder: TempDir,
+}
+
+impl Instance {
+    pub fn builder() -> InstanceBuilder {
+        InstanceBuilder::default()
+    }
+
+    pub fn provider(&self) -> &FakeProvider {
+        &self.provider
+    }
+
+    /// The admin API with the first token, which may do everything.
+    pub fn admin(&self) -> Admin {
+        let token = std::fs::read_to_string(self.data_dir().join("admin.token"))
+            .or_fail("no admin.token in the data folder");
+        let token = Some(token.trim().to_owned());
+        Admin::new(self.http.clone(), self.ports.admin, token)
+    }
+
+    /// The metrics port, which asks for no token.
+    pub fn metrics(&self) -> Admin {
+        Admin::new(self.http.clone(), self.ports.metrics, None)
+    }
+
+    /// Envoy's own admin interface.
+    pub fn envoy_admin(&self) -> Admin {
+        Admin::new(self.http.clone(), self.ports.envoy_admin, None)
+    }
+
+    pub fn traffic(&self) -> Traffic {
+        Traffic::new(self.http.clone(), self.ports.traffic)
+    }
+
+    pub fn config_file(&self) -> &Path {
+        &self.config
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// The pid that `mercator run` noted for its Envoy, while it runs.
+    pub fn envoy_pid(&self) -> Option<u32> {
+        let text = std::fs::read_to_string(self.data_dir().join("envoy/envoy.pid")).ok()?;
+        let pid = text.trim().parse().ok()?;
+        let folder = self.folder.path().to_string_lossy();
+        process::runs_with(pid, &folder).then_some(pid)
+    }
+
+    /// SIGKILL to the control plane alone: its Envoy goes on.
+    pub fn kill_control_plane(&mut self) {
+        self.control_plane
+            .take()
+            .or_fail("there is no control plane to kill")
+            .kill();
+    }
+
+    /// SIGSTOP: it holds its sockets and answers nothing.
+    pub fn freeze_control_plane(&self) {
+        process::signal(self.control_plane_pid(), Signal::STOP);
+    }
+
+    pub fn thaw_control_plane(&self) {
+        process::signal(self.control_plane_pid(), Signal::CONT);
+    }
+
+    fn control_plane_pid(&self) -> u32 {
+        self.control_plane
+            .as_ref()
+            .or_fail("there is no control plane")
+            .pid()
+    }
+
+    /// SIGKILL to Envoy alone.
+    pub fn kill_envoy(&mut self) {
+        match self.lone_envoy.take() {
+            Some(envoy) => drop(envoy),
+            None => {
+                let pid = self.envoy_pid().or_fail("there is no Envoy to kill");
+                process::signal(pid, Signal::KILL);
+            }
+        }
+    }
+
+    /// SIGTERM, as an operator stops it; everything must then be gone.
+    pub async fn stop(&mut self) -> std::process::ExitStatus {
+        self.control_plane
+            .take()
+            .or_fail("there is no control plane to stop")
+            .stop()
+            .await
+    }
+
+    /// Start the control plane (again) on the same data, and wait for it.
+    pub async fn start_control_plane(&mut self) {
+        let mercator = built("MERCATOR_BIN", target_dir().join("debug/mercator"));
+        let mut command = Command::new(mercator);
+        command.arg("run").arg("--config").arg(&self.config);
+        command.current_dir(self.folder.path());
+        let log = self.next_log("mercator");
+        self.control_plane = Some(Program::start("mercator", command, log));
+        self.wait_until_ready().await;
+    }
+
+    /// Run Envoy on what the control plane left behind, with nobody to ask.
+    pub async fn start_envoy_alone(&mut self) {
+        let config = self.data_dir().join("envoy/envoy.yaml");
+        let log = self.next_log("envoy-alone");
+        self.lone_envoy = Some(envoy::start(&config, log));
+        self.wait_for_traffic().await;
+    }
+
+    /// Wait until Envoy answers `/health` with 200.
+    pub async fn wait_for_traffic(&mut self) {
+        let health = Admin::new(self.http.clone(), self.ports.traffic, None);
+        wait::until("Envoy to answer /health with 200", async || {
+            self.check_alive();
+            health.answers("/health").await
+        })
+        .await;
+    }
+
+    /// Wait until Envoy enforces the bundle that the control plane holds.
+    pub async fn wait_for_bundle(&self) {
+        let admin = self.admin();
+        let bundle = admin.get("/v1/bundles/current").await.expect(200);
+        let digest = bundle
+            .header("etag")
+            .or_fail("no etag on the current bundle")
+            .trim_matches('"')
+            .to_owned();
+        wait::until("Envoy to enforce the current bundle", async || {
+            match self.digest_in_force().await {
+                Some(seen) if seen == digest => Ok(()),
+                other => Err((other, digest.clone())),
+            }
+        })
+        .await;
+    }
+
+    /// The digest of the bundle that Envoy answers `/health` with.
+    pub async fn digest_in_force(&self) -> Option<String> {
+        let traffic = self.traffic();
+        let health = traffic.request(reqwest::Method::GET, "/health");
+        let answer = traffic.try_complete(health).await.ok()?;
+        Some(answer.header("x-mercator-bundle-digest")?.to_owned())
+    }
+
+    async fn wait_until_ready(&mut self) {
+        let ready = Admin::new(self.http.clone(), self.ports.admin, None);
+        wait::until("the control plane to be ready", async || {
+            self.check_alive();
+            ready.answers("/readyz").await
+        })
+        .await;
+        self.wait_for_traffic().await;
+    }
+
+    /// A program that ended is not worth waiting for.
+    fn check_alive(&mut self) {
+        for program in [&mut self.control_plane, &mut self.lone_envoy] {
+            if let Some(program) = program
+                && let Some(status) = program.ended()
+            {
+                fail(&format!("{} ended: {status}", program.name()));
+            }
+        }
+    }
+
+    fn next_log(&mut self, name: &str) -> PathBuf {
+        let log = self
+            .folder
+            .path()
+            .join(format!("{name}-{}.log", self.logs.len() + 1));
+        self.logs.push(log.clone());
+        log
+    }
+
+    fn print_logs(&self) {
+        let envoy = self.data_dir().join("envoy");
+        let files = self
+            .logs
+            .iter()
+            .cloned()
+            .chain(["envoy.log", "access.log"].map(|name| envoy.join(name)));
+        for file in files {
+            let text = std::fs::read(&file).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text);
+            let lines: Vec<&str> = text.lines().collect();
+            let skipped = lines.len().saturating_sub(LOG_LINES);
+            eprintln!("==== {} ({skipped} lines before)", file.display());
+            for line in lines.iter().skip(skipped) {
+                eprintln!("{line}");
+            }
+        }
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.print_logs();
+        }
+        let orphan = self.envoy_pid();
+        // In this order, or the control plane would start a new Envoy.
+        self.control_plane = None;
+        for pid in orphan.into_iter().chain(self.envoy_pid()) {
+            process::signal(pid, Signal::KILL);
+        }
+    }
+}
+
+fn client() -> reqwest::Client {
+    reqwest::Client::builder()
+        .http1_only()
+        .no_proxy()
+        // A hanging exchange is a failure that must name itself.
+        .timeout(Duration::from_secs(60))
+        .build()
+        .or_fail("cannot make an HTTP client")
+}
