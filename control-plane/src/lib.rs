@@ -1,1 +1,5 @@
-//! Placeholder until the first part lands.
+//! The control plane: policies, evidence, health, and the Envoy beside it.
+
+pub mod config;
+pub mod envoy;
+pub mod publish;

@@ -1,0 +1,207 @@
+//! Envoy's whole configuration, made from ours.
+//!
+//! Everything a user could want to read about how exchanges pass through Envoy
+//! is in this value, and nothing secret: keys and bundles are in files it names.
+//! The same value is what `mercator envoy` prints and what `envoy/envoy.yaml`
+//! in the repository shows with comments.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::clusters::{clusters, proto_duration, socket_address};
+use super::ecds::{self, PluginSettings};
+use super::routes::{HEALTH_DEEP, route_config};
+use crate::config::{BundleSource, Config};
+
+/// The access log property the filter sets and the witness reads.
+const EVIDENCE: &str = "%FILTER_STATE(wasm.mercator.evidence:PLAIN)%";
+
+/// Connections beyond this are refused rather than let exhaust the machine.
+const MAX_CONNECTIONS: u32 = 16_384;
+
+/// The file the witness reads.
+pub fn access_log_path(config: &Config) -> PathBuf {
+    config.envoy_dir().join("access.log")
+}
+
+/// The configuration Envoy is started with.
+pub fn bootstrap(config: &Config) -> Value {
+    json!({
+        "node": {
+            "id": config.instance,
+            "cluster": "mercator",
+            "locality": {"region": config.region},
+        },
+        "admin": {"address": socket_address(config.envoy.admin)},
+        "watchdogs": watchdogs(config),
+        "overload_manager": overload_manager(),
+        "static_resources": {
+            "listeners": [listener(config)],
+            "clusters": clusters(config),
+        },
+    })
+}
+
+/// Nothing but the watchdog ends a loop inside the filter: Envoy aborts, its
+/// supervisor starts it again.
+fn watchdogs(config: &Config) -> Value {
+    let kill = proto_duration(config.envoy.kill_timeout);
+    json!({
+        "main_thread_watchdog": {"kill_timeout": kill},
+        "worker_watchdog": {"kill_timeout": kill},
+    })
+}
+
+fn overload_manager() -> Value {
+    json!({"resource_monitors": [{
+        "name": "envoy.resource_monitors.global_downstream_max_connections",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+            "max_active_downstream_connections": MAX_CONNECTIONS,
+        },
+    }]})
+}
+
+fn listener(config: &Config) -> Value {
+    // Twice what the filter may hold, so that the filter's own limit, with its
+    // own answer, is the one that is met.
+    let buffer = config.inspection.max_body_bytes * 2 + 65_536;
+    json!({
+        "name": "traffic",
+        "address": socket_address(config.envoy.listen),
+        "per_connection_buffer_limit_bytes": buffer,
+        "filter_chains": [{"filters": [{
+            "name": "envoy.filters.network.http_connection_manager",
+            "typed_config": connection_manager(config),
+        }]}],
+    })
+}
+
+fn connection_manager(config: &Config) -> Value {
+    json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "traffic",
+        "codec_type": "AUTO",
+        // Load balancers probe with HTTP/1.0 and no host.
+        "http_protocol_options": {
+            "accept_http_10": true,
+            "default_host_for_http_10": "jupiter",
+        },
+        "http2_protocol_options": {
+            "max_concurrent_streams": 256,
+            "initial_stream_window_size": 65_536,
+            "initial_connection_window_size": 1_048_576,
+        },
+        // Clients are not trusted: their `x-envoy-…` headers are removed.
+        "use_remote_address": true,
+        "skip_xff_append": true,
+        "generate_request_id": true,
+        // What the filter judged is what the provider gets: one spelling per path.
+        "normalize_path": true,
+        "merge_slashes": true,
+        "path_with_escaped_slashes_action": "REJECT_REQUEST",
+        "stream_idle_timeout": proto_duration(config.envoy.stream_idle_timeout),
+        "request_headers_timeout": "10s",
+        "access_log": [access_log(config)],
+        "route_config": route_config(config),
+        "http_filters": [health_check(), wasm_filter(config), router()],
+    })
+}
+
+/// One JSON line per exchange, which the witness reconciles. Probes are not exchanges.
+fn access_log(config: &Config) -> Value {
+    json!({
+        "name": "envoy.access_loggers.file",
+        "filter": {"and_filter": {"filters": [
+            {"not_health_check_filter": {}},
+            {"extension_filter": {
+                "name": "envoy.access_loggers.extension_filters.cel",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+                    "expression": format!("xds.route_name != '{HEALTH_DEEP}'"),
+                },
+            }},
+        ]}},
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+            "path": access_log_path(config),
+            "log_format": {"json_format": {
+                "evidence": EVIDENCE,
+                "request_id": "%REQ(X-REQUEST-ID)%",
+                "method": "%REQ(:METHOD)%",
+                "path": "%PATH(NQ)%",
+                "code": "%RESPONSE_CODE%",
+                "flags": "%RESPONSE_FLAGS%",
+                "details": "%RESPONSE_CODE_DETAILS%",
+                "start_time": "%START_TIME%",
+                "duration_ms": "%DURATION%",
+                "bytes_received": "%BYTES_RECEIVED%",
+                "bytes_sent": "%BYTES_SENT%",
+            }},
+        },
+    })
+}
+
+/// Answers 503 on `/health` once Envoy drains; before that the filter answers.
+fn health_check() -> Value {
+    json!({
+        "name": "envoy.filters.http.health_check",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.health_check.v3.HealthCheck",
+            "pass_through_mode": true,
+            "headers": [
+                {"name": ":method", "string_match": {"exact": "GET"}},
+                {"name": ":path", "string_match": {"safe_regex": {"regex": r"/health(\?.*)?"}}},
+            ],
+        },
+    })
+}
+
+/// The filter by extension discovery. Until a bundle is discovered, and should
+/// discovery fail, the default refuses everything with 503.
+fn wasm_filter(config: &Config) -> Value {
+    let settings = PluginSettings::new(config);
+    json!({
+        "name": ecds::RESOURCE_NAME,
+        "config_discovery": {
+            "config_source": bundle_source(config),
+            "default_config": ecds::wasm(&settings, None),
+            "type_urls": [ecds::WASM_TYPE],
+        },
+    })
+}
+
+/// Where Envoy learns of the bundle in force.
+pub fn bundle_source(config: &Config) -> Value {
+    match config.envoy.bundle_source {
+        BundleSource::File => json!({
+            "resource_api_version": "V3",
+            "path_config_source": {
+                "path": ecds::resource_path(config),
+                "watched_directory": {"path": ecds::resource_dir(config)},
+            },
+        }),
+        BundleSource::Rest => json!({
+            "resource_api_version": "V3",
+            "initial_fetch_timeout": "2s",
+            "api_config_source": {
+                "api_type": "REST",
+                "transport_api_version": "V3",
+                "cluster_names": [super::clusters::CONTROL_PLANE],
+                "refresh_delay": "0.5s",
+                "request_timeout": "1s",
+            },
+        }),
+    }
+}
+
+fn router() -> Value {
+    json!({
+        "name": "envoy.filters.http.router",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
+            "suppress_envoy_headers": true,
+        },
+    })
+}

@@ -1,0 +1,17 @@
+//! The Envoy beside this control plane: what it is configured with, how it is run.
+//!
+//! [`bootstrap`] is the whole configuration made from [`crate::config`], except
+//! what changes while Envoy runs: the filter with its bundle ([`ecds`]) and the
+//! credentials ([`sds`]), each in a file of its own. [`supervisor`] keeps the
+//! process running.
+
+pub mod bootstrap;
+mod clusters;
+pub mod ecds;
+mod files;
+mod routes;
+pub mod sds;
+pub mod yaml;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,123 @@
+//! Which provider serves which path.
+//!
+//! `/v1/messages` belongs to Anthropic's dialect, everything else to OpenAI's.
+//! Clients speak to Jupiter as to the provider, so `/v1/…` is rewritten to
+//! wherever the provider's base URL says its API lives.
+
+use serde_json::{Value, json};
+
+use super::clusters::{CONTROL_PLANE, provider_cluster_name};
+use crate::config::{Config, ProviderConfig, ProviderKind};
+
+/// The name of the route that leads to the control plane, not to a provider.
+pub(super) const HEALTH_DEEP: &str = "health-deep";
+
+pub(super) fn route_config(config: &Config) -> Value {
+    let mut routes = vec![health_deep_route()];
+    match config.provider(ProviderKind::Anthropic) {
+        Some(provider) => routes.push(anthropic_route(provider)),
+        None => routes.push(unserved_route(
+            "anthropic",
+            json!({"path_separated_prefix": "/v1/messages"}),
+            &json!({"type": "error", "error": {"type": "not_found_error", "message": NO_ANTHROPIC}}),
+        )),
+    }
+    match config.provider(ProviderKind::OpenAi) {
+        Some(provider) => routes.extend(openai_routes(provider)),
+        None => routes.push(unserved_route(
+            "openai",
+            json!({"prefix": "/"}),
+            &json!({"error": {
+                "message": NO_OPENAI, "type": "invalid_request_error",
+                "param": null, "code": "no_provider",
+            }}),
+        )),
+    }
+    json!({
+        "name": "mercator",
+        "virtual_hosts": [{"name": "mercator", "domains": ["*"], "routes": routes}],
+        // Where our clients sit is no provider's business.
+        "request_headers_to_remove": ["x-forwarded-for", "x-forwarded-proto", "x-envoy-external-address"],
+    })
+}
+
+const NO_ANTHROPIC: &str = "no provider of kind anthropic is configured";
+const NO_OPENAI: &str = "no provider of kind openai is configured";
+
+fn health_deep_route() -> Value {
+    json!({
+        "name": HEALTH_DEEP,
+        "match": {"path": "/health/deep"},
+        "route": {"cluster": CONTROL_PLANE, "timeout": "5s"},
+    })
+}
+
+fn anthropic_route(provider: &ProviderConfig) -> Value {
+    let path = &provider.base_url.path;
+    let rewrite = (!path.is_empty()).then(|| format!("{path}/v1/messages"));
+    provider_route(
+        "anthropic",
+        provider,
+        json!({"path_separated_prefix": "/v1/messages"}),
+        rewrite,
+    )
+}
+
+fn openai_routes(provider: &ProviderConfig) -> Vec<Value> {
+    let path = provider.base_url.path.as_str();
+    let mut routes = Vec::new();
+    if path != "/v1" {
+        routes.push(provider_route(
+            "openai-v1",
+            provider,
+            json!({"prefix": "/v1/"}),
+            Some(format!("{path}/")),
+        ));
+    }
+    routes.push(provider_route(
+        "openai",
+        provider,
+        json!({"prefix": "/"}),
+        None,
+    ));
+    routes
+}
+
+fn provider_route(
+    name: &str,
+    provider: &ProviderConfig,
+    matcher: Value,
+    prefix_rewrite: Option<String>,
+) -> Value {
+    let mut action = json!({
+        "cluster": provider_cluster_name(provider),
+        "host_rewrite_literal": provider.base_url.authority(),
+        // Answers take as long as they take; silence is what ends them.
+        "timeout": "0s",
+        // Only what certainly never reached the provider is sent again:
+        // anything else might be answered, and billed, twice.
+        "retry_policy": {"retry_on": "connect-failure,refused-stream", "num_retries": 1},
+    });
+    if let (Some(rewrite), Some(action)) = (prefix_rewrite, action.as_object_mut()) {
+        action.insert("prefix_rewrite".to_owned(), json!(rewrite));
+    }
+    let mut route = json!({"name": name, "match": matcher, "route": action});
+    if let (Some(_), Some(route)) = (&provider.api_key, route.as_object_mut()) {
+        // With a key of ours, the client's credential stays here, whichever header it came in.
+        let headers = json!(["authorization", "x-api-key", "api-key"]);
+        route.insert("request_headers_to_remove".to_owned(), headers);
+    }
+    route
+}
+
+fn unserved_route(name: &str, matcher: Value, body: &Value) -> Value {
+    json!({
+        "name": name,
+        "match": matcher,
+        "direct_response": {"status": 404, "body": {"inline_string": body.to_string()}},
+        "response_headers_to_add": [{
+            "header": {"key": "content-type", "value": "application/json"},
+            "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+        }],
+    })
+}
