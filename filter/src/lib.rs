@@ -1,3 +1,16 @@
-//! The filter that runs inside Envoy.
+//! The filter that runs inside Envoy: reads every exchange, applies the
+//! bundle in force, writes the evidence.
+//!
+//! Pure logic ([`inspector`], [`outbox`], [`bundles`]) takes events and
+//! returns what is to be done; `host/`, which exists only in the wasm build,
+//! carries it out. Nothing here panics: a fault becomes the configured
+//! failure mode and a record.
 
+pub mod bundles;
 pub mod config;
+pub mod inspector;
+pub mod outbox;
+pub mod record;
+
+#[cfg(target_arch = "wasm32")]
+mod host;

@@ -2,13 +2,19 @@
 //!
 //! Differs from `serde_json::Value` in one point that matters here: a key
 //! that appears twice is an error. Parsers disagree on which one wins, and a
-//! request that we read otherwise than the provider would be a bypass.
+//! request that we read otherwise than the provider would be a bypass. Depth
+//! is bounded by `serde_json` (128), the number of values by [`MAX_VALUES`].
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// One JSON value. Depth is bounded by `serde_json` (128).
+/// A value takes 32 bytes and more: without a bound, a body of one megabyte
+/// of `[],[],…` would take fifty times its size.
+const MAX_VALUES: usize = 250_000;
+
+/// One JSON value.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Json {
     Null,
@@ -43,15 +49,34 @@ impl Json {
     }
 }
 
-impl<'de> Deserialize<'de> for Json {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Json, D::Error> {
-        deserializer.deserialize_any(JsonVisitor)
+/// Parses one whole text.
+pub(crate) fn parse(text: &[u8]) -> Result<Json, serde_json::Error> {
+    let left = Cell::new(MAX_VALUES);
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let value = Reading { left: &left }.deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(value)
+}
+
+/// Reads a value and all below it, counting down what may still come.
+#[derive(Clone, Copy)]
+struct Reading<'a> {
+    left: &'a Cell<usize>,
+}
+
+impl<'de> DeserializeSeed<'de> for Reading<'_> {
+    type Value = Json;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
+        match self.left.get().checked_sub(1) {
+            Some(left) => self.left.set(left),
+            None => return Err(D::Error::custom(TOO_MANY_VALUES)),
+        }
+        deserializer.deserialize_any(self)
     }
 }
 
-struct JsonVisitor;
-
-impl<'de> Visitor<'de> for JsonVisitor {
+impl<'de> Visitor<'de> for Reading<'_> {
     type Value = Json;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -88,7 +113,7 @@ impl<'de> Visitor<'de> for JsonVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Json, A::Error> {
         let mut items = Vec::new();
-        while let Some(item) = seq.next_element()? {
+        while let Some(item) = seq.next_element_seed(self)? {
             items.push(item);
         }
         Ok(Json::Array(items))
@@ -96,8 +121,8 @@ impl<'de> Visitor<'de> for JsonVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
         let mut members = BTreeMap::new();
-        while let Some((key, value)) = map.next_entry::<String, Json>()? {
-            if members.insert(key, value).is_some() {
+        while let Some(key) = map.next_key::<String>()? {
+            if members.insert(key, map.next_value_seed(self)?).is_some() {
                 return Err(A::Error::custom(DUPLICATE_KEY));
             }
         }
@@ -109,6 +134,9 @@ impl<'de> Visitor<'de> for JsonVisitor {
 /// client's words.
 pub(crate) const DUPLICATE_KEY: &str = "a key appears twice in one object";
 
+/// Message of the error for a body of more than [`MAX_VALUES`] values.
+pub(crate) const TOO_MANY_VALUES: &str = "the body has too many values";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,7 +147,7 @@ mod tests {
             r#"{"model":"a","model":"b"}"#,
             r#"[{"x":{"a":1,"\u0061":2}}]"#,
         ] {
-            let error = serde_json::from_str::<Json>(text).unwrap_err().to_string();
+            let error = parse(text.as_bytes()).unwrap_err().to_string();
             assert!(error.starts_with(DUPLICATE_KEY), "{error}");
         }
     }
@@ -127,6 +155,18 @@ mod tests {
     #[test]
     fn depth_is_bounded() {
         let deep = "[".repeat(100_000);
-        assert!(serde_json::from_str::<Json>(&deep).is_err());
+        assert!(parse(deep.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn number_of_values_is_bounded() {
+        let wide = format!("[{}[]]", "[],".repeat(MAX_VALUES));
+        let error = parse(wide.as_bytes()).unwrap_err().to_string();
+        assert!(error.starts_with(TOO_MANY_VALUES), "{error}");
+    }
+
+    #[test]
+    fn text_after_the_value_is_refused() {
+        assert!(parse(b"{} {}").is_err());
     }
 }

@@ -6,7 +6,7 @@
 //! What cannot be text (images, audio, files, token ids) is told by
 //! [`ReadRequest::non_text`], never passed over in silence.
 
-use crate::json::{DUPLICATE_KEY, Json};
+use crate::json::{self, DUPLICATE_KEY, Json, TOO_MANY_VALUES};
 use crate::{Api, Dialect};
 use jupiter_policy::facts::{Message, RequestFacts};
 use std::collections::BTreeMap;
@@ -31,6 +31,7 @@ pub enum Unreadable {
         line: usize,
         column: usize,
     },
+    TooManyValues,
     NotAnObject,
     WrongType {
         field: &'static str,
@@ -52,6 +53,7 @@ impl Unreadable {
             Unreadable::NotAnObject | Unreadable::WrongType { .. } | Unreadable::Missing { .. } => {
                 "malformed_request"
             }
+            Unreadable::TooManyValues => "too_complex",
             Unreadable::UnexpectedBody => "unexpected_body",
         }
     }
@@ -69,6 +71,7 @@ impl fmt::Display for Unreadable {
             Unreadable::DuplicateKey { line, column } => {
                 write!(f, "{DUPLICATE_KEY} (line {line}, column {column})")
             }
+            Unreadable::TooManyValues => f.write_str(TOO_MANY_VALUES),
             Unreadable::NotAnObject => f.write_str("the body must be a JSON object"),
             Unreadable::WrongType { field, expected } => write!(f, "`{field}` must be {expected}"),
             Unreadable::Missing { field } => write!(f, "`{field}` is required"),
@@ -86,11 +89,14 @@ pub fn read_request(api: Api, body: &[u8]) -> Result<ReadRequest, Unreadable> {
             Err(Unreadable::UnexpectedBody)
         };
     }
-    let root: Json = serde_json::from_slice(body).map_err(|e| {
-        let (line, column) = (e.line(), e.column());
-        match e.to_string().starts_with(DUPLICATE_KEY) {
-            true => Unreadable::DuplicateKey { line, column },
-            false => Unreadable::NotJson { line, column },
+    let root = json::parse(body).map_err(|e| {
+        let (line, column, message) = (e.line(), e.column(), e.to_string());
+        if message.starts_with(DUPLICATE_KEY) {
+            Unreadable::DuplicateKey { line, column }
+        } else if message.starts_with(TOO_MANY_VALUES) {
+            Unreadable::TooManyValues
+        } else {
+            Unreadable::NotJson { line, column }
         }
     })?;
     let Json::Object(members) = root else {

@@ -100,6 +100,20 @@ impl ResponseReader {
         }
     }
 
+    /// Reads no further, for a reason of the reader's host; what was read so
+    /// far is still told.
+    pub fn give_up(&mut self, reason: &'static str) {
+        self.seen = true;
+        self.body = vec![];
+        self.events = EventReader::new(0);
+        self.facts.unscanned.get_or_insert(reason);
+    }
+
+    /// Bytes held at the moment.
+    pub fn kept_bytes(&self) -> usize {
+        self.body.len() + self.events.kept_bytes()
+    }
+
     /// Whether any body byte came.
     pub fn has_body(&self) -> bool {
         self.seen

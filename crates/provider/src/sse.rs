@@ -51,6 +51,11 @@ impl EventReader {
         Ok(())
     }
 
+    /// Bytes held at the moment.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.line.len() + self.data.len()
+    }
+
     /// Whether the stream stopped inside an event.
     pub(crate) fn has_partial_event(&self) -> bool {
         self.has_data || !self.line.is_empty()

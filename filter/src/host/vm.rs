@@ -1,0 +1,486 @@
+//! What one VM keeps: its configurations, its exchanges, its outbox.
+//!
+//! Several root contexts live in one VM while a configuration is replaced;
+//! they share the emitter chain and the outbox, so a replacement neither
+//! breaks the sequence nor loses a record.
+
+use super::abi::{self, Buffer, HostError, Level, Map};
+use super::metrics::Metrics;
+use crate::bundles::Settings;
+use crate::inspector::{Flow, Inspector, LocalResponse, RequestHead, ResponseHead, Step};
+use crate::outbox::{Delivery, Outbox};
+use crate::record::{ExchangeEnd, Seed};
+use jupiter_evidence::{EmitterChain, Envelope, EvidenceRecord};
+use jupiter_policy::LogLevel;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// How often the outbox is looked at.
+const TICK_MS: u32 = 100;
+/// The witness: Envoy's access log shows it as `wasm.mercator.evidence`.
+const EVIDENCE_PROPERTY: &str = "mercator.evidence";
+
+/// Most that answers read along may hold together. With the outbox and one
+/// request's parse tree it stays well below the VM's memory (128 MiB).
+const MAX_KEPT_BYTES: usize = 32 << 20;
+
+/// Whether Envoy may go on with the message at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    Continue = 0,
+    Pause = 1,
+}
+
+/// One VM.
+#[derive(Debug, Default)]
+pub(super) struct Vm {
+    roots: BTreeMap<u32, Root>,
+    exchanges: BTreeMap<u32, Exchange>,
+    emitter: Option<EmitterState>,
+    outbox: Outbox,
+    metrics: Metrics,
+    /// Of answers that are being read along, all exchanges together.
+    kept_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Root {
+    settings: Option<Rc<Settings>>,
+    awaits: Option<u32>,
+    closing: bool,
+}
+
+#[derive(Debug)]
+struct Exchange {
+    root: u32,
+    inspector: Inspector,
+}
+
+#[derive(Debug)]
+struct EmitterState {
+    chain: EmitterChain,
+    secret: [u8; 32],
+    exchanges: u64,
+}
+
+impl EmitterState {
+    fn start() -> Result<EmitterState, HostError> {
+        let (epoch, secret) = (abi::random()?, abi::random()?);
+        Ok(EmitterState {
+            chain: EmitterChain::start(epoch),
+            secret,
+            exchanges: 0,
+        })
+    }
+
+    /// Ids and salts nobody can foresee, without asking the host each time.
+    fn seed(&mut self) -> Seed {
+        self.exchanges += 1;
+        let mut hasher = Sha256::new();
+        hasher.update(self.secret);
+        hasher.update(self.exchanges.to_le_bytes());
+        let random: [u8; 32] = hasher.finalize().into();
+        let (mut id_random, mut salt) = ([0; 10], [0; 16]);
+        let mut source = random.into_iter();
+        id_random
+            .iter_mut()
+            .chain(&mut salt)
+            .zip(&mut source)
+            .for_each(|(to, from)| *to = from);
+        Seed {
+            time_unix_us: abi::now_us(),
+            id_random,
+            salt,
+        }
+    }
+}
+
+impl Vm {
+    pub(super) fn create_root(&mut self, id: u32) {
+        self.roots.insert(id, Root::default());
+    }
+
+    /// `false` refuses the configuration; the previous one keeps serving.
+    pub(super) fn configure(&mut self, id: u32, size: usize) -> bool {
+        let settings = match self.read_settings(size) {
+            Ok(settings) => settings,
+            Err(error) => {
+                abi::log(Level::Error, &format!("configuration refused: {error}"));
+                return false;
+            }
+        };
+        let digest = settings
+            .bundle
+            .as_ref()
+            .map_or("none", |bundle| &bundle.digest);
+        abi::log(Level::Info, &format!("policy bundle in force: {digest}"));
+        self.roots.entry(id).or_default().settings = Some(Rc::new(settings));
+        true
+    }
+
+    fn read_settings(&mut self, size: usize) -> Result<Settings, String> {
+        if self.emitter.is_none() {
+            self.emitter = Some(EmitterState::start().map_err(|e| e.to_string())?);
+            self.metrics = Metrics::define();
+        }
+        abi::set_tick_period(TICK_MS).map_err(|e| e.to_string())?;
+        let bytes = abi::buffer(Buffer::PluginConfiguration, size).map_err(|e| e.to_string())?;
+        Settings::parse(&bytes.unwrap_or_default()).map_err(|e| e.to_string())
+    }
+
+    pub(super) fn create_exchange(&mut self, id: u32, root: u32) {
+        let settings = self.roots.get(&root).and_then(|root| root.settings.clone());
+        if let (Some(settings), Some(emitter)) = (settings, &mut self.emitter) {
+            let inspector = Inspector::new(settings, emitter.seed());
+            self.exchanges.insert(id, Exchange { root, inspector });
+        }
+    }
+
+    pub(super) fn request_headers(&mut self, id: u32, end: bool) -> Action {
+        let head = request_head();
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return unknown_context();
+        };
+        let capacity = capacity(&self.roots, exchange.root);
+        let full = self.outbox.is_full(capacity);
+        let step = exchange.inspector.on_request_headers(head, end, full);
+        exchange.carry_out(step, Map::Request, 0)
+    }
+
+    pub(super) fn request_body(&mut self, id: u32, buffered: usize, end: bool) -> Action {
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return unknown_context();
+        };
+        let step = exchange.inspector.on_request_body(buffered, end);
+        exchange.carry_out(step, Map::Request, buffered)
+    }
+
+    pub(super) fn request_trailers(&mut self, id: u32) -> Action {
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return unknown_context();
+        };
+        let step = exchange.inspector.on_request_trailers();
+        exchange.carry_out(step, Map::Request, usize::MAX)
+    }
+
+    pub(super) fn response_headers(&mut self, id: u32, end: bool) -> Action {
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return Action::Continue;
+        };
+        let head = ResponseHead {
+            status: abi::header(Map::Response, ":status").and_then(|status| status.parse().ok()),
+            content_type: abi::header(Map::Response, "content-type"),
+            content_encoding: abi::header(Map::Response, "content-encoding"),
+        };
+        let step = exchange.inspector.on_response_headers(&head, end);
+        exchange.carry_out(step, Map::Response, 0)
+    }
+
+    pub(super) fn response_body(&mut self, id: u32, size: usize, end: bool) -> Action {
+        if let Some(exchange) = self.exchanges.get_mut(&id)
+            && exchange.inspector.wants_response_body()
+        {
+            let before = exchange.inspector.kept_bytes();
+            if self.kept_bytes + size > MAX_KEPT_BYTES {
+                exchange.inspector.stop_reading_response("memory_limit");
+            }
+            match abi::buffer(Buffer::ResponseBody, size) {
+                Ok(bytes) => {
+                    exchange
+                        .inspector
+                        .on_response_body(&bytes.unwrap_or_default(), end);
+                }
+                Err(error) => {
+                    abi::log(Level::Error, &format!("answer not read: {error}"));
+                    exchange.inspector.stop_reading_response("filter_fault");
+                }
+            }
+            self.kept_bytes = self.kept_bytes + exchange.inspector.kept_bytes() - before;
+        }
+        Action::Continue
+    }
+
+    pub(super) fn response_trailers(&mut self, id: u32) -> Action {
+        if let Some(exchange) = self.exchanges.get_mut(&id) {
+            exchange.inspector.on_response_trailers();
+        }
+        Action::Continue
+    }
+
+    /// The exchange is over: chain its record, hand it to outbox and witness.
+    pub(super) fn log(&mut self, id: u32) {
+        let Some(exchange) = self.remove_exchange(id) else {
+            return;
+        };
+        let capacity = capacity(&self.roots, exchange.root);
+        let end = exchange_end();
+        let salt = exchange.inspector.salt();
+        let (Some(mut record), Some(emitter)) =
+            (exchange.inspector.finish(&end), &mut self.emitter)
+        else {
+            return;
+        };
+        self.metrics.decided(record.decision);
+        let line = emitter
+            .chain
+            .seal(&mut record)
+            .and_then(|sealed| Envelope::write(&sealed.canonical, &salt, false));
+        match line {
+            Ok(line) => {
+                witness(&line);
+                if self.outbox.push(line, capacity).is_err() {
+                    self.metrics.dropped();
+                }
+            }
+            Err(error) => abi::log(Level::Error, &format!("record not written: {error}")),
+        }
+    }
+
+    pub(super) fn delete(&mut self, id: u32) {
+        self.remove_exchange(id);
+        self.roots.remove(&id);
+    }
+
+    fn remove_exchange(&mut self, id: u32) -> Option<Exchange> {
+        let exchange = self.exchanges.remove(&id)?;
+        self.kept_bytes = self
+            .kept_bytes
+            .saturating_sub(exchange.inspector.kept_bytes());
+        Some(exchange)
+    }
+
+    /// Sends what is due, through the root context the host has made current.
+    pub(super) fn tick(&mut self, id: u32) {
+        self.metrics.outbox(self.outbox.len());
+        let Some(root) = self.roots.get_mut(&id) else {
+            return;
+        };
+        let Some(settings) = &root.settings else {
+            return;
+        };
+        let now = abi::now_us();
+        let Some(body) = self.outbox.due(now) else {
+            return;
+        };
+        let evidence = &settings.config.evidence;
+        let headers = [
+            (":method", "POST"),
+            (":path", evidence.path.as_str()),
+            (":authority", evidence.authority.as_str()),
+            ("content-type", "application/x-ndjson"),
+        ];
+        match abi::http_call(
+            &evidence.cluster,
+            &headers,
+            &body,
+            Outbox::dispatch_timeout_ms(),
+        ) {
+            Ok(token) => {
+                self.outbox.sent(token);
+                root.awaits = Some(token);
+            }
+            Err(_) => self.outbox.not_sent(now),
+        }
+    }
+
+    pub(super) fn call_answered(&mut self, id: u32, token: u32) {
+        let status = abi::header(Map::CallResponse, ":status").and_then(|s| s.parse().ok());
+        let before = self.outbox.refused;
+        match self.outbox.answered(token, status, abi::now_us()) {
+            Delivery::Acknowledged => self.tick(id),
+            Delivery::Refused => {
+                self.metrics.refused(self.outbox.refused - before);
+                abi::log(
+                    Level::Error,
+                    &format!("evidence batch refused with status {status:?}"),
+                );
+            }
+            Delivery::Postponed | Delivery::Unknown => {}
+        }
+        if let Some(root) = self.roots.get_mut(&id) {
+            if root.awaits == Some(token) {
+                root.awaits = None;
+            }
+            if root.closing && self.may_close(id) {
+                // The context is closed either way; a refusal changes nothing.
+                let _ = abi::done();
+            }
+        }
+    }
+
+    /// Whether a root context may go now; otherwise [`abi::done`] follows.
+    pub(super) fn close_root(&mut self, id: u32) -> bool {
+        match self.roots.get_mut(&id) {
+            None => return true,
+            Some(root) => root.closing = true,
+        }
+        if !self.has_successor(id) {
+            self.tick(id);
+        }
+        self.may_close(id)
+    }
+
+    fn may_close(&self, id: u32) -> bool {
+        let awaits = self
+            .roots
+            .get(&id)
+            .is_some_and(|root| root.awaits.is_some());
+        !awaits && (self.outbox.is_empty() || self.has_successor(id))
+    }
+
+    fn has_successor(&self, id: u32) -> bool {
+        self.roots
+            .iter()
+            .any(|(other, root)| *other != id && !root.closing)
+    }
+}
+
+impl Exchange {
+    /// Does what the inspector asks, asking it again when it wants the body.
+    fn carry_out(&mut self, step: Step, map: Map, buffered: usize) -> Action {
+        let step = match step.flow {
+            Flow::ReadBody => match abi::buffer(Buffer::RequestBody, buffered) {
+                Ok(body) => self
+                    .inspector
+                    .on_complete_request(&body.unwrap_or_default()),
+                Err(error) => {
+                    abi::log(Level::Error, &format!("request not read: {error}"));
+                    self.inspector.on_unreadable_body()
+                }
+            },
+            _ => step,
+        };
+        for line in &step.logs {
+            abi::log(
+                level(line.level),
+                &printable(&line.message, &line.policy, &line.rule),
+            );
+        }
+        match step.flow {
+            Flow::Hold | Flow::ReadBody => Action::Pause,
+            Flow::Continue => {
+                for (name, value) in &step.set_headers {
+                    if let Err(error) = abi::set_header(map, name, value) {
+                        abi::log(Level::Error, &format!("`{name}` not set: {error}"));
+                    }
+                }
+                if matches!(map, Map::Request) {
+                    self.witness_provisionally();
+                }
+                Action::Continue
+            }
+            Flow::Respond(response) => {
+                respond(&response);
+                Action::Pause
+            }
+        }
+    }
+
+    /// Should the VM die before the exchange ends, this is what is known of it.
+    fn witness_provisionally(&self) {
+        let provisional = self.inspector.provisional();
+        let line = provisional
+            .as_ref()
+            .map(EvidenceRecord::to_canonical)
+            .and_then(|canonical| {
+                Envelope::write(&canonical.ok()?, &self.inspector.salt(), true).ok()
+            });
+        if let Some(line) = line {
+            witness(&line);
+        }
+    }
+}
+
+fn witness(line: &str) {
+    if let Err(error) = abi::set_property(EVIDENCE_PROPERTY, line) {
+        abi::log(Level::Error, &format!("witness not told: {error}"));
+    }
+}
+
+fn respond(response: &LocalResponse) {
+    let headers: Vec<_> = response
+        .headers
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    let sent =
+        abi::send_local_response(response.status, &response.details, &headers, &response.body);
+    if let Err(error) = sent {
+        // The request stays held, so it cannot pass unjudged; Envoy times it out.
+        abi::log(Level::Error, &format!("refusal not sent: {error}"));
+    }
+}
+
+/// Envoy speaks of a context it never announced: nothing may pass.
+fn unknown_context() -> Action {
+    respond(&LocalResponse {
+        status: 503,
+        headers: vec![],
+        body: String::new(),
+        details: "mercator_filter_fault".to_owned(),
+    });
+    Action::Pause
+}
+
+fn capacity(roots: &BTreeMap<u32, Root>, root: u32) -> usize {
+    let settings = roots.get(&root).and_then(|root| root.settings.as_ref());
+    settings.map_or(0, |settings| settings.config.evidence.capacity)
+}
+
+fn request_head() -> RequestHead {
+    let header = |name| abi::header(Map::Request, name);
+    RequestHead {
+        method: header(":method").unwrap_or_default(),
+        path: header(":path").unwrap_or_default(),
+        authorization: header("authorization"),
+        x_api_key: header("x-api-key"),
+        anthropic_version: header("anthropic-version"),
+        content_encoding: header("content-encoding"),
+        content_length: header("content-length").and_then(|length| length.parse().ok()),
+        request_id: header("x-request-id"),
+        traceparent: header("traceparent"),
+        client_ip: abi::property(&["source", "address"])
+            .map(|address| without_port(&String::from_utf8_lossy(&address)).to_owned()),
+    }
+}
+
+/// `10.0.0.1:80` and `[::1]:80` without their ports.
+fn without_port(address: &str) -> &str {
+    address
+        .rsplit_once(':')
+        .map_or(address, |(host, _)| host)
+        .trim_matches(['[', ']'])
+}
+
+fn exchange_end() -> ExchangeEnd {
+    let status = abi::property(&["response", "code"])
+        .and_then(|bytes| bytes.try_into().ok())
+        .map(i64::from_le_bytes)
+        .and_then(|status| u16::try_from(status).ok());
+    let details = abi::property(&["response", "code_details"])
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    ExchangeEnd {
+        time_unix_us: abi::now_us(),
+        status,
+        details,
+    }
+}
+
+fn level(level: LogLevel) -> Level {
+    match level {
+        LogLevel::Debug => Level::Debug,
+        LogLevel::Info => Level::Info,
+        LogLevel::Warn => Level::Warn,
+        LogLevel::Error => Level::Error,
+    }
+}
+
+/// One line, whatever a model name or a user field holds.
+fn printable(message: &str, policy: &str, rule: &str) -> String {
+    let message: String = message
+        .chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect();
+    format!("policy={policy} rule={rule} {message}")
+}

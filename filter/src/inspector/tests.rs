@@ -1,0 +1,326 @@
+//! Steps the inspector takes, compared as data.
+
+use super::*;
+use crate::bundles::{Settings, digest_of};
+use base64::Engine;
+use jupiter_evidence::{InspectionStatus, Outcome};
+
+const POLICY: &str = r#"
+mpl_version: "1.0"
+name: test
+version: 1.0.0
+rules:
+  - name: approved-models-only
+    conditions:
+      - field: request.model
+        operator: not_in
+        value: [gpt-4o]
+    actions:
+      - type: deny
+        message: "{{ request.model }} is not approved"
+        code: model_not_approved
+"#;
+
+const ALLOWED: &[u8] = br#"{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}]}"#;
+const REFUSED: &[u8] = br#"{"model":"gpt-3","messages":[{"role":"user","content":"hi"}]}"#;
+
+fn settings(change: impl FnOnce(&mut serde_json::Value)) -> Rc<Settings> {
+    let checked = jupiter_policy::check(POLICY);
+    let bundle = jupiter_policy::compile(&[checked.policy.unwrap()]).unwrap();
+    let mut config = serde_json::json!({
+        "instance": "jupiter-1", "region": "local", "environment": "test",
+        "bundle": {
+            "digest": digest_of(&bundle),
+            "data": base64::engine::general_purpose::STANDARD.encode(&bundle),
+        },
+        "inspection": {"max_body_bytes": 1000},
+    });
+    change(&mut config);
+    Rc::new(Settings::parse(config.to_string().as_bytes()).unwrap())
+}
+
+fn inspector(change: impl FnOnce(&mut serde_json::Value)) -> Inspector {
+    let seed = Seed {
+        time_unix_us: 1_795_367_345_000_000,
+        id_random: [1; 10],
+        salt: [2; 16],
+    };
+    Inspector::new(settings(change), seed)
+}
+
+fn head(method: &str, path: &str) -> RequestHead {
+    RequestHead {
+        method: method.into(),
+        path: path.into(),
+        ..RequestHead::default()
+    }
+}
+
+fn chat() -> RequestHead {
+    head("POST", "/v1/chat/completions")
+}
+
+fn ended(details: &str, status: u16) -> ExchangeEnd {
+    ExchangeEnd {
+        time_unix_us: 1_795_367_345_002_000,
+        status: Some(status),
+        details: Some(details.into()),
+    }
+}
+
+fn status_and_code(step: &Step) -> (u16, String) {
+    let Flow::Respond(response) = &step.flow else {
+        panic!("no answer: {step:?}")
+    };
+    let body: serde_json::Value = serde_json::from_str(&response.body).unwrap();
+    (
+        response.status,
+        body["error"]["code"].as_str().unwrap().to_owned(),
+    )
+}
+
+#[test]
+fn request_is_held_until_its_body_has_been_judged() {
+    let mut inspector = inspector(|_| {});
+    assert_eq!(
+        inspector.on_request_headers(chat(), false, false).flow,
+        Flow::Hold
+    );
+    assert_eq!(inspector.on_request_body(10, false).flow, Flow::Hold);
+    assert_eq!(
+        inspector.on_request_body(ALLOWED.len(), true).flow,
+        Flow::ReadBody
+    );
+    let step = inspector.on_complete_request(ALLOWED);
+    assert_eq!(step.flow, Flow::Continue);
+    assert_eq!(
+        step.set_headers,
+        [("accept-encoding", "identity".to_owned())]
+    );
+}
+
+#[test]
+fn request_that_ends_with_trailers_is_judged_too() {
+    let mut inspector = inspector(|_| {});
+    inspector.on_request_headers(chat(), false, false);
+    assert_eq!(
+        inspector.on_request_body(REFUSED.len(), false).flow,
+        Flow::Hold
+    );
+    assert_eq!(inspector.on_request_trailers().flow, Flow::ReadBody);
+    let step = inspector.on_complete_request(REFUSED);
+    assert_eq!(
+        status_and_code(&step),
+        (403, "model_not_approved".to_owned())
+    );
+}
+
+#[test]
+fn refusal_and_its_record_name_rule_bundle_and_decision() {
+    let mut inspector = inspector(|_| {});
+    inspector.on_request_headers(chat(), false, false);
+    let step = inspector.on_complete_request(REFUSED);
+    let Flow::Respond(response) = step.flow else {
+        panic!("not refused")
+    };
+    let record = inspector
+        .finish(&ended("mercator_model_not_approved", 403))
+        .unwrap();
+    assert!(
+        response.body.contains("gpt-3 is not approved"),
+        "{}",
+        response.body
+    );
+    assert!(response.body.contains(&record.id.to_string()));
+    assert!(
+        response
+            .headers
+            .contains(&("x-should-retry", "false".to_owned()))
+    );
+    assert_eq!(
+        (record.decision, record.outcome),
+        (DecisionKind::Deny, Outcome::Refused)
+    );
+    assert_eq!(record.matched_rules[0].rule, "approved-models-only");
+    assert_eq!(record.request_inspection, InspectionStatus::Inspected);
+    assert_eq!(record.request_model.as_deref(), Some("gpt-3"));
+    assert_eq!(record.duration_us, 2_000);
+    assert!(record.request_digest.is_some());
+}
+
+#[test]
+fn streamed_answer_is_read_along_and_recorded() {
+    let mut inspector = inspector(|_| {});
+    inspector.on_request_headers(chat(), false, false);
+    inspector.on_complete_request(ALLOWED);
+    let head = ResponseHead {
+        status: Some(200),
+        content_type: Some("text/event-stream".into()),
+        content_encoding: None,
+    };
+    let step = inspector.on_response_headers(&head, false);
+    assert_eq!(step.set_headers.len(), 1, "the decision id");
+    inspector.on_response_body(
+        b"data: {\"model\":\"gpt-4o-x\",\"usage\":{\"prompt_tokens\":1,",
+        false,
+    );
+    inspector.on_response_body(b"\"completion_tokens\":2}}\n\ndata: [DONE]\n\n", true);
+    let record = inspector.finish(&ended("via_upstream", 200)).unwrap();
+    assert_eq!(
+        (record.input_tokens, record.output_tokens),
+        (Some(1), Some(2))
+    );
+    assert_eq!(record.response_model.as_deref(), Some("gpt-4o-x"));
+    assert_eq!(record.response_inspection, InspectionStatus::Inspected);
+    assert!(record.stream && record.outcome == Outcome::Completed);
+}
+
+/// Each way a request can be unreadable, closed and open.
+#[test]
+fn what_cannot_be_read_is_refused_or_told_unscanned() {
+    let encoded = RequestHead {
+        content_encoding: Some("gzip".into()),
+        ..chat()
+    };
+    let announced = RequestHead {
+        content_length: Some(1_001),
+        ..chat()
+    };
+    type Ask = fn(&mut Inspector) -> Step;
+    let cases: [(RequestHead, Ask, u16, &str); 6] = [
+        (
+            encoded,
+            |_| unreachable!("decided at headers"),
+            415,
+            "unsupported_content_encoding",
+        ),
+        (
+            announced,
+            |_| unreachable!("decided at headers"),
+            413,
+            "body_too_large",
+        ),
+        (
+            chat(),
+            |i| i.on_request_body(1_001, false),
+            413,
+            "body_too_large",
+        ),
+        (
+            chat(),
+            |i| i.on_complete_request(b"{"),
+            400,
+            "malformed_json",
+        ),
+        (
+            chat(),
+            |i| i.on_complete_request(b"{}"),
+            400,
+            "malformed_request",
+        ),
+        (chat(), Inspector::on_unreadable_body, 503, "filter_fault"),
+    ];
+    for (head, ask, status, code) in cases {
+        let run = |mode: &str| {
+            let mut inspector = inspector(|c| c["inspection"]["failure_mode"] = mode.into());
+            let mut step = inspector.on_request_headers(head.clone(), false, false);
+            if step.flow == Flow::Hold {
+                step = ask(&mut inspector);
+            }
+            (step, inspector.finish(&ended("x", status)).unwrap())
+        };
+        let (step, record) = run("closed");
+        assert_eq!(status_and_code(&step), (status, code.to_owned()));
+        assert_eq!(
+            record.request_inspection,
+            InspectionStatus::Unscanned,
+            "{code}"
+        );
+        assert_eq!(
+            (record.decision, record.reason.as_deref()),
+            (DecisionKind::Error, Some(code))
+        );
+
+        let (step, record) = run("open");
+        assert_eq!(step.flow, Flow::Continue, "{code}");
+        assert_eq!(
+            record.request_inspection,
+            InspectionStatus::Unscanned,
+            "{code}"
+        );
+        assert_eq!(record.request_unscanned_reason.as_deref(), Some(code));
+    }
+}
+
+#[test]
+fn unknown_api_follows_its_setting() {
+    let mut closed = inspector(|_| {});
+    let step = closed.on_request_headers(head("POST", "/v1/files"), false, false);
+    assert_eq!(status_and_code(&step), (403, "unknown_api".to_owned()));
+
+    let mut open = inspector(|c| c["inspection"]["unknown_api"] = "allow".into());
+    let step = open.on_request_headers(head("POST", "/v1/files"), false, false);
+    assert_eq!(step.flow, Flow::Continue);
+    let record = open.finish(&ended("via_upstream", 200)).unwrap();
+    assert_eq!(record.request_inspection, InspectionStatus::Unscanned);
+}
+
+#[test]
+fn without_a_bundle_everything_is_refused_and_health_says_so() {
+    let without = |c: &mut serde_json::Value| {
+        c.as_object_mut().unwrap().remove("bundle");
+    };
+    let step = inspector(without).on_request_headers(chat(), false, false);
+    assert_eq!(status_and_code(&step), (503, "no_policy_bundle".to_owned()));
+    for (change, status) in [(Some(without), 503), (None, 200)] {
+        let mut inspector = inspector(|c| change.map(|change| change(c)).unwrap_or_default());
+        let step = inspector.on_request_headers(head("GET", "/health"), true, false);
+        let Flow::Respond(response) = step.flow else {
+            panic!("no answer")
+        };
+        assert_eq!(response.status, status);
+        assert!(
+            inspector.finish(&ended("x", status)).is_none(),
+            "health leaves no record"
+        );
+    }
+}
+
+#[test]
+fn full_outbox_refuses_only_where_evidence_comes_first() {
+    for (on_full, held) in [("deny", false), ("drop_counted", true)] {
+        let mut inspector = inspector(|c| c["evidence"] = serde_json::json!({"on_full": on_full}));
+        let step = inspector.on_request_headers(chat(), false, true);
+        assert_eq!(step.flow == Flow::Hold, held, "{on_full}");
+    }
+}
+
+#[test]
+fn client_that_leaves_before_the_verdict_has_a_record() {
+    let mut inspector = inspector(|_| {});
+    inspector.on_request_headers(chat(), false, false);
+    let record = inspector
+        .finish(&ended("downstream_remote_disconnect", 0))
+        .unwrap();
+    assert_eq!(
+        (record.decision, record.outcome),
+        (DecisionKind::Error, Outcome::ClientAborted)
+    );
+    assert_eq!(record.status_code, None);
+    assert_eq!(record.request_inspection, InspectionStatus::Unscanned);
+}
+
+#[test]
+fn refusals_speak_the_clients_dialect() {
+    let mut inspector = inspector(|_| {});
+    inspector.on_request_headers(head("POST", "/v1/messages"), false, false);
+    let step = inspector.on_complete_request(br#"{"model":"x","messages":[]}"#);
+    let Flow::Respond(response) = step.flow else {
+        panic!("not refused")
+    };
+    assert!(
+        response.body.contains("permission_error"),
+        "{}",
+        response.body
+    );
+}
