@@ -1,4 +1,5 @@
 //! What patterns match, what they cost, and that broken bytes stay harmless.
+#![expect(clippy::unwrap_used, reason = "test helpers fail by panicking")]
 
 use jupiter_detect::{MAX_PATTERN_BYTES, PatternError, TextPattern, compile};
 use proptest::prelude::*;

@@ -1,0 +1,396 @@
+//! Conditions: groups, negation, and `field operator value` with its types.
+
+use super::checker::{Checker, Fields, Keys, list, shown};
+use super::diagnostics::{Code, Span, did_you_mean};
+use super::fields::FieldType;
+use super::operands::{Operand, Place};
+use super::typed::{Condition, TextTest, TextValue};
+use super::variables::Constant;
+use super::yaml::{Entry, Node};
+use crate::program::{Field, MAX_DEPTH, Order, TextField};
+use jupiter_detect::PatternError;
+use std::sync::Arc;
+
+pub(super) const OPERATORS: &[&str] = &[
+    "==",
+    "!=",
+    "<",
+    ">",
+    "<=",
+    ">=",
+    "contains",
+    "starts_with",
+    "ends_with",
+    "matches",
+    "in",
+    "not_in",
+    "exists",
+];
+
+/// Functions of the language, none of which this version provides.
+pub(super) const FUNCTIONS: &[&str] = &[
+    "len",
+    "lower",
+    "upper",
+    "contains",
+    "has_pii",
+    "has_injection",
+    "has_sensitive",
+];
+
+const CONDITION: Keys = Keys {
+    what: "a condition",
+    known: &[
+        "field", "operator", "value", "any", "all", "not", "function", "args",
+    ],
+    later: &["when"],
+};
+
+/// A rule's list takes one level of the program, and its own `not` another.
+const DEEPEST: u32 = MAX_DEPTH - 4;
+
+impl Checker<'_> {
+    /// A rule's conditions, all of which must hold; none at all always hold.
+    pub(super) fn conditions(&mut self, node: &Node) -> Option<Condition> {
+        let items = self.list(node, "`conditions`")?;
+        if items.is_empty() {
+            return Some(Condition::Constant(true));
+        }
+        self.group(items, Condition::All, 0)
+    }
+
+    /// Every part is read, so that all their diagnostics are seen at once.
+    fn group(
+        &mut self,
+        items: &[Node],
+        combine: fn(Vec<Condition>) -> Condition,
+        depth: u32,
+    ) -> Option<Condition> {
+        let parts: Vec<_> = items
+            .iter()
+            .map(|item| self.condition(item, depth))
+            .collect();
+        let mut parts: Vec<Condition> = parts.into_iter().collect::<Option<_>>()?;
+        match parts.len() {
+            1 => parts.pop(),
+            _ => Some(combine(parts)),
+        }
+    }
+
+    fn condition(&mut self, node: &Node, depth: u32) -> Option<Condition> {
+        if depth > DEEPEST {
+            let message = format!("conditions nested deeper than {DEEPEST} levels");
+            self.error(Code::TooDeep, node.span, message);
+            return None;
+        }
+        let fields = self.fields(node, &CONDITION)?;
+        let kinds = ["field", "function", "any", "all", "not"];
+        let mut found = kinds.iter().filter_map(|kind| fields.entry(kind));
+        let Some(entry) = found.next() else {
+            if fields.entry("when").is_none() {
+                let help = "write `field`, `operator`, `value`; or `any`, `all`, `not`";
+                self.error_with_help(Code::MissingKey, node.span, "a condition is empty", help);
+            }
+            return None;
+        };
+        if let Some(second) = found.next() {
+            let message = format!(
+                "a condition is one of `{}` and `{}`, not both",
+                entry.key, second.key
+            );
+            let help = "put them into two conditions, under `all` if both must hold";
+            self.error_with_help(Code::WrongShape, second.key_span, message, help);
+            return None;
+        }
+        match entry.key.as_str() {
+            "field" => self.comparison(&fields, entry),
+            "function" => {
+                if let Some(name) = self.text(&entry.value, "`function`") {
+                    self.refuse_function(name, entry.value.span);
+                }
+                None
+            }
+            kind => {
+                self.refuse_operator_beside(&fields, kind);
+                self.connective(entry, depth)
+            }
+        }
+    }
+
+    fn refuse_operator_beside(&mut self, fields: &Fields<'_>, kind: &str) {
+        for key in ["operator", "value", "args"] {
+            if let Some(entry) = fields.entry(key) {
+                let message = format!("`{key}` has no meaning beside `{kind}`");
+                self.error(Code::WrongShape, entry.key_span, message);
+            }
+        }
+    }
+
+    fn connective(&mut self, entry: &Entry, depth: u32) -> Option<Condition> {
+        if entry.key == "not" {
+            let inner = self.condition(&entry.value, depth + 1)?;
+            return Some(Condition::Not(Box::new(inner)));
+        }
+        let all = entry.key == "all";
+        let items = self.list(&entry.value, &format!("`{}`", entry.key))?;
+        if items.is_empty() {
+            let (what, holds) = if all {
+                ("all", "always")
+            } else {
+                ("any", "never")
+            };
+            let message = format!("an empty `{what}` {holds} holds");
+            self.error(Code::EmptyGroup, entry.key_span, message);
+            return Some(Condition::Constant(all));
+        }
+        let combine = if all { Condition::All } else { Condition::Any };
+        self.group(items, combine, depth + 1)
+    }
+
+    fn comparison(&mut self, fields: &Fields<'_>, entry: &Entry) -> Option<Condition> {
+        if let Some(args) = fields.entry("args") {
+            let message = "`args` has no meaning beside `field`";
+            self.error(Code::WrongShape, args.key_span, message);
+        }
+        let path = self.text(&entry.value, "`field`");
+        let resolved = path.and_then(|path| self.field(path, entry.value.span));
+        let operator = self.required_text(fields, "operator");
+        let operator = operator.and_then(|(text, span)| Some((self.operator(text, span)?, span)));
+        let value = fields.entry("value");
+        let operand = value.map(|value| self.operand(&value.value));
+        let (path, resolved, (operator, operator_span)) = (path?, resolved?, operator?);
+        let operand = match operand {
+            // `exists` alone asks that the field has a value.
+            None if operator == "exists" => Operand::Constant(Constant::Bool(true)),
+            None => {
+                let message = format!("`{operator}` needs a `value`");
+                self.error(Code::MissingKey, operator_span, message);
+                return None;
+            }
+            Some(operand) => operand?,
+        };
+        let at = Place {
+            path,
+            field: &resolved,
+            operator,
+            value: value.map_or(operator_span, |value| value.value.span),
+        };
+        self.typed(at, operand, operator_span)
+    }
+
+    fn operator(&mut self, text: &str, span: Span) -> Option<&'static str> {
+        if let Some(operator) = OPERATORS.iter().copied().find(|operator| *operator == text) {
+            return Some(operator);
+        }
+        let usual = match text {
+            "=" | "===" | "eq" | "equals" | "is" => Some("=="),
+            "<>" | "ne" | "not_equals" => Some("!="),
+            "gt" => Some(">"),
+            "lt" => Some("<"),
+            "gte" | "=>" => Some(">="),
+            "lte" | "=<" => Some("<="),
+            "regex" | "~" | "=~" => Some("matches"),
+            "not in" | "nin" => Some("not_in"),
+            _ => None,
+        };
+        let help = match usual {
+            Some(operator) => format!("write `{operator}`"),
+            None => did_you_mean(text, OPERATORS.iter().copied())
+                .unwrap_or_else(|| format!("operators are {}", list(OPERATORS))),
+        };
+        let message = format!("unknown operator `{}`", shown(text));
+        self.error_with_help(Code::UnknownOperator, span, message, help);
+        None
+    }
+
+    /// The condition as the types of its field, operator and value allow.
+    fn typed(&mut self, at: Place<'_>, operand: Operand, operator: Span) -> Option<Condition> {
+        let field = at.field.field;
+        match (at.operator, &operand) {
+            ("exists", Operand::Constant(Constant::Bool(true))) | ("!=", Operand::Null) => {
+                return Some(Condition::Present(field));
+            }
+            ("exists", Operand::Constant(Constant::Bool(false))) | ("==", Operand::Null) => {
+                return Some(Condition::Not(Box::new(Condition::Present(field))));
+            }
+            ("exists", other) => {
+                let message = format!(
+                    "`exists` takes `true` or `false`, and this is {}",
+                    other.describe()
+                );
+                self.error(Code::ValueType, at.value, message);
+                return None;
+            }
+            _ => {}
+        }
+        if !allowed(at.field.field_type, field).contains(&at.operator) {
+            self.refuse_operator(at, operator);
+            return None;
+        }
+        match field {
+            Field::Text(field) => self.text_condition(field, operand, at),
+            Field::Number(field) => match at.operator {
+                "in" | "not_in" => Some(Condition::NumberIn {
+                    field,
+                    set: self.number_set(operand, at)?,
+                    negated: at.operator == "not_in",
+                }),
+                operator => Some(Condition::Number {
+                    field,
+                    order: order(operator)?,
+                    value: self.number_value(operand, at)?,
+                }),
+            },
+            Field::Bool(field) => Some(Condition::Bool {
+                field,
+                value: self.bool_value(operand, at)?,
+                negated: at.operator == "!=",
+            }),
+            Field::Messages => None,
+        }
+    }
+
+    fn text_condition(
+        &mut self,
+        field: TextField,
+        operand: Operand,
+        at: Place<'_>,
+    ) -> Option<Condition> {
+        let names = at.field.field_type == FieldType::Names;
+        let test = match at.operator {
+            "==" | "!=" => TextTest::Equals(self.text_value(operand, at)?),
+            // A list contains a name; a text contains a part.
+            "contains" if names => TextTest::Equals(self.text_value(operand, at)?),
+            "contains" => TextTest::Contains(self.text_value(operand, at)?),
+            "starts_with" => TextTest::StartsWith(self.text_value(operand, at)?),
+            "ends_with" => TextTest::EndsWith(self.text_value(operand, at)?),
+            "in" | "not_in" => TextTest::In(self.text_set(operand, at)?),
+            _ => match self.text_value(operand, at)? {
+                TextValue::Constant(pattern) => TextTest::Matches(self.pattern(&pattern, at)?),
+                TextValue::Field(_) | TextValue::Template(_) => {
+                    let message = "a pattern cannot depend on the exchange";
+                    let help = "`matches` takes a constant or a variable; patterns are compiled \
+                                when the policy is";
+                    self.error_with_help(Code::PatternNotConstant, at.value, message, help);
+                    return None;
+                }
+            },
+        };
+        Some(Condition::Text {
+            field,
+            test,
+            negated: matches!(at.operator, "!=" | "not_in"),
+        })
+    }
+
+    fn pattern(&mut self, pattern: &str, at: Place<'_>) -> Option<Arc<[u8]>> {
+        let compiled = self.patterns.entry(pattern.to_owned());
+        let compiled = compiled
+            .or_insert_with(|| jupiter_detect::compile(pattern).map(Arc::from))
+            .clone();
+        let cause = match compiled {
+            Ok(bytes) => return Some(bytes),
+            Err(cause) => cause,
+        };
+        let (code, help) = match &cause {
+            PatternError::Syntax { start, end, .. } => {
+                let part = pattern.get(*start..*end).filter(|part| !part.is_empty());
+                let help = match part {
+                    Some(part) => format!("look at `{}`", shown(part)),
+                    None => format!("look after character {start}"),
+                };
+                (Code::BadPattern, help)
+            }
+            PatternError::Unsupported(_) => (
+                Code::BadPattern,
+                "patterns follow RE2: linear time, no look-around".to_owned(),
+            ),
+            PatternError::TooLarge | PatternError::TextTooLong { .. } => {
+                let help = "smaller repeat counts, fewer Unicode classes, or two simpler patterns \
+                            under `any` take less";
+                (Code::PatternTooLarge, help.to_owned())
+            }
+        };
+        self.error_with_help(code, at.value, format!("unusable pattern: {cause}"), help);
+        None
+    }
+
+    fn refuse_operator(&mut self, at: Place<'_>, span: Span) {
+        let message = format!(
+            "`{}` does not apply to `{}`, which is {}",
+            at.operator,
+            shown(at.path),
+            at.field.field_type.describe()
+        );
+        let allowed = allowed(at.field.field_type, at.field.field);
+        let positive = match at.operator {
+            "!=" => Some("=="),
+            "not_in" => Some("in"),
+            _ => None,
+        };
+        let help = match positive {
+            Some(positive) if allowed.contains(&positive) => format!(
+                "with several texts it would hold as soon as one differs; for \"none of them\" \
+                 write `not:` around `{positive}`"
+            ),
+            _ if at.path == "context.time.date" => {
+                "compare `context.time.year`, `month` and `day`, or `context.time.timestamp`"
+                    .to_owned()
+            }
+            _ => format!("it takes {}, and `==` or `!=` null", list(allowed)),
+        };
+        self.error_with_help(Code::OperatorType, span, message, help);
+    }
+}
+
+/// Operators for values other than null.
+fn allowed(field_type: FieldType, field: Field) -> &'static [&'static str] {
+    const TEXT: &[&str] = &[
+        "==",
+        "!=",
+        "contains",
+        "starts_with",
+        "ends_with",
+        "matches",
+        "in",
+        "not_in",
+        "exists",
+    ];
+    match (field_type, field) {
+        (FieldType::Text, _) | (FieldType::Texts, Field::Text(TextField::EveryRole)) => TEXT,
+        // Long texts always differ from a constant somewhere: `!=` would say nothing.
+        (FieldType::Texts, _) => &[
+            "==",
+            "contains",
+            "starts_with",
+            "ends_with",
+            "matches",
+            "in",
+            "exists",
+        ],
+        (FieldType::Names, _) => &[
+            "contains",
+            "starts_with",
+            "ends_with",
+            "matches",
+            "in",
+            "not_in",
+            "exists",
+        ],
+        (FieldType::Number, _) => &["==", "!=", "<", ">", "<=", ">=", "in", "not_in", "exists"],
+        (FieldType::Bool, _) => &["==", "!=", "exists"],
+        (FieldType::Messages, _) => &["exists"],
+    }
+}
+
+fn order(operator: &str) -> Option<Order> {
+    Some(match operator {
+        "==" => Order::Equal,
+        "!=" => Order::NotEqual,
+        "<" => Order::Less,
+        ">" => Order::Greater,
+        "<=" => Order::AtMost,
+        ">=" => Order::AtLeast,
+        _ => return None,
+    })
+}

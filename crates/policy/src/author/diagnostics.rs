@@ -1,0 +1,183 @@
+//! What is wrong in a policy text: stable codes, positions, a way out.
+
+use serde::{Deserialize, Serialize};
+
+/// One thing an author should know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Diagnostic {
+    pub severity: Severity,
+    /// Stable: tools may match on it. Listed in the language reference.
+    pub code: &'static str,
+    pub message: String,
+    pub span: Span,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// The policy cannot be used.
+    Error,
+    /// The policy works, probably not as meant.
+    Warning,
+}
+
+/// A range of the text. Lines and columns count from 1, columns in characters;
+/// offsets are bytes from 0. The end is exclusive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Span {
+    pub line: usize,
+    pub column: usize,
+    pub end_line: usize,
+    pub end_column: usize,
+    pub offset: usize,
+    pub end_offset: usize,
+}
+
+macro_rules! codes {
+    ($($variant:ident $severity:ident $text:literal,)*) => {
+        /// The kinds of diagnostics. Their texts never change meaning.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Code { $($variant,)* }
+
+        impl Code {
+            pub const ALL: &'static [Code] = &[$(Code::$variant,)*];
+
+            pub fn as_str(self) -> &'static str {
+                match self { $(Code::$variant => $text,)* }
+            }
+
+            pub fn severity(self) -> Severity {
+                match self { $(Code::$variant => Severity::$severity,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    // The text.
+    TextTooLarge Error "text-too-large",
+    YamlSyntax Error "yaml-syntax",
+    YamlUnsupported Error "yaml-unsupported",
+    TooDeep Error "too-deep",
+    TooManyNodes Error "too-many-nodes",
+    DuplicateKey Error "duplicate-key",
+    // Its shape.
+    WrongShape Error "wrong-shape",
+    MissingKey Error "missing-key",
+    UnknownKey Error "unknown-key",
+    KeyNotProvided Error "key-not-provided",
+    UnquotedText Warning "unquoted-text",
+    // The policy and its rules.
+    MplVersion Error "mpl-version",
+    BadName Error "bad-name",
+    BadVersion Error "bad-version",
+    BadDate Warning "bad-date",
+    DuplicateTag Warning "duplicate-tag",
+    DuplicateRule Error "duplicate-rule",
+    EmptyRules Error "empty-rules",
+    EmptyActions Error "empty-actions",
+    EmptyGroup Warning "empty-group",
+    UnreachableRule Warning "unreachable-rule",
+    UnreachableAction Warning "unreachable-action",
+    // Conditions.
+    UnknownField Error "unknown-field",
+    FieldNotProvided Error "field-not-provided",
+    UnknownOperator Error "unknown-operator",
+    UnknownFunction Error "unknown-function",
+    FunctionNotProvided Error "function-not-provided",
+    OperatorType Error "operator-type",
+    ValueType Error "value-type",
+    UnknownValue Error "unknown-value",
+    BadPattern Error "bad-pattern",
+    PatternTooLarge Error "pattern-too-large",
+    PatternNotConstant Error "pattern-not-constant",
+    // Actions, templates, variables.
+    UnknownAction Error "unknown-action",
+    ActionNotProvided Error "action-not-provided",
+    BadCode Error "bad-code",
+    PromptInMessage Error "prompt-in-message",
+    TemplateSyntax Error "template-syntax",
+    UnknownVariable Error "unknown-variable",
+    UnusedVariable Warning "unused-variable",
+    VariableType Error "variable-type",
+    VariableCycle Error "variable-cycle",
+}
+
+/// Diagnostics as they are found.
+#[derive(Debug, Default)]
+pub(super) struct Diagnostics {
+    found: Vec<Diagnostic>,
+}
+
+/// Beyond this many the rest says nothing new, and a hostile text costs no memory.
+const MAX_DIAGNOSTICS: usize = 200;
+
+impl Diagnostics {
+    pub(super) fn add(&mut self, code: Code, span: Span, message: impl Into<String>) {
+        self.add_with_help(code, span, message, None::<String>);
+    }
+
+    pub(super) fn add_with_help(
+        &mut self,
+        code: Code,
+        span: Span,
+        message: impl Into<String>,
+        help: Option<impl Into<String>>,
+    ) {
+        // An error is never dropped in favour of a warning: it decides whether there is a policy.
+        if self.found.len() >= MAX_DIAGNOSTICS
+            && (code.severity() == Severity::Warning || self.has_errors())
+        {
+            return;
+        }
+        self.found.push(Diagnostic {
+            severity: code.severity(),
+            code: code.as_str(),
+            message: message.into(),
+            span,
+            help: help.map(Into::into),
+        });
+    }
+
+    pub(super) fn has_errors(&self) -> bool {
+        self.found
+            .iter()
+            .any(|found| found.severity == Severity::Error)
+    }
+
+    pub(super) fn in_order(mut self) -> Vec<Diagnostic> {
+        self.found.sort_by_key(|found| found.span.offset);
+        self.found
+    }
+}
+
+/// The candidate an author may have meant, for a help text.
+pub(super) fn nearest<'a>(
+    name: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    const LONGEST_COMPARED: usize = 100;
+    if name.len() > LONGEST_COMPARED {
+        return None;
+    }
+    let lower = name.to_lowercase();
+    candidates
+        .into_iter()
+        .map(|candidate| {
+            let distance = strsim::osa_distance(&lower, &candidate.to_lowercase());
+            (distance, candidate)
+        })
+        .filter(|(distance, candidate)| *distance <= candidate.len().max(3) / 3)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+pub(super) fn did_you_mean<'a>(
+    name: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<String> {
+    nearest(name, candidates).map(|candidate| format!("did you mean `{candidate}`?"))
+}

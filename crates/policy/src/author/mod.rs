@@ -1,0 +1,54 @@
+//! The author's side: policy text to diagnostics, or to the bytes of a bundle.
+//!
+//! [`check`] reads a text and says everything that is wrong with it; only a text without
+//! errors yields a [`Policy`]; [`compile`] turns policies into a bundle. The steps, each
+//! its own file: `yaml` (text to a tree with positions), `document` (the policy and its
+//! rules), `variables`, `templates`, `fields`, `conditions`, `actions` (tree to typed
+//! policy), `compile` (typed policy to program).
+
+mod actions;
+mod checker;
+mod compile;
+mod conditions;
+mod diagnostics;
+mod document;
+mod fields;
+mod operands;
+mod render;
+mod templates;
+mod typed;
+mod variables;
+mod yaml;
+
+pub use compile::{CompileError, compile};
+pub use diagnostics::{Code, Diagnostic, Severity, Span};
+pub use fields::{FieldInfo, field_reference};
+pub use render::render;
+pub use typed::Policy;
+
+/// Longest policy text that is read.
+pub const MAX_TEXT_BYTES: usize = 1024 * 1024;
+
+/// Versions of the language (`mpl_version`) that are understood.
+pub const MPL_VERSIONS: &[&str] = &["1.0"];
+
+/// What [`check`] found.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// Present exactly when no diagnostic is an error.
+    pub policy: Option<Policy>,
+    /// In the order of the text.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Parses and validates one policy. Never panics, whatever the text; deterministic.
+pub fn check(text: &str) -> Checked {
+    let mut diagnostics = diagnostics::Diagnostics::default();
+    let tree = yaml::parse(text, &mut diagnostics);
+    let policy = tree.and_then(|tree| document::policy(&tree, &mut diagnostics));
+    let failed = diagnostics.has_errors();
+    Checked {
+        policy: policy.filter(|_| !failed),
+        diagnostics: diagnostics.in_order(),
+    }
+}

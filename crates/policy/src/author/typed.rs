@@ -1,0 +1,154 @@
+//! A policy whose every part is known to make sense.
+//!
+//! The same shapes as `crate::program`, with texts where the program has indices.
+
+use crate::decision::LogLevel;
+use crate::program::{BoolField, BoolValue, Field, NumberField, NumberValue, Order, TextField};
+use std::sync::Arc;
+
+/// A valid policy, ready to be compiled.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) description: Option<String>,
+    pub(super) author: Option<String>,
+    pub(super) tags: Vec<String>,
+    pub(super) priority: i32,
+    pub(super) rules: Vec<Rule>,
+}
+
+impl Policy {
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    pub fn description(&self) -> Option<&str> {
+        self.description.as_deref()
+    }
+
+    pub fn author(&self) -> Option<&str> {
+        self.author.as_deref()
+    }
+
+    pub fn tags(&self) -> impl Iterator<Item = &str> {
+        self.tags.iter().map(String::as_str)
+    }
+
+    /// Policies with a higher priority are evaluated earlier.
+    pub fn priority(&self) -> i32 {
+        self.priority
+    }
+
+    /// Names of the rules in their order, disabled ones included.
+    pub fn rule_names(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().map(|rule| rule.name.as_str())
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Rule {
+    pub name: String,
+    pub enabled: bool,
+    pub condition: Condition,
+    pub actions: Vec<Action>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Action {
+    Allow,
+    Deny { message: Template, code: String },
+    Log { level: LogLevel, message: Template },
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Condition {
+    Constant(bool),
+    Not(Box<Condition>),
+    All(Vec<Condition>),
+    Any(Vec<Condition>),
+    Present(Field),
+    Text {
+        field: TextField,
+        test: TextTest,
+        negated: bool,
+    },
+    Number {
+        field: NumberField,
+        order: Order,
+        value: NumberValue,
+    },
+    NumberIn {
+        field: NumberField,
+        set: Vec<f64>,
+        negated: bool,
+    },
+    Bool {
+        field: BoolField,
+        value: BoolValue,
+        negated: bool,
+    },
+}
+
+impl Condition {
+    /// Whether it holds for every exchange, or for none; `None` when it depends.
+    pub(super) fn constant(&self) -> Option<bool> {
+        match self {
+            Condition::Constant(value) => Some(*value),
+            Condition::Not(inner) => inner.constant().map(|value| !value),
+            Condition::All(parts) => {
+                let parts: Vec<_> = parts.iter().map(Condition::constant).collect();
+                if parts.contains(&Some(false)) {
+                    return Some(false);
+                }
+                parts.iter().all(|part| *part == Some(true)).then_some(true)
+            }
+            Condition::Any(parts) => {
+                let parts: Vec<_> = parts.iter().map(Condition::constant).collect();
+                if parts.contains(&Some(true)) {
+                    return Some(true);
+                }
+                parts
+                    .iter()
+                    .all(|part| *part == Some(false))
+                    .then_some(false)
+            }
+            Condition::Present(_)
+            | Condition::Text { .. }
+            | Condition::Number { .. }
+            | Condition::NumberIn { .. }
+            | Condition::Bool { .. } => None,
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum TextTest {
+    Equals(TextValue),
+    Contains(TextValue),
+    StartsWith(TextValue),
+    EndsWith(TextValue),
+    In(Vec<String>),
+    /// The bytes of a compiled pattern.
+    Matches(Arc<[u8]>),
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum TextValue {
+    Constant(String),
+    Field(TextField),
+    Template(Template),
+}
+
+/// Texts and fields in turn.
+pub(super) type Template = Vec<Piece>;
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Piece {
+    Text(String),
+    Field(Field),
+}

@@ -1,0 +1,282 @@
+//! Bundle bytes to a [`Bundle`] that can be evaluated without a doubt.
+//!
+//! Every index, order and bound is checked here, once, so that `eval` may treat a
+//! missing entry as impossible: conditions cannot refer to themselves, nest deeper than
+//! [`MAX_DEPTH`], or cost more than [`MAX_COST`] steps over all policies.
+
+use crate::program::{
+    Action, FORMAT_VERSION, Field, MAGIC, MAX_BUNDLE_BYTES, MAX_COST, MAX_DEPTH, Node, Piece,
+    Program, RuleProgram, TextTest, TextValue,
+};
+use jupiter_detect::TextPattern;
+use sha2::{Digest, Sha256};
+use std::fmt;
+
+/// Compiled policies, immutable, named by the digest of their bytes.
+#[derive(Debug)]
+pub struct Bundle {
+    digest: BundleDigest,
+    pub(crate) program: Program,
+    pub(crate) patterns: Vec<TextPattern>,
+}
+
+/// `sha256:` and 64 hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BundleDigest(String);
+
+/// A policy of a loaded bundle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoadedPolicy<'a> {
+    pub name: &'a str,
+    pub version: &'a str,
+    /// Enabled rules; disabled ones do not travel.
+    pub rules: usize,
+}
+
+/// Why bytes are not a bundle we can use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LoadError {
+    /// More than [`MAX_BUNDLE_BYTES`].
+    TooLarge { bytes: usize },
+    /// Not a bundle at all.
+    NotABundle,
+    /// A bundle of another version of the encoding.
+    UnknownVersion { found: u16 },
+    /// Cut short, or with bytes no bundle has.
+    Malformed,
+    /// Well-formed, but a part of it refers to what is not there or is out of order.
+    Inconsistent(&'static str),
+    /// Conditions too deep or too many for one exchange.
+    TooCostly,
+    /// A regular expression's table does not load.
+    Pattern(String),
+}
+
+impl BundleDigest {
+    /// The digest of a bundle's bytes.
+    pub fn of(bytes: &[u8]) -> BundleDigest {
+        use fmt::Write;
+        let mut text = String::from("sha256:");
+        for byte in Sha256::digest(bytes) {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        BundleDigest(text)
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for BundleDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Bundle {
+    /// Loads and checks the bytes made by `compile`. Never panics, whatever they are.
+    pub fn load(bytes: &[u8]) -> Result<Bundle, LoadError> {
+        if bytes.len() > MAX_BUNDLE_BYTES {
+            return Err(LoadError::TooLarge { bytes: bytes.len() });
+        }
+        let rest = bytes.strip_prefix(MAGIC).ok_or(LoadError::NotABundle)?;
+        let (version, body) = rest.split_first_chunk().ok_or(LoadError::Malformed)?;
+        let found = u16::from_le_bytes(*version);
+        if found != FORMAT_VERSION {
+            return Err(LoadError::UnknownVersion { found });
+        }
+        let program = match postcard::take_from_bytes::<Program>(body) {
+            Ok((program, [])) => program,
+            Ok(_) | Err(_) => return Err(LoadError::Malformed),
+        };
+        verify(&program)?;
+        let patterns = program
+            .patterns
+            .iter()
+            .map(|bytes| TextPattern::load(bytes))
+            .collect::<Result<_, _>>()
+            .map_err(|cause| LoadError::Pattern(cause.to_string()))?;
+        Ok(Bundle {
+            digest: BundleDigest::of(bytes),
+            program,
+            patterns,
+        })
+    }
+
+    pub fn digest(&self) -> &BundleDigest {
+        &self.digest
+    }
+
+    /// Names of the policies, in the order of their evaluation.
+    pub fn policy_names(&self) -> impl Iterator<Item = &str> {
+        self.policies().map(|policy| policy.name)
+    }
+
+    /// The policies, in the order of their evaluation.
+    pub fn policies(&self) -> impl Iterator<Item = LoadedPolicy<'_>> {
+        self.program.policies.iter().map(|policy| LoadedPolicy {
+            name: self.string(policy.name),
+            version: self.string(policy.version),
+            rules: policy.rules.len(),
+        })
+    }
+
+    pub(crate) fn string(&self, id: u32) -> &str {
+        // `load` checked every index.
+        self.program
+            .strings
+            .get(id as usize)
+            .map_or("", String::as_str)
+    }
+}
+
+fn verify(program: &Program) -> Result<(), LoadError> {
+    let ordered = |strings: &[String]| strings.is_sorted_by(|a, b| a < b);
+    ensure(ordered(&program.strings), "strings are out of order")?;
+    for set in &program.string_sets {
+        ensure(set.is_sorted_by(|a, b| a < b), "a set is out of order")?;
+        for id in set {
+            has(&program.strings, *id, "a set names a missing string")?;
+        }
+    }
+    for piece in program.templates.iter().flatten() {
+        if let Piece::Text(id) = piece {
+            has(&program.strings, *id, "a template names a missing string")?;
+        }
+    }
+    let shapes = verify_nodes(program)?;
+    let mut cost = 0u32;
+    for policy in &program.policies {
+        has(&program.strings, policy.name, "a policy has no name")?;
+        has(&program.strings, policy.version, "a policy has no version")?;
+        for rule in &policy.rules {
+            verify_rule(program, rule)?;
+            let shape = shapes.get(rule.condition as usize);
+            let shape = shape.ok_or(LoadError::Inconsistent("a rule has no condition"))?;
+            cost = cost.saturating_add(shape.cost);
+        }
+    }
+    if cost > MAX_COST {
+        return Err(LoadError::TooCostly);
+    }
+    Ok(())
+}
+
+/// What evaluating a node may take at worst.
+struct Shape {
+    depth: u32,
+    cost: u32,
+}
+
+/// Children come before their parents, so one pass bounds depth and cost of all nodes,
+/// shared ones counted as often as they are reached.
+fn verify_nodes(program: &Program) -> Result<Vec<Shape>, LoadError> {
+    let mut shapes: Vec<Shape> = Vec::with_capacity(program.nodes.len());
+    for node in &program.nodes {
+        verify_leaf(program, node)?;
+        let children: &[u32] = match node {
+            Node::Not(child) => std::slice::from_ref(child),
+            Node::All(children) | Node::Any(children) => children,
+            _ => &[],
+        };
+        let mut shape = Shape { depth: 1, cost: 1 };
+        for child in children {
+            let child = shapes.get(*child as usize).ok_or(LoadError::Inconsistent(
+                "a condition comes before its parts",
+            ))?;
+            shape.depth = shape.depth.max(child.depth.saturating_add(1));
+            shape.cost = shape.cost.saturating_add(child.cost);
+        }
+        if shape.depth > MAX_DEPTH || shape.cost > MAX_COST {
+            return Err(LoadError::TooCostly);
+        }
+        shapes.push(shape);
+    }
+    Ok(shapes)
+}
+
+fn verify_leaf(program: &Program, node: &Node) -> Result<(), LoadError> {
+    match node {
+        Node::Text(text) => match text.test {
+            TextTest::Equals(value)
+            | TextTest::Contains(value)
+            | TextTest::StartsWith(value)
+            | TextTest::EndsWith(value) => verify_text_value(program, value),
+            TextTest::In(set) => has(&program.string_sets, set, "a set is missing"),
+            TextTest::Matches(pattern) => has(&program.patterns, pattern, "a pattern is missing"),
+        },
+        Node::NumberIn { set, .. } => has(&program.number_sets, *set, "a set is missing"),
+        Node::Constant(_)
+        | Node::Not(_)
+        | Node::All(_)
+        | Node::Any(_)
+        | Node::Present(_)
+        | Node::Number { .. }
+        | Node::Bool { .. } => Ok(()),
+    }
+}
+
+fn verify_text_value(program: &Program, value: TextValue) -> Result<(), LoadError> {
+    match value {
+        TextValue::Constant(id) => has(&program.strings, id, "a constant is missing"),
+        TextValue::Template(id) => has(&program.templates, id, "a template is missing"),
+        TextValue::Field(field) => ensure(field.is_single(), "a value has several texts"),
+    }
+}
+
+fn verify_rule(program: &Program, rule: &RuleProgram) -> Result<(), LoadError> {
+    has(&program.strings, rule.name, "a rule has no name")?;
+    for action in &rule.actions {
+        let message = match action {
+            Action::Allow => continue,
+            Action::Deny { message, code } => {
+                has(&program.strings, *code, "a denial has no code")?;
+                message
+            }
+            Action::Log { message, .. } => message,
+        };
+        let pieces = program.templates.get(*message as usize);
+        let pieces = pieces.ok_or(LoadError::Inconsistent("an action has no message"))?;
+        let prompt = pieces
+            .iter()
+            .any(|piece| matches!(piece, Piece::Field(Field::Text(field)) if field.is_prompt()));
+        ensure(!prompt, "a message shows text of the prompt")?;
+    }
+    Ok(())
+}
+
+fn ensure(holds: bool, otherwise: &'static str) -> Result<(), LoadError> {
+    holds
+        .then_some(())
+        .ok_or(LoadError::Inconsistent(otherwise))
+}
+
+fn has<T>(table: &[T], index: u32, otherwise: &'static str) -> Result<(), LoadError> {
+    ensure(table.len() > index as usize, otherwise)
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LoadError::TooLarge { bytes } => {
+                write!(
+                    f,
+                    "the bundle has {bytes} bytes, more than {MAX_BUNDLE_BYTES}"
+                )
+            }
+            LoadError::NotABundle => write!(f, "the bytes are not a policy bundle"),
+            LoadError::UnknownVersion { found } => write!(
+                f,
+                "the bundle has format {found}; this version reads format {FORMAT_VERSION}"
+            ),
+            LoadError::Malformed => write!(f, "the bundle is cut short or corrupt"),
+            LoadError::Inconsistent(what) => write!(f, "the bundle is inconsistent: {what}"),
+            LoadError::TooCostly => write!(f, "the bundle's conditions are too deep or too many"),
+            LoadError::Pattern(cause) => write!(f, "a pattern of the bundle is unusable: {cause}"),
+        }
+    }
+}
+
+impl std::error::Error for LoadError {}
