@@ -5,8 +5,7 @@
 
 use crate::config::PluginConfig;
 use base64::Engine;
-use jupiter_policy::{Bundle, LoadError};
-use sha2::{Digest, Sha256};
+use jupiter_policy::{Bundle, BundleDigest, LoadError};
 use std::fmt;
 
 /// A checked configuration with its bundle loaded.
@@ -42,7 +41,7 @@ impl fmt::Display for SettingsError {
             SettingsError::DigestMismatch { announced, found } => {
                 write!(f, "the bundle is `{found}`, not `{announced}` as announced")
             }
-            SettingsError::Load(error) => write!(f, "the bundle does not load: {error:?}"),
+            SettingsError::Load(error) => write!(f, "the bundle does not load: {error}"),
         }
     }
 }
@@ -59,7 +58,7 @@ impl Settings {
                 let bytes = base64::engine::general_purpose::STANDARD
                     .decode(carried.data)
                     .map_err(|_| SettingsError::NotBase64)?;
-                let found = digest_of(&bytes);
+                let found = BundleDigest::of(&bytes).to_string();
                 if found != carried.digest {
                     let announced = carried.digest;
                     return Err(SettingsError::DigestMismatch { announced, found });
@@ -73,13 +72,6 @@ impl Settings {
         };
         Ok(Settings { config, bundle })
     }
-}
-
-/// The name of a bundle: `sha256:` and the hash of its bytes.
-pub fn digest_of(bundle: &[u8]) -> String {
-    let hash: [u8; 32] = Sha256::digest(bundle).into();
-    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
 }
 
 #[cfg(test)]
@@ -98,7 +90,7 @@ mod tests {
     fn bundle_that_is_not_what_it_is_called_is_refused() {
         let config = format!(
             r#"{{"instance":"a","region":"r","environment":"e","bundle":{{"digest":"{}","data":"AAAA"}}}}"#,
-            digest_of(b"other")
+            BundleDigest::of(b"other")
         );
         let error = Settings::parse(config.as_bytes()).unwrap_err();
         assert!(

@@ -1,7 +1,7 @@
 //! Steps the inspector takes, compared as data.
 
 use super::*;
-use crate::bundles::{Settings, digest_of};
+use crate::bundles::Settings;
 use base64::Engine;
 use jupiter_evidence::{InspectionStatus, Outcome};
 
@@ -30,7 +30,7 @@ fn settings(change: impl FnOnce(&mut serde_json::Value)) -> Rc<Settings> {
     let mut config = serde_json::json!({
         "instance": "jupiter-1", "region": "local", "environment": "test",
         "bundle": {
-            "digest": digest_of(&bundle),
+            "digest": jupiter_policy::BundleDigest::of(&bundle).as_str(),
             "data": base64::engine::general_purpose::STANDARD.encode(&bundle),
         },
         "inspection": {"max_body_bytes": 1000},
