@@ -1,0 +1,22 @@
+//! What an instance promises, tried on the real programs: one module a promise.
+//!
+//! Every test has an instance of its own (`mercator run`, Envoy, a fake
+//! provider), so they run beside each other. `./justw test` builds and fetches
+//! what they need; a missing program fails them with advice.
+
+#[cfg(test)]
+mod clients;
+#[cfg(test)]
+mod evidence;
+#[cfg(test)]
+mod outage;
+#[cfg(test)]
+mod request_path;
+#[cfg(test)]
+mod rollout;
+#[cfg(test)]
+mod streaming;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod surface;
