@@ -159,7 +159,7 @@ need_cargo_deny() {
 
 case $purpose in
     run) need_rust; need_c_compiler; need_wasm_target; need_envoy ;;
-    test) need_rust; need_c_compiler; need_wasm_target; need_envoy ;;
+    test) need_rust; need_c_compiler; need_wasm_target; need_envoy; scripts/setup-clients.sh || missing=1 ;;
     check) need_rust; need_c_compiler; need_wasm_target; need_cargo_deny ;;
     *)
         echo "usage: scripts/setup.sh [run|test|check]" >&2
