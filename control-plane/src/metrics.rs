@@ -1,0 +1,246 @@
+//! What this process counts, in the names operators see.
+//!
+//! One registry for each [`crate::app::App`], so that several in one process
+//! do not mix. No label ever holds a prompt, a subject, a model or a key.
+//! Names are documented where they are registered.
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+/// What is sent to whoever scrapes.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PublishLabels {
+    pub operation: &'static str,
+    pub result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct BundleLabels {
+    pub digest: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RecordLabels {
+    pub source: &'static str,
+    pub outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct BatchLabels {
+    pub source: &'static str,
+    pub result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RouteLabels {
+    pub method: &'static str,
+    /// The template, never the path itself.
+    pub route: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AnswerLabels {
+    pub method: &'static str,
+    pub route: String,
+    /// `2xx` and so on.
+    pub status_class: &'static str,
+}
+
+/// All instruments; each is cheap to use from anywhere.
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    pub policies: Gauge,
+    pub bundle: Family<BundleLabels, Gauge>,
+    pub bundle_published_at: Gauge,
+    pub publishes: Family<PublishLabels, Counter>,
+    pub evidence_records: Family<RecordLabels, Counter>,
+    pub evidence_batches: Family<BatchLabels, Counter>,
+    pub evidence_append_seconds: Histogram,
+    pub evidence_queue_bytes: Gauge,
+    pub evidence_queue_records: Gauge,
+    pub chain_breaks: Counter,
+    pub emitter_epochs: Gauge,
+    pub emitter_missing: Gauge,
+    pub db_up: Gauge,
+    pub http_requests: Family<AnswerLabels, Counter>,
+    pub http_seconds: Family<RouteLabels, Histogram>,
+    pub http_in_flight: Gauge,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics::new()
+    }
+}
+
+/// From half a millisecond to a minute.
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_5, 2.5, 13))
+}
+
+impl Metrics {
+    pub fn new() -> Metrics {
+        let metrics = Metrics {
+            registry: Mutex::new(Registry::with_prefix("mercator")),
+            policies: Gauge::default(),
+            bundle: Family::default(),
+            bundle_published_at: Gauge::default(),
+            publishes: Family::default(),
+            evidence_records: Family::default(),
+            evidence_batches: Family::default(),
+            evidence_append_seconds: seconds(),
+            evidence_queue_bytes: Gauge::default(),
+            evidence_queue_records: Gauge::default(),
+            chain_breaks: Counter::default(),
+            emitter_epochs: Gauge::default(),
+            emitter_missing: Gauge::default(),
+            db_up: Gauge::default(),
+            http_requests: Family::default(),
+            http_seconds: Family::new_with_constructor(seconds),
+            http_in_flight: Gauge::default(),
+        };
+        metrics.register_all();
+        metrics
+    }
+
+    /// Adds instruments of other parts; names get the prefix `mercator_`.
+    pub fn register(&self, add: impl FnOnce(&mut Registry)) {
+        add(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The text to scrape.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut text = String::new();
+        text::encode(&mut text, &registry)?;
+        Ok(text)
+    }
+
+    fn register_all(&self) {
+        self.register(|r| {
+            let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+            r.register("build", "The program that runs", build);
+        });
+        self.register(|r| self.register_policies(r));
+        self.register(|r| self.register_evidence(r));
+        self.register(|r| self.register_http(r));
+    }
+
+    fn register_policies(&self, r: &mut Registry) {
+        r.register("policies", "Policies in force", self.policies.clone());
+        r.register(
+            "bundle_info",
+            "1 for the bundle in force",
+            self.bundle.clone(),
+        );
+        r.register(
+            "bundle_published_timestamp_seconds",
+            "Unix time since which the bundle is in force",
+            self.bundle_published_at.clone(),
+        );
+        r.register(
+            "publish",
+            "Changes of policies by operation and result",
+            self.publishes.clone(),
+        );
+    }
+
+    fn register_evidence(&self, r: &mut Registry) {
+        r.register(
+            "evidence_records",
+            "Records received, by channel and what became of them",
+            self.evidence_records.clone(),
+        );
+        r.register(
+            "evidence_batches",
+            "Deliveries of records, by channel and result",
+            self.evidence_batches.clone(),
+        );
+        r.register(
+            "evidence_append_seconds",
+            "Time from a delivery to its durable commit",
+            self.evidence_append_seconds.clone(),
+        );
+        r.register(
+            "evidence_queue_bytes",
+            "Bytes of evidence waiting for their commit",
+            self.evidence_queue_bytes.clone(),
+        );
+        r.register(
+            "evidence_queue_records",
+            "Records waiting for their commit",
+            self.evidence_queue_records.clone(),
+        );
+        r.register(
+            "evidence_chain_breaks",
+            "Records that do not fit their neighbours in an emitter's sequence",
+            self.chain_breaks.clone(),
+        );
+        r.register(
+            "emitter_epochs",
+            "Sequences of emitters in the database",
+            self.emitter_epochs.clone(),
+        );
+        r.register(
+            "emitter_missing_records",
+            "Places in emitters' sequences that no record takes",
+            self.emitter_missing.clone(),
+        );
+        r.register("db_up", "1 while the database answers", self.db_up.clone());
+    }
+
+    fn register_http(&self, r: &mut Registry) {
+        r.register(
+            "http_requests",
+            "Answers of the admin API by route and class of status",
+            self.http_requests.clone(),
+        );
+        r.register(
+            "http_request_duration_seconds",
+            "Time to answer, by route",
+            self.http_seconds.clone(),
+        );
+        r.register(
+            "http_requests_in_flight",
+            "Requests being answered",
+            self.http_in_flight.clone(),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_that_dashboards_use() {
+        let metrics = Metrics::new();
+        metrics.chain_breaks.inc();
+        metrics.db_up.set(1);
+        let text = metrics.encode().unwrap();
+        for line in [
+            "mercator_build_info{version=",
+            "mercator_evidence_chain_breaks_total 1",
+            "mercator_db_up 1",
+            "mercator_policies 0",
+            "mercator_emitter_missing_records 0",
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! Policies, bundles, evidence and tokens: everything that outlives a process.
+//!
+//! [`Store`] is the promise; [`sqlite`] keeps it in one file for one instance.
+//! Every implementation passes the same [`contract`]. Nothing outside this
+//! module knows SQL.
+
+#[cfg(any(test, feature = "store-contract"))]
+pub mod contract;
+#[cfg(test)]
+pub(crate) mod faults;
+pub mod sqlite;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use jupiter_evidence::{DecisionKind, Envelope, LeafHash};
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
+
+use crate::auth::Role;
+
+/// Where state lives.
+///
+/// What holds for every method:
+/// - It is one transaction, named for what happened: all of it is stored, or nothing.
+/// - `Ok` means committed and durable. After an error a write may or may not have
+///   happened; every write can therefore be repeated, or says that it came too late.
+/// - It ends within a bounded time, whatever the database does.
+/// - Writers that may race pass what they last saw and lose with [`ChangeError::Stale`].
+/// - Evidence bytes come back exactly as they went in, and no method alters them.
+#[async_trait]
+pub trait Store: fmt::Debug + Send + Sync + 'static {
+    /// The policies in force, by name, and the revision of their set.
+    async fn active_policies(&self) -> Result<ActivePolicies, StoreError>;
+
+    /// The active revision of one policy.
+    async fn policy(&self, name: &str) -> Result<Option<PolicyRevision>, StoreError>;
+
+    /// Makes `policy` the active revision of its name and `bundle` the current
+    /// bundle. Earlier revisions and bundles are kept.
+    async fn put_policy(
+        &self,
+        seen: SetRevision,
+        policy: NewPolicy,
+        bundle: NewBundle,
+        stamp: Stamp,
+    ) -> Result<(PolicyRevision, StoredBundle), ChangeError>;
+
+    /// Takes the policy out of force; `None` when no policy is left. Its
+    /// revisions are kept and numbering goes on from them.
+    async fn delete_policy(
+        &self,
+        seen: SetRevision,
+        name: &str,
+        bundle: Option<NewBundle>,
+        stamp: Stamp,
+    ) -> Result<Option<StoredBundle>, ChangeError>;
+
+    /// Replaces the current bundle for the same policies, compiled anew.
+    async fn replace_bundle(
+        &self,
+        seen: SetRevision,
+        bundle: NewBundle,
+        stamp: Stamp,
+    ) -> Result<StoredBundle, ChangeError>;
+
+    /// The bundle in force; `None` when there is no policy.
+    async fn current_bundle(&self) -> Result<Option<StoredBundle>, StoreError>;
+
+    /// Stores records and what was rejected beside them. Each record is stored
+    /// once, however often it comes; the same id with other bytes is kept apart
+    /// and changes nothing. A final record takes the place of a provisional one.
+    async fn append_evidence(&self, batch: EvidenceBatch) -> Result<Appended, StoreError>;
+
+    /// Records that pass `filter`, newest first. Going on from `next` neither
+    /// repeats nor skips a record that was there when the first page was read.
+    async fn query_evidence(
+        &self,
+        filter: &EvidenceFilter,
+        before: Option<Uuid>,
+        limit: u32,
+    ) -> Result<EvidencePage, StoreError>;
+
+    /// One record with what is known of its arrival.
+    async fn evidence(&self, id: Uuid) -> Result<Option<StoredEvidence>, StoreError>;
+
+    /// The sequences of all emitters, the youngest first.
+    async fn emitters(&self, before: Option<i64>, limit: u32) -> Result<EmitterPage, StoreError>;
+
+    /// Sums over all emitters.
+    async fn evidence_totals(&self) -> Result<EvidenceTotals, StoreError>;
+
+    /// Adds a token.
+    async fn create_token(&self, token: NewToken) -> Result<TokenInfo, StoreError>;
+
+    /// Adds a token and revokes all others of its name.
+    async fn rotate_token(&self, token: NewToken) -> Result<TokenInfo, StoreError>;
+
+    /// Revokes a token for good; `false` when there is none of that id.
+    async fn revoke_token(&self, id: Uuid, at: Timestamp) -> Result<bool, StoreError>;
+
+    /// All tokens, revoked ones too, in the order of their making.
+    async fn tokens(&self) -> Result<Vec<TokenInfo>, StoreError>;
+
+    /// The token whose text has this SHA-256, revoked or not.
+    async fn token_by_hash(&self, sha256: &[u8; 32]) -> Result<Option<TokenInfo>, StoreError>;
+
+    /// Where a reader of something outside the database stands.
+    async fn cursor(&self, name: &str) -> Result<Option<String>, StoreError>;
+
+    async fn set_cursor(&self, name: &str, value: &str) -> Result<(), StoreError>;
+
+    /// Reads something, to see whether reading works.
+    async fn probe_read(&self) -> Result<(), StoreError>;
+
+    /// Takes the way of a write up to its commit, and rolls it back.
+    async fn probe_write(&self) -> Result<(), StoreError>;
+
+    /// Finishes what was accepted and closes; calls after it fail.
+    async fn close(&self);
+}
+
+/// Why the database did not do as asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    #[error("the database did not answer within {0:?}")]
+    TimedOut(Duration),
+    #[error("the database cannot be used")]
+    Unavailable(#[source] Arc<dyn Error + Send + Sync>),
+    #[error("stored data is not what was written: {0}")]
+    Corrupt(&'static str),
+    #[error("the database is closed")]
+    Closed,
+}
+
+/// Why a change to policies was not made.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ChangeError {
+    /// Someone else changed the set meanwhile: look again.
+    #[error("the policies were changed meanwhile")]
+    Stale,
+    #[error(transparent)]
+    Failed(#[from] StoreError),
+}
+
+/// Counts the changes of the set of active policies; 0 is the empty beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SetRevision(pub u64);
+
+/// Who changed something, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    pub author: String,
+    pub at: Timestamp,
+}
+
+/// All policies in force at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActivePolicies {
+    pub set: SetRevision,
+    pub policies: Vec<PolicyRevision>,
+}
+
+/// One text of a policy, as it once was put.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyRevision {
+    pub name: String,
+    /// From 1, for each name.
+    pub revision: u64,
+    /// The author's exact text.
+    pub source: String,
+    /// The author's own version number.
+    pub version: String,
+    pub description: Option<String>,
+    pub author: String,
+    pub created_at: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewPolicy {
+    pub name: String,
+    pub source: String,
+    pub version: String,
+    pub description: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewBundle {
+    /// `sha256:` and 64 hex digits.
+    pub digest: String,
+    pub bytes: Vec<u8>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredBundle {
+    pub digest: String,
+    pub bytes: Vec<u8>,
+    /// Since when it is in force.
+    pub activated_at: Timestamp,
+    pub revision: SetRevision,
+}
+
+/// By which channel a record came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// The filter's own batches.
+    Outbox,
+    /// Envoy's access log, read by the control plane beside it.
+    Witness,
+}
+
+impl Source {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Source::Outbox => "outbox",
+            Source::Witness => "witness",
+        }
+    }
+
+    fn parse(text: &str) -> Result<Source, StoreError> {
+        match text {
+            "outbox" => Ok(Source::Outbox),
+            "witness" => Ok(Source::Witness),
+            _ => Err(StoreError::Corrupt("an unknown source of evidence")),
+        }
+    }
+}
+
+/// A record that was checked and may be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEvidence {
+    pub envelope: Envelope,
+    pub leaf: LeafHash,
+    /// The record's `time`.
+    pub time: Timestamp,
+    pub salt: [u8; 16],
+}
+
+/// A line that cannot become evidence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RejectedLine {
+    /// Stable code.
+    pub reason: &'static str,
+    pub sha256: [u8; 32],
+    /// The line, cut at the size a record may have.
+    pub line: Vec<u8>,
+}
+
+/// What came in one delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EvidenceBatch {
+    pub source: Source,
+    pub received_at: Timestamp,
+    pub records: Vec<NewEvidence>,
+    pub rejected: Vec<RejectedLine>,
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Appended {
+    /// One for each record, in their order.
+    pub outcomes: Vec<Outcome>,
+    /// Records whose `prev` does not name their predecessor, and places of a
+    /// sequence taken twice.
+    pub chain_breaks: u64,
+}
+
+/// What became of one record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Stored,
+    /// Known already, or a provisional record of an exchange whose end is known.
+    Duplicate,
+    /// The id is taken by other bytes; kept in quarantine.
+    Conflict,
+}
+
+/// Why [`Outcome::Conflict`] is in quarantine.
+pub const CONFLICT: &str = "conflict";
+
+/// Why a provisional record is in quarantine: the final one replaced it.
+pub const SUPERSEDED: &str = "superseded";
+
+/// Which records are asked for; all conditions hold together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EvidenceFilter {
+    /// Not before.
+    pub since: Option<Timestamp>,
+    /// Before.
+    pub until: Option<Timestamp>,
+    pub subject: Option<String>,
+    /// The model that was asked for.
+    pub model: Option<String>,
+    pub decision: Option<DecisionKind>,
+    /// A matched rule: `rule`, or `policy/rule`.
+    pub rule: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EvidencePage {
+    /// Canonical bytes of each record.
+    pub records: Vec<String>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<Uuid>,
+}
+
+/// A record and what is known of its arrival.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEvidence {
+    pub canonical: String,
+    pub leaf: LeafHash,
+    pub received_at: Timestamp,
+    pub source: Source,
+    pub provisional: bool,
+}
+
+/// What is known of the sequence of one filter VM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmitterEpoch {
+    pub emitter: String,
+    pub epoch: String,
+    pub records: u64,
+    pub first_seq: u64,
+    pub last_seq: u64,
+    /// Places up to `last_seq` that no record takes (yet).
+    pub missing: u64,
+    pub chain_breaks: u64,
+    pub first_received_at: Timestamp,
+    pub last_received_at: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmitterPage {
+    pub epochs: Vec<EmitterEpoch>,
+    pub next: Option<i64>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EvidenceTotals {
+    pub epochs: u64,
+    pub records: u64,
+    pub missing: u64,
+    pub chain_breaks: u64,
+}
+
+/// A token about to be stored; its text is known only to who asked for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewToken {
+    pub id: Uuid,
+    pub name: String,
+    pub role: Role,
+    pub sha256: [u8; 32],
+    pub created_at: Timestamp,
+    pub created_by: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenInfo {
+    pub id: Uuid,
+    pub name: String,
+    pub role: Role,
+    pub created_at: Timestamp,
+    pub created_by: String,
+    pub revoked_at: Option<Timestamp>,
+}

@@ -1,0 +1,362 @@
+//! The store in one SQLite file, for one instance.
+//!
+//! All writes go through one connection, so that none waits for a lock that a
+//! reader or another writer of ours holds; appends of evidence are committed in
+//! groups by [`writer`]. `synchronous=FULL` makes a commit survive a power cut.
+//! Reads have connections of their own and see the last commit.
+
+mod append;
+mod evidence;
+mod policies;
+mod sequence;
+mod tokens;
+mod writer;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{Sqlite, Transaction};
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
+
+use super::{
+    ActivePolicies, Appended, ChangeError, EmitterPage, EvidenceBatch, EvidenceFilter,
+    EvidencePage, EvidenceTotals, NewBundle, NewPolicy, NewToken, PolicyRevision, SetRevision,
+    Stamp, Store, StoreError, StoredBundle, StoredEvidence, TokenInfo,
+};
+use writer::Writer;
+
+/// No call takes longer; a commit of a full group takes a tenth of a second.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Only another process (a backup, `sqlite3`) can hold the lock.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Queries are short; more readers only share the same two cores.
+const READERS: u32 = 4;
+
+/// SQLite's own state: the file and its connections.
+#[derive(Debug)]
+pub struct SqliteStore {
+    write: SqlitePool,
+    read: SqlitePool,
+    writer: Writer,
+}
+
+/// Why there is no store to start with.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("database `{path}` cannot be created")]
+    Create { path: PathBuf, source: io::Error },
+    #[error("database `{path}` cannot be opened")]
+    Open { path: PathBuf, source: sqlx::Error },
+    #[error("database `{path}` cannot be brought to this version's layout")]
+    Migrate {
+        path: PathBuf,
+        source: sqlx::migrate::MigrateError,
+    },
+}
+
+impl SqliteStore {
+    /// Opens the database, making it when it is not there, and brings its
+    /// layout up to date.
+    pub async fn open(path: &Path) -> Result<SqliteStore, OpenError> {
+        let failed = |source| OpenError::Open {
+            path: path.to_owned(),
+            source,
+        };
+        create_private(path).map_err(|source| OpenError::Create {
+            path: path.to_owned(),
+            source,
+        })?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT);
+        // A long WAL before each checkpoint and a warm cache: measured, half
+        // again as many records per second as with SQLite's defaults.
+        let write_options = options
+            .clone()
+            .pragma("wal_autocheckpoint", "8000")
+            .pragma("cache_size", "-65536");
+        let write = pool(1).connect_with(write_options).await.map_err(failed)?;
+        sqlx::migrate!("migrations/sqlite")
+            .run(&write)
+            .await
+            .map_err(|source| OpenError::Migrate {
+                path: path.to_owned(),
+                source,
+            })?;
+        let read = pool(READERS)
+            .connect_with(options.pragma("query_only", "on"))
+            .await
+            .map_err(failed)?;
+        let writer = Writer::start(write.clone());
+        Ok(SqliteStore {
+            write,
+            read,
+            writer,
+        })
+    }
+
+    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        Ok(self.write.begin_with("BEGIN IMMEDIATE").await?)
+    }
+}
+
+fn pool(connections: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .min_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .acquire_timeout(TIMEOUT)
+}
+
+/// Evidence and token hashes are nobody else's business; SQLite gives its
+/// journal files the mode of the database.
+fn create_private(path: &Path) -> io::Result<()> {
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
+}
+
+/// Ends every call in bounded time.
+async fn bounded<T, E: From<StoreError>>(work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    match tokio::time::timeout(TIMEOUT, work).await {
+        Ok(result) => result,
+        Err(_) => Err(StoreError::TimedOut(TIMEOUT).into()),
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> StoreError {
+        match error {
+            sqlx::Error::PoolTimedOut => StoreError::TimedOut(TIMEOUT),
+            sqlx::Error::PoolClosed => StoreError::Closed,
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
+                StoreError::Corrupt("a column does not hold its type")
+            }
+            other => StoreError::Unavailable(Arc::new(other)),
+        }
+    }
+}
+
+impl From<sqlx::Error> for ChangeError {
+    fn from(error: sqlx::Error) -> ChangeError {
+        ChangeError::Failed(error.into())
+    }
+}
+
+fn to_time(micros: i64) -> Result<Timestamp, StoreError> {
+    Timestamp::from_microsecond(micros).map_err(|_| StoreError::Corrupt("an impossible time"))
+}
+
+fn to_count(number: i64) -> Result<u64, StoreError> {
+    u64::try_from(number).map_err(|_| StoreError::Corrupt("a negative count"))
+}
+
+fn to_bytes<const N: usize>(bytes: Vec<u8>) -> Result<[u8; N], StoreError> {
+    bytes
+        .try_into()
+        .map_err(|_| StoreError::Corrupt("a hash or id of the wrong length"))
+}
+
+fn to_uuid(bytes: Vec<u8>) -> Result<Uuid, StoreError> {
+    Ok(Uuid::from_bytes(to_bytes(bytes)?))
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn active_policies(&self) -> Result<ActivePolicies, StoreError> {
+        bounded(policies::active(&self.read)).await
+    }
+
+    async fn policy(&self, name: &str) -> Result<Option<PolicyRevision>, StoreError> {
+        bounded(policies::get(&self.read, name)).await
+    }
+
+    async fn put_policy(
+        &self,
+        seen: SetRevision,
+        policy: NewPolicy,
+        bundle: NewBundle,
+        stamp: Stamp,
+    ) -> Result<(PolicyRevision, StoredBundle), ChangeError> {
+        bounded(async {
+            let mut tx = self.begin().await?;
+            let stored = policies::put(&mut tx, seen, policy, bundle, stamp).await?;
+            tx.commit().await?;
+            Ok(stored)
+        })
+        .await
+    }
+
+    async fn delete_policy(
+        &self,
+        seen: SetRevision,
+        name: &str,
+        bundle: Option<NewBundle>,
+        stamp: Stamp,
+    ) -> Result<Option<StoredBundle>, ChangeError> {
+        bounded(async {
+            let mut tx = self.begin().await?;
+            let stored = policies::delete(&mut tx, seen, name, bundle, stamp).await?;
+            tx.commit().await?;
+            Ok(stored)
+        })
+        .await
+    }
+
+    async fn replace_bundle(
+        &self,
+        seen: SetRevision,
+        bundle: NewBundle,
+        stamp: Stamp,
+    ) -> Result<StoredBundle, ChangeError> {
+        bounded(async {
+            let mut tx = self.begin().await?;
+            let stored = policies::activate(&mut tx, seen, bundle, &stamp).await?;
+            tx.commit().await?;
+            Ok(stored)
+        })
+        .await
+    }
+
+    async fn current_bundle(&self) -> Result<Option<StoredBundle>, StoreError> {
+        bounded(policies::current_bundle(&self.read)).await
+    }
+
+    async fn append_evidence(&self, batch: EvidenceBatch) -> Result<Appended, StoreError> {
+        bounded(self.writer.append(batch)).await
+    }
+
+    async fn query_evidence(
+        &self,
+        filter: &EvidenceFilter,
+        before: Option<Uuid>,
+        limit: u32,
+    ) -> Result<EvidencePage, StoreError> {
+        bounded(evidence::query(&self.read, filter, before, limit)).await
+    }
+
+    async fn evidence(&self, id: Uuid) -> Result<Option<StoredEvidence>, StoreError> {
+        bounded(evidence::get(&self.read, id)).await
+    }
+
+    async fn emitters(&self, before: Option<i64>, limit: u32) -> Result<EmitterPage, StoreError> {
+        bounded(evidence::emitters(&self.read, before, limit)).await
+    }
+
+    async fn evidence_totals(&self) -> Result<EvidenceTotals, StoreError> {
+        bounded(evidence::totals(&self.read)).await
+    }
+
+    async fn create_token(&self, token: NewToken) -> Result<TokenInfo, StoreError> {
+        bounded(async {
+            let mut tx = self.begin().await?;
+            let info = tokens::insert(&mut tx, token).await?;
+            tx.commit().await?;
+            Ok(info)
+        })
+        .await
+    }
+
+    async fn rotate_token(&self, token: NewToken) -> Result<TokenInfo, StoreError> {
+        bounded(async {
+            let mut tx = self.begin().await?;
+            tokens::revoke_named(&mut tx, &token.name, token.created_at).await?;
+            let info = tokens::insert(&mut tx, token).await?;
+            tx.commit().await?;
+            Ok(info)
+        })
+        .await
+    }
+
+    async fn revoke_token(&self, id: Uuid, at: Timestamp) -> Result<bool, StoreError> {
+        bounded(async {
+            let mut tx = self.begin().await?;
+            let known = tokens::revoke(&mut tx, id, at).await?;
+            tx.commit().await?;
+            Ok(known)
+        })
+        .await
+    }
+
+    async fn tokens(&self) -> Result<Vec<TokenInfo>, StoreError> {
+        bounded(tokens::list(&self.read)).await
+    }
+
+    async fn token_by_hash(&self, sha256: &[u8; 32]) -> Result<Option<TokenInfo>, StoreError> {
+        bounded(tokens::by_hash(&self.read, sha256)).await
+    }
+
+    async fn cursor(&self, name: &str) -> Result<Option<String>, StoreError> {
+        bounded(async {
+            let value = sqlx::query_scalar("SELECT value FROM cursors WHERE name = ?")
+                .bind(name)
+                .fetch_optional(&self.read)
+                .await?;
+            Ok(value)
+        })
+        .await
+    }
+
+    async fn set_cursor(&self, name: &str, value: &str) -> Result<(), StoreError> {
+        bounded(async {
+            sqlx::query(
+                "INSERT INTO cursors (name, value) VALUES (?, ?)
+                 ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            )
+            .bind(name)
+            .bind(value)
+            .execute(&self.write)
+            .await?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn probe_read(&self) -> Result<(), StoreError> {
+        bounded(async {
+            sqlx::query("SELECT name FROM cursors LIMIT 1")
+                .fetch_optional(&self.read)
+                .await?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn probe_write(&self) -> Result<(), StoreError> {
+        bounded(async {
+            let mut tx = self.begin().await?;
+            sqlx::query("INSERT INTO write_probe (at_us) VALUES (0)")
+                .execute(&mut *tx)
+                .await?;
+            tx.rollback().await?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn close(&self) {
+        self.writer.close().await;
+        self.read.close().await;
+        self.write.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! Reads evidence.
+//!
+//! Every filter has an index whose entries are in order of id, so that a page
+//! costs the same wherever it begins. UUIDv7 carries its time: `since` and
+//! `until` become bounds of ids, then are checked exactly.
+
+use jiff::{SignedDuration, Timestamp};
+use jupiter_evidence::{DecisionKind, LeafHash};
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::{QueryBuilder, Row, Sqlite};
+use uuid::Uuid;
+
+use super::{to_bytes, to_count, to_time};
+use crate::ingest::ID_TIME_TOLERANCE;
+use crate::store::{
+    EmitterEpoch, EmitterPage, EvidenceFilter, EvidencePage, EvidenceTotals, Source, StoreError,
+    StoredEvidence,
+};
+
+pub(super) async fn query(
+    pool: &SqlitePool,
+    filter: &EvidenceFilter,
+    before: Option<Uuid>,
+    limit: u32,
+) -> Result<EvidencePage, StoreError> {
+    let mut select = selection(filter, before);
+    // One more than asked for tells whether there are more.
+    select.push_bind(i64::from(limit) + 1);
+    let rows = select.build().fetch_all(pool).await?;
+    let limit = limit as usize;
+    let next = match rows.get(limit) {
+        Some(_) => rows.get(limit.saturating_sub(1)).map(id_of).transpose()?,
+        None => None,
+    };
+    let records = rows.iter().take(limit).map(|row| row.try_get("record"));
+    Ok(EvidencePage {
+        records: records.collect::<Result<_, _>>()?,
+        next,
+    })
+}
+
+/// Everything of the query up to `LIMIT`.
+fn selection(filter: &EvidenceFilter, before: Option<Uuid>) -> QueryBuilder<Sqlite> {
+    let mut select = QueryBuilder::new("SELECT e.id, e.record FROM ");
+    let id = match &filter.rule {
+        // The side table leads; CROSS JOIN keeps SQLite from thinking otherwise.
+        Some(rule) => {
+            select.push("evidence_rules r CROSS JOIN evidence e ON e.id = r.id WHERE r.rule = ");
+            select.push_bind(rule.clone());
+            "r.id"
+        }
+        None => {
+            select.push("evidence e WHERE true");
+            "e.id"
+        }
+    };
+    if let Some(before) = before {
+        select
+            .push(format_args!(" AND {id} < "))
+            .push_bind(before.into_bytes().to_vec());
+    }
+    if let Some(since) = filter.since {
+        select
+            .push(format_args!(" AND {id} >= "))
+            .push_bind(id_bound(since, -ID_TIME_TOLERANCE));
+        select
+            .push(" AND e.time_us >= ")
+            .push_bind(since.as_microsecond());
+    }
+    if let Some(until) = filter.until {
+        select
+            .push(format_args!(" AND {id} < "))
+            .push_bind(id_bound(until, ID_TIME_TOLERANCE));
+        select
+            .push(" AND e.time_us < ")
+            .push_bind(until.as_microsecond());
+    }
+    if let Some(subject) = &filter.subject {
+        select.push(" AND e.subject = ").push_bind(subject.clone());
+    }
+    if let Some(model) = &filter.model {
+        select.push(" AND e.model = ").push_bind(model.clone());
+    }
+    // Literals, as partial indexes serve only those.
+    select.push(match filter.decision {
+        None => "",
+        Some(DecisionKind::Allow) => " AND e.decision = 'allow'",
+        Some(DecisionKind::Deny) => " AND e.decision = 'deny'",
+        Some(DecisionKind::Error) => " AND e.decision = 'error'",
+    });
+    select.push(format_args!(" ORDER BY {id} DESC LIMIT "));
+    select
+}
+
+/// The least id of a moment, shifted by what id and `time` may differ.
+fn id_bound(time: Timestamp, shift: SignedDuration) -> Vec<u8> {
+    let shifted = time.checked_add(shift).unwrap_or(time);
+    // One millisecond further covers the part of a millisecond that an id lacks.
+    let millis = shifted.as_millisecond() + i64::from(shift.is_positive());
+    let millis = u64::try_from(millis).unwrap_or(0);
+    let [_, _, bytes @ ..] = millis.to_be_bytes();
+    let mut bound = bytes.to_vec();
+    bound.resize(16, 0);
+    bound
+}
+
+fn id_of(row: &SqliteRow) -> Result<Uuid, StoreError> {
+    super::to_uuid(row.try_get("id")?)
+}
+
+pub(super) async fn get(pool: &SqlitePool, id: Uuid) -> Result<Option<StoredEvidence>, StoreError> {
+    let row = sqlx::query(
+        "SELECT record, leaf, received_us, source, epoch_key IS NULL AS provisional
+         FROM evidence WHERE id = ?",
+    )
+    .bind(id.as_bytes().as_slice())
+    .fetch_optional(pool)
+    .await?;
+    let Some(row) = row else {
+        return Ok(None);
+    };
+    let source: &str = row.try_get("source")?;
+    Ok(Some(StoredEvidence {
+        canonical: row.try_get("record")?,
+        leaf: LeafHash(to_bytes(row.try_get("leaf")?)?),
+        received_at: to_time(row.try_get("received_us")?)?,
+        source: Source::parse(source)?,
+        provisional: row.try_get("provisional")?,
+    }))
+}
+
+pub(super) async fn emitters(
+    pool: &SqlitePool,
+    before: Option<i64>,
+    limit: u32,
+) -> Result<EmitterPage, StoreError> {
+    let rows = sqlx::query("SELECT * FROM emitter_epochs WHERE key < ? ORDER BY key DESC LIMIT ?")
+        .bind(before.unwrap_or(i64::MAX))
+        .bind(i64::from(limit) + 1)
+        .fetch_all(pool)
+        .await?;
+    let limit = limit as usize;
+    let next = match rows.get(limit) {
+        Some(_) => rows
+            .get(limit.saturating_sub(1))
+            .map(|row| row.try_get("key"))
+            .transpose()?,
+        None => None,
+    };
+    let epochs = rows.iter().take(limit).map(epoch);
+    Ok(EmitterPage {
+        epochs: epochs.collect::<Result<_, _>>()?,
+        next,
+    })
+}
+
+fn epoch(row: &SqliteRow) -> Result<EmitterEpoch, StoreError> {
+    let last_seq = to_count(row.try_get("last_seq")?)?;
+    let places = to_count(row.try_get("places")?)?;
+    Ok(EmitterEpoch {
+        emitter: row.try_get("emitter")?,
+        epoch: row.try_get("epoch")?,
+        records: to_count(row.try_get("records")?)?,
+        first_seq: to_count(row.try_get("first_seq")?)?,
+        last_seq,
+        missing: last_seq.saturating_add(1).saturating_sub(places),
+        chain_breaks: to_count(row.try_get("chain_breaks")?)?,
+        first_received_at: to_time(row.try_get("first_received_us")?)?,
+        last_received_at: to_time(row.try_get("last_received_us")?)?,
+    })
+}
+
+pub(super) async fn totals(pool: &SqlitePool) -> Result<EvidenceTotals, StoreError> {
+    let row = sqlx::query(
+        "SELECT count(*) AS epochs, coalesce(sum(records), 0) AS records,
+         coalesce(sum(last_seq + 1 - places), 0) AS missing,
+         coalesce(sum(chain_breaks), 0) AS chain_breaks FROM emitter_epochs",
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok(EvidenceTotals {
+        epochs: to_count(row.try_get("epochs")?)?,
+        records: to_count(row.try_get("records")?)?,
+        missing: to_count(row.try_get("missing")?)?,
+        chain_breaks: to_count(row.try_get("chain_breaks")?)?,
+    })
+}

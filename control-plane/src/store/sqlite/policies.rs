@@ -1,0 +1,226 @@
+//! Policies and the bundle that is made of them.
+
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::{FromRow, Row, Sqlite, Transaction};
+
+use super::{to_count, to_time};
+use crate::store::{
+    ActivePolicies, ChangeError, NewBundle, NewPolicy, PolicyRevision, SetRevision, Stamp,
+    StoreError, StoredBundle,
+};
+
+type Tx = Transaction<'static, Sqlite>;
+
+const LAST_ACTIVATION: &str = "SELECT coalesce(max(revision), 0) FROM bundle_activations";
+
+pub(super) async fn active(pool: &SqlitePool) -> Result<ActivePolicies, StoreError> {
+    // One transaction: the revision must be that of the list.
+    let mut tx = pool.begin().await?;
+    let set: i64 = sqlx::query_scalar(LAST_ACTIVATION)
+        .fetch_one(&mut *tx)
+        .await?;
+    let rows = sqlx::query(
+        "SELECT r.* FROM active_policies a
+         JOIN policy_revisions r ON r.name = a.name AND r.revision = a.revision
+         ORDER BY a.name",
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(ActivePolicies {
+        set: SetRevision(to_count(set)?),
+        policies: rows.iter().map(revision).collect::<Result<_, _>>()?,
+    })
+}
+
+pub(super) async fn get(
+    pool: &SqlitePool,
+    name: &str,
+) -> Result<Option<PolicyRevision>, StoreError> {
+    let row = sqlx::query(
+        "SELECT r.* FROM active_policies a
+         JOIN policy_revisions r ON r.name = a.name AND r.revision = a.revision
+         WHERE a.name = ?",
+    )
+    .bind(name)
+    .fetch_optional(pool)
+    .await?;
+    row.as_ref().map(revision).transpose()
+}
+
+fn revision(row: &SqliteRow) -> Result<PolicyRevision, StoreError> {
+    Ok(PolicyRevision {
+        name: row.try_get("name")?,
+        revision: to_count(row.try_get("revision")?)?,
+        source: row.try_get("source")?,
+        version: row.try_get("version")?,
+        description: row.try_get("description")?,
+        author: row.try_get("author")?,
+        created_at: to_time(row.try_get("created_us")?)?,
+    })
+}
+
+pub(super) async fn put(
+    tx: &mut Tx,
+    seen: SetRevision,
+    policy: NewPolicy,
+    bundle: NewBundle,
+    stamp: Stamp,
+) -> Result<(PolicyRevision, StoredBundle), ChangeError> {
+    let stored = activate(tx, seen, bundle, &stamp).await?;
+    let number = next_revision(tx, &policy.name).await?;
+    sqlx::query(
+        "INSERT INTO policy_revisions
+         (name, revision, source, version, description, author, created_us)
+         VALUES (?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(&policy.name)
+    .bind(number)
+    .bind(&policy.source)
+    .bind(&policy.version)
+    .bind(&policy.description)
+    .bind(&stamp.author)
+    .bind(stamp.at.as_microsecond())
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query(
+        "INSERT INTO active_policies (name, revision) VALUES (?, ?)
+         ON CONFLICT (name) DO UPDATE SET revision = excluded.revision",
+    )
+    .bind(&policy.name)
+    .bind(number)
+    .execute(&mut **tx)
+    .await?;
+    let revision = PolicyRevision {
+        name: policy.name,
+        revision: to_count(number)?,
+        source: policy.source,
+        version: policy.version,
+        description: policy.description,
+        author: stamp.author,
+        created_at: stamp.at,
+    };
+    Ok((revision, stored))
+}
+
+pub(super) async fn delete(
+    tx: &mut Tx,
+    seen: SetRevision,
+    name: &str,
+    bundle: Option<NewBundle>,
+    stamp: Stamp,
+) -> Result<Option<StoredBundle>, ChangeError> {
+    let stored = match bundle {
+        Some(bundle) => Some(activate(tx, seen, bundle, &stamp).await?),
+        None => {
+            record_activation(tx, seen, None, &stamp).await?;
+            None
+        }
+    };
+    let removed = sqlx::query("DELETE FROM active_policies WHERE name = ?")
+        .bind(name)
+        .execute(&mut **tx)
+        .await?;
+    if removed.rows_affected() == 0 {
+        // The caller saw a policy that this set does not have.
+        return Err(ChangeError::Stale);
+    }
+    let number = next_revision(tx, name).await?;
+    sqlx::query(
+        "INSERT INTO policy_revisions (name, revision, author, created_us) VALUES (?, ?, ?, ?)",
+    )
+    .bind(name)
+    .bind(number)
+    .bind(&stamp.author)
+    .bind(stamp.at.as_microsecond())
+    .execute(&mut **tx)
+    .await?;
+    Ok(stored)
+}
+
+async fn next_revision(tx: &mut Tx, name: &str) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("SELECT coalesce(max(revision), 0) + 1 FROM policy_revisions WHERE name = ?")
+        .bind(name)
+        .fetch_one(&mut **tx)
+        .await
+}
+
+pub(super) async fn activate(
+    tx: &mut Tx,
+    seen: SetRevision,
+    bundle: NewBundle,
+    stamp: &Stamp,
+) -> Result<StoredBundle, ChangeError> {
+    sqlx::query(
+        "INSERT INTO bundles (digest, bytes, created_us) VALUES (?, ?, ?)
+         ON CONFLICT (digest) DO NOTHING",
+    )
+    .bind(&bundle.digest)
+    .bind(&bundle.bytes)
+    .bind(stamp.at.as_microsecond())
+    .execute(&mut **tx)
+    .await?;
+    let revision = record_activation(tx, seen, Some(&bundle.digest), stamp).await?;
+    Ok(StoredBundle {
+        digest: bundle.digest,
+        bytes: bundle.bytes,
+        activated_at: stamp.at,
+        revision,
+    })
+}
+
+/// The next activation after the one that was `seen`, unless there is one already.
+async fn record_activation(
+    tx: &mut Tx,
+    seen: SetRevision,
+    digest: Option<&str>,
+    stamp: &Stamp,
+) -> Result<SetRevision, ChangeError> {
+    let last: i64 = sqlx::query_scalar(LAST_ACTIVATION)
+        .fetch_one(&mut **tx)
+        .await?;
+    if to_count(last)? != seen.0 {
+        return Err(ChangeError::Stale);
+    }
+    sqlx::query(
+        "INSERT INTO bundle_activations (revision, digest, author, activated_us)
+         VALUES (?, ?, ?, ?)",
+    )
+    .bind(last + 1)
+    .bind(digest)
+    .bind(&stamp.author)
+    .bind(stamp.at.as_microsecond())
+    .execute(&mut **tx)
+    .await?;
+    Ok(SetRevision(seen.0 + 1))
+}
+
+#[derive(FromRow)]
+struct Current {
+    revision: i64,
+    activated_us: i64,
+    digest: Option<String>,
+    bytes: Option<Vec<u8>>,
+}
+
+pub(super) async fn current_bundle(pool: &SqlitePool) -> Result<Option<StoredBundle>, StoreError> {
+    let current: Option<Current> = sqlx::query_as(
+        "SELECT a.revision, a.activated_us, b.digest, b.bytes FROM bundle_activations a
+         LEFT JOIN bundles b ON b.digest = a.digest
+         ORDER BY a.revision DESC LIMIT 1",
+    )
+    .fetch_optional(pool)
+    .await?;
+    let Some(current) = current else {
+        return Ok(None);
+    };
+    let (Some(digest), Some(bytes)) = (current.digest, current.bytes) else {
+        return Ok(None);
+    };
+    Ok(Some(StoredBundle {
+        digest,
+        bytes,
+        activated_at: to_time(current.activated_us)?,
+        revision: SetRevision(to_count(current.revision)?),
+    }))
+}
