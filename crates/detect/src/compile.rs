@@ -20,7 +20,7 @@ pub const MAX_PATTERN_TEXT_BYTES: usize = 4 * 1024;
 
 /// Bounds of the work before minimisation, which usually shrinks a table several times.
 const NFA_LIMIT_BYTES: usize = 1024 * 1024;
-const DFA_LIMIT_BYTES: usize = 1024 * 1024;
+const DFA_LIMIT_BYTES: usize = 512 * 1024;
 const NEST_LIMIT: u32 = 50;
 
 /// Why a pattern cannot be compiled.

@@ -165,6 +165,7 @@ impl<'a> Evaluation<'a> {
         // Texts outside the conditions' own field are put together once, not per text.
         let value = match node.test {
             TextTest::Equals(value)
+            | TextTest::Has(value)
             | TextTest::Contains(value)
             | TextTest::StartsWith(value)
             | TextTest::EndsWith(value) => self.text_value(value),
@@ -234,7 +235,7 @@ impl<'a> Evaluation<'a> {
     fn test(&self, test: TextTest, text: &str, value: Option<&str>) -> bool {
         let with = |check: fn(&str, &str) -> bool| value.is_some_and(|value| check(text, value));
         match test {
-            TextTest::Equals(_) => with(|text, value| text == value),
+            TextTest::Equals(_) | TextTest::Has(_) => with(|text, value| text == value),
             TextTest::Contains(_) => with(|text, value| text.contains(value)),
             TextTest::StartsWith(_) => with(|text, value| text.starts_with(value)),
             TextTest::EndsWith(_) => with(|text, value| text.ends_with(value)),

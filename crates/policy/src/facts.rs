@@ -3,15 +3,19 @@
 //! Filled by `jupiter_provider` (the request) and the filter (the context);
 //! read by [`crate::decide`]. Plain data: no clock, no I/O.
 
+use serde::{Deserialize, Serialize};
+
 /// Everything a decision depends on besides its bundle.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Facts {
     pub request: RequestFacts,
     pub context: ContextFacts,
 }
 
 /// The request as the provider's dialect expresses it, normalised.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct RequestFacts {
     pub model: Option<String>,
     pub messages: Vec<Message>,
@@ -30,14 +34,16 @@ pub struct RequestFacts {
 }
 
 /// One message; `content` holds all its text parts, joined by newlines.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Message {
     pub role: String,
     pub content: String,
 }
 
 /// Where and when the exchange takes place, and who asks.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct ContextFacts {
     pub environment: Option<String>,
     pub client_ip: Option<String>,

@@ -201,6 +201,7 @@ fn verify_leaf(program: &Program, node: &Node) -> Result<(), LoadError> {
     match node {
         Node::Text(text) => match text.test {
             TextTest::Equals(value)
+            | TextTest::Has(value)
             | TextTest::Contains(value)
             | TextTest::StartsWith(value)
             | TextTest::EndsWith(value) => verify_text_value(program, value),

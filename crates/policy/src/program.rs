@@ -109,6 +109,8 @@ pub(crate) struct TextNode {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) enum TextTest {
     Equals(TextValue),
+    /// Equal, and false on null: a list has the name.
+    Has(TextValue),
     Contains(TextValue),
     StartsWith(TextValue),
     EndsWith(TextValue),

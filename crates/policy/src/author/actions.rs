@@ -15,10 +15,11 @@ const MAX_CODE_BYTES: usize = 64;
 /// Longest message, before fields are filled in.
 const MAX_MESSAGE_BYTES: usize = 4 * 1024;
 
-pub(super) const ACTIONS: &[&str] = &["allow", "deny", "log"];
+/// The actions this version provides.
+pub const ACTIONS: &[&str] = &["allow", "deny", "log"];
 
 /// Part of the language, not provided by this version.
-pub(super) const ACTIONS_NOT_PROVIDED: &[&str] = &[
+pub const ACTIONS_NOT_PROVIDED: &[&str] = &[
     "redact",
     "modify",
     "route",
@@ -77,7 +78,7 @@ impl Checker<'_> {
         let items = self.list(node, "`actions`")?;
         if items.is_empty() {
             let help = "a rule allows, denies or logs";
-            self.error_with_help(Code::EmptyActions, node.span, "a rule does nothing", help);
+            self.report_with_help(Code::EmptyActions, node.span, "a rule does nothing", help);
             return None;
         }
         let actions: Vec<_> = items
@@ -156,12 +157,12 @@ impl Checker<'_> {
     fn bounded_message(&mut self, text: &str, span: Span) -> Option<Template> {
         if text.trim().is_empty() {
             let help = "say what is refused and what to do instead";
-            self.error_with_help(Code::MissingKey, span, "`message` is empty", help);
+            self.report_with_help(Code::MissingKey, span, "`message` is empty", help);
             return None;
         }
         if text.len() > MAX_MESSAGE_BYTES {
             let message = format!("`message` has more than {MAX_MESSAGE_BYTES} bytes");
-            self.error(Code::TextTooLarge, span, message);
+            self.report(Code::TextTooLarge, span, message);
             return None;
         }
         self.message(text, span)
@@ -175,7 +176,7 @@ impl Checker<'_> {
                 "a code is up to {MAX_CODE_BYTES} letters, digits, `_`, `-` and `.`, such as \
                  `model_not_approved`"
             );
-            self.error_with_help(Code::BadCode, span, message, help);
+            self.report_with_help(Code::BadCode, span, message, help);
             return None;
         }
         Some(text.to_owned())
@@ -185,13 +186,13 @@ impl Checker<'_> {
         if ACTIONS_NOT_PROVIDED.contains(&name) {
             let message = format!("action `{name}` is not provided by this version");
             let help = format!("this version provides {}", list(ACTIONS));
-            self.error_with_help(Code::ActionNotProvided, span, message, help);
+            self.report_with_help(Code::ActionNotProvided, span, message, help);
             return;
         }
         let all = ACTIONS.iter().chain(ACTIONS_NOT_PROVIDED).copied();
         let help = did_you_mean(name, all).unwrap_or_else(|| format!("one of {}", list(ACTIONS)));
         let message = format!("unknown action `{}`", shown(name));
-        self.error_with_help(Code::UnknownAction, span, message, help);
+        self.report_with_help(Code::UnknownAction, span, message, help);
     }
 
     /// The first `allow` or `deny` ends a rule.
@@ -205,7 +206,7 @@ impl Checker<'_> {
         if let Some((_, span)) = rest.next() {
             let message = "this action is never reached: the one before it ends the rule";
             let help = "put `log` before `allow` and `deny`";
-            self.error_with_help(Code::UnreachableAction, *span, message, help);
+            self.report_with_help(Code::UnreachableAction, *span, message, help);
         }
     }
 }

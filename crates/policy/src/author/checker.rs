@@ -1,18 +1,15 @@
 //! Reading mappings: the keys they may have, the kinds their values must be.
 
 use super::diagnostics::{Code, Diagnostics, Span, did_you_mean, nearest};
+use super::patterns::Patterns;
 use super::variables::Variables;
 use super::yaml::{Entry, Node, Value};
-use jupiter_detect::PatternError;
-use std::collections::HashMap;
-use std::sync::Arc;
 
 /// What every step of validation shares.
 pub(super) struct Checker<'d> {
     pub diagnostics: &'d mut Diagnostics,
     pub variables: Variables,
-    /// Compiled once per text, however often a policy uses it.
-    pub patterns: HashMap<String, Result<Arc<[u8]>, PatternError>>,
+    pub patterns: Patterns,
 }
 
 /// The keys of one kind of mapping.
@@ -42,11 +39,11 @@ impl<'n> Fields<'n> {
 }
 
 impl Checker<'_> {
-    pub(super) fn error(&mut self, code: Code, span: Span, message: impl Into<String>) {
+    pub(super) fn report(&mut self, code: Code, span: Span, message: impl Into<String>) {
         self.diagnostics.add(code, span, message);
     }
 
-    pub(super) fn error_with_help(
+    pub(super) fn report_with_help(
         &mut self,
         code: Code,
         span: Span,
@@ -64,23 +61,26 @@ impl Checker<'_> {
                 keys.what,
                 node.describe()
             );
-            self.error(Code::WrongShape, node.span, message);
+            self.report(Code::WrongShape, node.span, message);
             return None;
         };
         for entry in entries {
             let key = entry.key.as_str();
+            if self.diagnostics.is_full() {
+                break;
+            }
             if keys.known.contains(&key) {
                 continue;
             }
             if keys.later.contains(&key) {
                 let message = format!("`{key}` is not provided by this version");
-                self.error(Code::KeyNotProvided, entry.key_span, message);
+                self.report(Code::KeyNotProvided, entry.key_span, message);
                 continue;
             }
             let help = did_you_mean(key, keys.known.iter().copied())
                 .unwrap_or_else(|| format!("{} takes {}", keys.what, list(keys.known)));
             let message = format!("unknown key `{}` in {}", shown(key), keys.what);
-            self.error_with_help(Code::UnknownKey, entry.key_span, message, help);
+            self.report_with_help(Code::UnknownKey, entry.key_span, message, help);
         }
         Some(Fields {
             entries,
@@ -94,7 +94,7 @@ impl Checker<'_> {
         let found = fields.get(key);
         if found.is_none() {
             let message = format!("{} needs `{key}`", fields.what);
-            self.error(Code::MissingKey, fields.span, message);
+            self.report(Code::MissingKey, fields.span, message);
         }
         found
     }
@@ -106,12 +106,12 @@ impl Checker<'_> {
             Value::Number(_, text) | Value::Bool(_, text) => {
                 let message = format!("{what} is a text, and this is {}", node.describe());
                 let help = format!("write \"{}\"", shown(text));
-                self.error_with_help(Code::UnquotedText, node.span, message, help);
+                self.report_with_help(Code::UnquotedText, node.span, message, help);
                 Some(text)
             }
             Value::Null | Value::List(_) | Value::Map(_) => {
                 let message = format!("{what} is a text, and this is {}", node.describe());
-                self.error(Code::WrongShape, node.span, message);
+                self.report(Code::WrongShape, node.span, message);
                 None
             }
         }
@@ -142,7 +142,7 @@ impl Checker<'_> {
             Value::List(items) => Some(items),
             _ => {
                 let message = format!("{what} is a list, and this is {}", node.describe());
-                self.error(Code::WrongShape, node.span, message);
+                self.report(Code::WrongShape, node.span, message);
                 None
             }
         }
@@ -163,7 +163,7 @@ impl Checker<'_> {
                 Some(word) => format!("did you mean `{word}`?"),
                 None => format!("one of {}", list(words)),
             };
-            self.error_with_help(
+            self.report_with_help(
                 code,
                 span,
                 format!("unknown {what} `{}`", shown(text)),

@@ -181,6 +181,7 @@ impl Lowering {
     fn text_test(&mut self, test: &typed::TextTest) -> program::TextTest {
         match test {
             typed::TextTest::Equals(value) => program::TextTest::Equals(self.text_value(value)),
+            typed::TextTest::Has(value) => program::TextTest::Has(self.text_value(value)),
             typed::TextTest::Contains(value) => program::TextTest::Contains(self.text_value(value)),
             typed::TextTest::StartsWith(value) => {
                 program::TextTest::StartsWith(self.text_value(value))
@@ -265,6 +266,7 @@ fn collect_condition<'p>(condition: &'p Condition, texts: &mut BTreeSet<&'p str>
         }
         Condition::Text { test, .. } => match test {
             TextTest::Equals(value)
+            | TextTest::Has(value)
             | TextTest::Contains(value)
             | TextTest::StartsWith(value)
             | TextTest::EndsWith(value) => match value {

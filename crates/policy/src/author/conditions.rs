@@ -8,10 +8,9 @@ use super::typed::{Condition, TextTest, TextValue};
 use super::variables::Constant;
 use super::yaml::{Entry, Node};
 use crate::program::{Field, MAX_DEPTH, Order, TextField};
-use jupiter_detect::PatternError;
-use std::sync::Arc;
 
-pub(super) const OPERATORS: &[&str] = &[
+/// The operators of the language.
+pub const OPERATORS: &[&str] = &[
     "==",
     "!=",
     "<",
@@ -28,7 +27,7 @@ pub(super) const OPERATORS: &[&str] = &[
 ];
 
 /// Functions of the language, none of which this version provides.
-pub(super) const FUNCTIONS: &[&str] = &[
+pub const FUNCTIONS: &[&str] = &[
     "len",
     "lower",
     "upper",
@@ -78,9 +77,12 @@ impl Checker<'_> {
     }
 
     fn condition(&mut self, node: &Node, depth: u32) -> Option<Condition> {
+        if self.diagnostics.is_full() {
+            return None;
+        }
         if depth > DEEPEST {
             let message = format!("conditions nested deeper than {DEEPEST} levels");
-            self.error(Code::TooDeep, node.span, message);
+            self.report(Code::TooDeep, node.span, message);
             return None;
         }
         let fields = self.fields(node, &CONDITION)?;
@@ -89,7 +91,7 @@ impl Checker<'_> {
         let Some(entry) = found.next() else {
             if fields.entry("when").is_none() {
                 let help = "write `field`, `operator`, `value`; or `any`, `all`, `not`";
-                self.error_with_help(Code::MissingKey, node.span, "a condition is empty", help);
+                self.report_with_help(Code::MissingKey, node.span, "a condition is empty", help);
             }
             return None;
         };
@@ -99,7 +101,7 @@ impl Checker<'_> {
                 entry.key, second.key
             );
             let help = "put them into two conditions, under `all` if both must hold";
-            self.error_with_help(Code::WrongShape, second.key_span, message, help);
+            self.report_with_help(Code::WrongShape, second.key_span, message, help);
             return None;
         }
         match entry.key.as_str() {
@@ -121,7 +123,7 @@ impl Checker<'_> {
         for key in ["operator", "value", "args"] {
             if let Some(entry) = fields.entry(key) {
                 let message = format!("`{key}` has no meaning beside `{kind}`");
-                self.error(Code::WrongShape, entry.key_span, message);
+                self.report(Code::WrongShape, entry.key_span, message);
             }
         }
     }
@@ -140,7 +142,7 @@ impl Checker<'_> {
                 ("any", "never")
             };
             let message = format!("an empty `{what}` {holds} holds");
-            self.error(Code::EmptyGroup, entry.key_span, message);
+            self.report(Code::EmptyGroup, entry.key_span, message);
             return Some(Condition::Constant(all));
         }
         let combine = if all { Condition::All } else { Condition::Any };
@@ -150,7 +152,7 @@ impl Checker<'_> {
     fn comparison(&mut self, fields: &Fields<'_>, entry: &Entry) -> Option<Condition> {
         if let Some(args) = fields.entry("args") {
             let message = "`args` has no meaning beside `field`";
-            self.error(Code::WrongShape, args.key_span, message);
+            self.report(Code::WrongShape, args.key_span, message);
         }
         let path = self.text(&entry.value, "`field`");
         let resolved = path.and_then(|path| self.field(path, entry.value.span));
@@ -164,7 +166,7 @@ impl Checker<'_> {
             None if operator == "exists" => Operand::Constant(Constant::Bool(true)),
             None => {
                 let message = format!("`{operator}` needs a `value`");
-                self.error(Code::MissingKey, operator_span, message);
+                self.report(Code::MissingKey, operator_span, message);
                 return None;
             }
             Some(operand) => operand?,
@@ -199,7 +201,7 @@ impl Checker<'_> {
                 .unwrap_or_else(|| format!("operators are {}", list(OPERATORS))),
         };
         let message = format!("unknown operator `{}`", shown(text));
-        self.error_with_help(Code::UnknownOperator, span, message, help);
+        self.report_with_help(Code::UnknownOperator, span, message, help);
         None
     }
 
@@ -218,7 +220,7 @@ impl Checker<'_> {
                     "`exists` takes `true` or `false`, and this is {}",
                     other.describe()
                 );
-                self.error(Code::ValueType, at.value, message);
+                self.report(Code::ValueType, at.value, message);
                 return None;
             }
             _ => {}
@@ -260,7 +262,7 @@ impl Checker<'_> {
         let test = match at.operator {
             "==" | "!=" => TextTest::Equals(self.text_value(operand, at)?),
             // A list contains a name; a text contains a part.
-            "contains" if names => TextTest::Equals(self.text_value(operand, at)?),
+            "contains" if names => TextTest::Has(self.text_value(operand, at)?),
             "contains" => TextTest::Contains(self.text_value(operand, at)?),
             "starts_with" => TextTest::StartsWith(self.text_value(operand, at)?),
             "ends_with" => TextTest::EndsWith(self.text_value(operand, at)?),
@@ -271,7 +273,7 @@ impl Checker<'_> {
                     let message = "a pattern cannot depend on the exchange";
                     let help = "`matches` takes a constant or a variable; patterns are compiled \
                                 when the policy is";
-                    self.error_with_help(Code::PatternNotConstant, at.value, message, help);
+                    self.report_with_help(Code::PatternNotConstant, at.value, message, help);
                     return None;
                 }
             },
@@ -281,38 +283,6 @@ impl Checker<'_> {
             test,
             negated: matches!(at.operator, "!=" | "not_in"),
         })
-    }
-
-    fn pattern(&mut self, pattern: &str, at: Place<'_>) -> Option<Arc<[u8]>> {
-        let compiled = self.patterns.entry(pattern.to_owned());
-        let compiled = compiled
-            .or_insert_with(|| jupiter_detect::compile(pattern).map(Arc::from))
-            .clone();
-        let cause = match compiled {
-            Ok(bytes) => return Some(bytes),
-            Err(cause) => cause,
-        };
-        let (code, help) = match &cause {
-            PatternError::Syntax { start, end, .. } => {
-                let part = pattern.get(*start..*end).filter(|part| !part.is_empty());
-                let help = match part {
-                    Some(part) => format!("look at `{}`", shown(part)),
-                    None => format!("look after character {start}"),
-                };
-                (Code::BadPattern, help)
-            }
-            PatternError::Unsupported(_) => (
-                Code::BadPattern,
-                "patterns follow RE2: linear time, no look-around".to_owned(),
-            ),
-            PatternError::TooLarge | PatternError::TextTooLong { .. } => {
-                let help = "smaller repeat counts, fewer Unicode classes, or two simpler patterns \
-                            under `any` take less";
-                (Code::PatternTooLarge, help.to_owned())
-            }
-        };
-        self.error_with_help(code, at.value, format!("unusable pattern: {cause}"), help);
-        None
     }
 
     fn refuse_operator(&mut self, at: Place<'_>, span: Span) {
@@ -339,7 +309,7 @@ impl Checker<'_> {
             }
             _ => format!("it takes {}, and `==` or `!=` null", list(allowed)),
         };
-        self.error_with_help(Code::OperatorType, span, message, help);
+        self.report_with_help(Code::OperatorType, span, message, help);
     }
 }
 

@@ -110,9 +110,10 @@ codes! {
 #[derive(Debug, Default)]
 pub(super) struct Diagnostics {
     found: Vec<Diagnostic>,
+    errors: usize,
 }
 
-/// Beyond this many the rest says nothing new, and a hostile text costs no memory.
+/// Beyond this many of a kind the rest says nothing new, and a hostile text costs no time.
 const MAX_DIAGNOSTICS: usize = 200;
 
 impl Diagnostics {
@@ -127,12 +128,14 @@ impl Diagnostics {
         message: impl Into<String>,
         help: Option<impl Into<String>>,
     ) {
-        // An error is never dropped in favour of a warning: it decides whether there is a policy.
-        if self.found.len() >= MAX_DIAGNOSTICS
-            && (code.severity() == Severity::Warning || self.has_errors())
-        {
+        let same_kind = match code.severity() {
+            Severity::Error => self.errors,
+            Severity::Warning => self.found.len() - self.errors,
+        };
+        if same_kind >= MAX_DIAGNOSTICS {
             return;
         }
+        self.errors += usize::from(code.severity() == Severity::Error);
         self.found.push(Diagnostic {
             severity: code.severity(),
             code: code.as_str(),
@@ -143,9 +146,12 @@ impl Diagnostics {
     }
 
     pub(super) fn has_errors(&self) -> bool {
-        self.found
-            .iter()
-            .any(|found| found.severity == Severity::Error)
+        self.errors > 0
+    }
+
+    /// No more errors are kept: reading on is of no use.
+    pub(super) fn is_full(&self) -> bool {
+        self.errors >= MAX_DIAGNOSTICS
     }
 
     pub(super) fn in_order(mut self) -> Vec<Diagnostic> {
@@ -160,12 +166,14 @@ pub(super) fn nearest<'a>(
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
     const LONGEST_COMPARED: usize = 100;
+    const MOST_COMPARED: usize = 1_000;
     if name.len() > LONGEST_COMPARED {
         return None;
     }
     let lower = name.to_lowercase();
     candidates
         .into_iter()
+        .take(MOST_COMPARED)
         .map(|candidate| {
             let distance = strsim::osa_distance(&lower, &candidate.to_lowercase());
             (distance, candidate)

@@ -3,6 +3,7 @@
 use super::MPL_VERSIONS;
 use super::checker::{Checker, Fields, Keys, list, shown};
 use super::diagnostics::{Code, Diagnostics, Span};
+use super::patterns::Patterns;
 use super::typed::{Policy, Rule};
 use super::variables::Variables;
 use super::yaml::{Node, Value};
@@ -55,7 +56,7 @@ pub(super) fn policy(tree: &Node, diagnostics: &mut Diagnostics) -> Option<Polic
     let mut checker = Checker {
         diagnostics,
         variables: Variables::default(),
-        patterns: HashMap::new(),
+        patterns: Patterns::default(),
     };
     checker.policy(tree)
 }
@@ -97,7 +98,7 @@ impl Checker<'_> {
         if !MPL_VERSIONS.contains(&text) {
             let message = format!("unknown language version `{}`", shown(text));
             let help = format!("this version reads {}", list(MPL_VERSIONS));
-            self.error_with_help(Code::MplVersion, span, message, help);
+            self.report_with_help(Code::MplVersion, span, message, help);
         }
     }
 
@@ -115,7 +116,7 @@ impl Checker<'_> {
         } else {
             format!("names are kebab-case: `{}`", shown(&suggestion))
         };
-        self.error_with_help(Code::BadName, span, message, help);
+        self.report_with_help(Code::BadName, span, message, help);
         None
     }
 
@@ -126,7 +127,7 @@ impl Checker<'_> {
         }
         let message = format!("`{}` is not a semantic version", shown(text));
         let help = "write three numbers, such as \"1.0.0\"";
-        self.error_with_help(Code::BadVersion, span, message, help);
+        self.report_with_help(Code::BadVersion, span, message, help);
         None
     }
 
@@ -137,7 +138,7 @@ impl Checker<'_> {
         if !starts_with_date(text) {
             let message = format!("`{key}` is a date, and this is `{}`", shown(text));
             let help = "write year, month and day: `2026-01-31`";
-            self.error_with_help(Code::BadDate, span, message, help);
+            self.report_with_help(Code::BadDate, span, message, help);
         }
     }
 
@@ -155,7 +156,7 @@ impl Checker<'_> {
                 tags.push(tag.to_owned());
             } else {
                 let message = format!("tag `{}` is given twice", shown(tag));
-                self.error(Code::DuplicateTag, item.span, message);
+                self.report(Code::DuplicateTag, item.span, message);
             }
         }
         tags
@@ -172,14 +173,14 @@ impl Checker<'_> {
             return number as i32;
         }
         let message = "`priority` is a whole number between -1000000 and 1000000";
-        self.error(Code::WrongShape, node.span, message);
+        self.report(Code::WrongShape, node.span, message);
         0
     }
 
     fn rules(&mut self, node: &Node) -> Option<Vec<Rule>> {
         let items = self.list(node, "`rules`")?;
         if items.is_empty() {
-            self.error(
+            self.report(
                 Code::EmptyRules,
                 node.span,
                 "a policy needs at least one rule",
@@ -191,6 +192,9 @@ impl Checker<'_> {
         let mut always: Option<(String, Span)> = None;
         let mut sound = true;
         for item in items {
+            if self.diagnostics.is_full() {
+                return None;
+            }
             let Some((rule, span)) = self.rule(item, &mut names) else {
                 sound = false;
                 continue;
@@ -213,7 +217,7 @@ impl Checker<'_> {
             && let Some(first) = names.insert(name.clone(), span)
         {
             let message = format!("rule `{name}` is already defined in line {}", first.line);
-            self.error(Code::DuplicateRule, span, message);
+            self.report(Code::DuplicateRule, span, message);
         }
         self.optional_text(&fields, "description");
         let enabled = self.enabled(&fields);
@@ -238,7 +242,7 @@ impl Checker<'_> {
             Some((_, node)) => {
                 let message = format!("`enabled` is a boolean, and this is {}", node.describe());
                 let help = "write `true` or `false`, without quotes";
-                self.error_with_help(Code::WrongShape, node.span, message, help);
+                self.report_with_help(Code::WrongShape, node.span, message, help);
                 true
             }
         }
@@ -252,7 +256,7 @@ impl Checker<'_> {
             at.line
         );
         let help = "the first rule that matches ends a policy; move the general rule to the end";
-        self.error_with_help(Code::UnreachableRule, span, message, help);
+        self.report_with_help(Code::UnreachableRule, span, message, help);
     }
 }
 

@@ -14,15 +14,18 @@ mod diagnostics;
 mod document;
 mod fields;
 mod operands;
+mod patterns;
 mod render;
 mod templates;
 mod typed;
 mod variables;
 mod yaml;
 
+pub use actions::{ACTIONS, ACTIONS_NOT_PROVIDED};
 pub use compile::{CompileError, compile};
+pub use conditions::{FUNCTIONS, OPERATORS};
 pub use diagnostics::{Code, Diagnostic, Severity, Span};
-pub use fields::{FieldInfo, field_reference};
+pub use fields::{FieldInfo, FieldType, field_reference};
 pub use render::render;
 pub use typed::Policy;
 

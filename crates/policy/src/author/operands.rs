@@ -43,7 +43,7 @@ impl Checker<'_> {
                         other => {
                             let message =
                                 format!("a list holds constants, not {}", other.describe());
-                            self.error(Code::ValueType, item.span, message);
+                            self.report(Code::ValueType, item.span, message);
                             return None;
                         }
                     }
@@ -52,7 +52,7 @@ impl Checker<'_> {
             }
             Value::Map(_) => {
                 let message = "a value cannot be a mapping";
-                self.error(Code::ValueType, node.span, message);
+                self.report(Code::ValueType, node.span, message);
                 None
             }
         }
@@ -153,8 +153,8 @@ impl Checker<'_> {
         );
         let code = Code::ValueType;
         match hint(operand, wanted, at.field) {
-            Some(help) => self.error_with_help(code, at.value, message, help),
-            None => self.error(code, at.value, message),
+            Some(help) => self.report_with_help(code, at.value, message, help),
+            None => self.report(code, at.value, message),
         }
         None
     }

@@ -51,13 +51,16 @@ impl Checker<'_> {
             Ok(parts) => Some(parts),
             Err(message) => {
                 let help = "templates are `{{ variables.name }}` and `{{ field.path }}`";
-                self.error_with_help(Code::TemplateSyntax, span, message, help);
+                self.report_with_help(Code::TemplateSyntax, span, message, help);
                 None
             }
         }
     }
 
     pub(super) fn meaning(&mut self, expression: &str, span: Span) -> Option<Meaning> {
+        if self.diagnostics.is_full() {
+            return None;
+        }
         if let Some(name) = expression.strip_prefix("variables.") {
             return self.variable(name, span).map(Meaning::Constant);
         }
@@ -75,12 +78,12 @@ impl Checker<'_> {
                 let message = format!("field `{}` is not provided by this version", shown(path));
                 let help = "the field belongs to the language, but nothing computes it yet, so \
                             a rule using it would never do what it says";
-                self.error_with_help(Code::FieldNotProvided, span, message, help);
+                self.report_with_help(Code::FieldNotProvided, span, message, help);
                 None
             }
             Err(FieldError::Unknown { help }) => {
                 let message = format!("unknown field `{}`", shown(path));
-                self.error_with_help(Code::UnknownField, span, message, help);
+                self.report_with_help(Code::UnknownField, span, message, help);
                 None
             }
         }
@@ -89,12 +92,12 @@ impl Checker<'_> {
     pub(super) fn refuse_function(&mut self, name: &str, span: Span) {
         if FUNCTIONS.contains(&name) {
             let message = format!("function `{name}` is not provided by this version");
-            self.error(Code::FunctionNotProvided, span, message);
+            self.report(Code::FunctionNotProvided, span, message);
         } else {
             let help = did_you_mean(name, FUNCTIONS.iter().copied())
                 .unwrap_or_else(|| "conditions on fields need no function".to_owned());
             let message = format!("unknown function `{}`", shown(name));
-            self.error_with_help(Code::UnknownFunction, span, message, help);
+            self.report_with_help(Code::UnknownFunction, span, message, help);
         }
     }
 
@@ -134,7 +137,7 @@ impl Checker<'_> {
                 shown(path)
             );
             let help = "messages are written to logs and evidence, where prompts never go";
-            self.error_with_help(Code::PromptInMessage, span, message, help);
+            self.report_with_help(Code::PromptInMessage, span, message, help);
         }
         !prompt
     }

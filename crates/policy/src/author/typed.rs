@@ -129,6 +129,8 @@ impl Condition {
 #[derive(Debug, Clone)]
 pub(super) enum TextTest {
     Equals(TextValue),
+    /// Equal, where null is not asked for: a list has the name.
+    Has(TextValue),
     Contains(TextValue),
     StartsWith(TextValue),
     EndsWith(TextValue),

@@ -103,6 +103,9 @@ impl Checker<'_> {
         let mut definitions = Definitions::new();
         self.collect("", node, &mut definitions);
         for name in definitions.keys() {
+            if self.diagnostics.is_full() {
+                break;
+            }
             self.define(name, &definitions, 0);
         }
     }
@@ -129,7 +132,7 @@ impl Checker<'_> {
     fn collect<'n>(&mut self, prefix: &str, node: &'n Node, definitions: &mut Definitions<'n>) {
         let Value::Map(entries) = &node.value else {
             let message = format!("`variables` is a mapping, and this is {}", node.describe());
-            self.error(Code::WrongShape, node.span, message);
+            self.report(Code::WrongShape, node.span, message);
             return;
         };
         for entry in entries {
@@ -137,7 +140,7 @@ impl Checker<'_> {
             if entry.key.is_empty() || !entry.key.chars().all(word) {
                 let message = format!("`{}` cannot name a variable", shown(&entry.key));
                 let help = "names are letters, digits, `_` and `-`";
-                self.error_with_help(Code::BadName, entry.key_span, message, help);
+                self.report_with_help(Code::BadName, entry.key_span, message, help);
                 continue;
             }
             let name = format!("{prefix}{}", entry.key);
@@ -184,7 +187,7 @@ impl Checker<'_> {
             let help = did_you_mean(name, self.variables.names())
                 .unwrap_or_else(|| "define it under `variables`".to_owned());
             let message = format!("unknown variable `{}`", shown(name));
-            self.error_with_help(Code::UnknownVariable, span, message, help);
+            self.report_with_help(Code::UnknownVariable, span, message, help);
             return None;
         };
         variable.used = true;
@@ -193,14 +196,14 @@ impl Checker<'_> {
                 "variable `{}` refers to itself, or through more than {MAX_REFERENCES} others",
                 shown(name)
             );
-            self.error(Code::VariableCycle, span, message);
+            self.report(Code::VariableCycle, span, message);
             return None;
         };
         let value = value.clone()?;
         self.variables.expanded = self.variables.expanded.saturating_add(value.size());
         if self.variables.expanded > MAX_EXPANDED_BYTES {
             let message = format!("with variables filled in, more than {MAX_EXPANDED_BYTES} bytes");
-            self.error(Code::TextTooLarge, span, message);
+            self.report(Code::TextTooLarge, span, message);
             return None;
         }
         Some(value)
@@ -227,7 +230,7 @@ impl Checker<'_> {
                 let message = format!("a variable cannot be {}", node.describe());
                 let help =
                     "a variable is a text, a number, a boolean, or a list of texts or numbers";
-                self.error_with_help(Code::VariableType, node.span, message, help);
+                self.report_with_help(Code::VariableType, node.span, message, help);
                 None
             }
         }
@@ -244,7 +247,7 @@ impl Checker<'_> {
                 other => {
                     let message =
                         format!("a list holds texts or numbers, not {}", other.describe());
-                    self.error(Code::VariableType, span, message);
+                    self.report(Code::VariableType, span, message);
                     return None;
                 }
             }
@@ -256,7 +259,7 @@ impl Checker<'_> {
             (false, false) => {
                 let message = "a list holds texts or numbers, not both";
                 let help = "put quotes around the numbers, or remove them from the texts";
-                self.error_with_help(Code::VariableType, span, message, help);
+                self.report_with_help(Code::VariableType, span, message, help);
                 None
             }
         }
@@ -286,7 +289,7 @@ impl Checker<'_> {
                     shown(expression)
                 );
                 let help = "variables are constants; use the field in the condition or the message";
-                self.error_with_help(Code::VariableType, span, message, help);
+                self.report_with_help(Code::VariableType, span, message, help);
                 return None;
             };
             let value = self.look_up(name, span, definitions, depth)?;

@@ -67,6 +67,8 @@ pub(super) fn parse(text: &str, diagnostics: &mut Diagnostics) -> Option<Node> {
         diagnostics.add(Code::TextTooLarge, Span::at_start(), message);
         return None;
     }
+    // Editors of some systems begin a file with a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut builder = Builder {
         positions: Positions::of(text),
         diagnostics,
