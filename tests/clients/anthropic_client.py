@@ -1,6 +1,6 @@
 """The official anthropic library through Envoy. Usage: anthropic_client.py BASE_URL
 
-The policy in force refuses the model `claude-opus-4-1` with `model_not_approved`.
+The policy in force refuses the model `claude-opus-5` with `model_not_approved`.
 """
 
 import sys
@@ -10,7 +10,7 @@ import anthropic
 from steps import Steps, check, raised
 
 MESSAGES = [{"role": "user", "content": "What is the capital of France?"}]
-MODEL = "claude-sonnet-4-5"
+MODEL = "claude-sonnet-5"
 
 
 def main(base_url):
@@ -41,14 +41,14 @@ def main(base_url):
         refused = raised(
             anthropic.PermissionDeniedError,
             lambda: client.messages.create(
-                model="claude-opus-4-1", max_tokens=100, messages=MESSAGES, stream=stream
+                model="claude-opus-5", max_tokens=100, messages=MESSAGES, stream=stream
             ),
         )
         check(refused.status_code == 403, "not a 403")
         error = refused.body["error"]
         check(error["type"] == "permission_error", f"the type is {error['type']!r}")
         check(error["code"] == "model_not_approved", f"the code is {error['code']!r}")
-        check("claude-opus-4-1 is not approved" in error["message"], "not the rule's message")
+        check("claude-opus-5 is not approved" in error["message"], "not the rule's message")
         header = refused.response.headers["x-mercator-decision-id"]
         check(error["decision_id"] == header, "two decision ids")
         # Once each: a refusal is not tried again.

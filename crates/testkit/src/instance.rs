@@ -105,7 +105,9 @@ impl InstanceBuilder {
         for (name, text) in &self.policies {
             admin.put_policy(name, text).await.expect_success();
         }
-        instance.wait_for_bundle().await;
+        if !self.policies.is_empty() {
+            instance.wait_for_bundle().await;
+        }
         instance
     }
 
@@ -283,6 +285,25 @@ impl Instance {
         self.wait_until_ready().await;
     }
 
+    /// Everything that the instance's programs have written, access log included.
+    pub fn all_logs(&self) -> String {
+        self.log_files()
+            .iter()
+            .map(|file| {
+                String::from_utf8_lossy(&std::fs::read(file).unwrap_or_default()).into_owned()
+            })
+            .collect()
+    }
+
+    /// Envoy's access log: one line of JSON per exchange.
+    pub fn access_log(&self) -> Vec<serde_json::Value> {
+        let file = self.data_dir().join("envoy/access.log");
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        text.lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
+    }
+
     /// Run Envoy on what the control plane left behind, with nobody to ask.
     pub async fn start_envoy_alone(&mut self) {
         let config = self.data_dir().join("envoy/envoy.yaml");
@@ -291,12 +312,17 @@ impl Instance {
         self.wait_for_traffic().await;
     }
 
-    /// Wait until Envoy answers `/health` with 200.
+    /// Wait until Envoy answers, enforcing something (200) or refusing all (503).
     pub async fn wait_for_traffic(&mut self) {
-        let health = Admin::new(self.http.clone(), self.ports.traffic, None);
-        wait::until("Envoy to answer /health with 200", async || {
+        let traffic = self.traffic();
+        wait::until("Envoy to answer /health", async || {
             self.check_alive();
-            health.answers("/health").await
+            let health = traffic.request(reqwest::Method::GET, "/health");
+            match traffic.try_complete(health).await {
+                Ok(answer) if [200, 503].contains(&answer.status) => Ok(()),
+                Ok(answer) => Err(answer.text()),
+                Err(error) => Err(error.to_string()),
+            }
         })
         .await;
     }
@@ -357,14 +383,14 @@ impl Instance {
         log
     }
 
-    fn print_logs(&self) {
+    fn log_files(&self) -> Vec<PathBuf> {
         let envoy = self.data_dir().join("envoy");
-        let files = self
-            .logs
-            .iter()
-            .cloned()
-            .chain(["envoy.log", "access.log"].map(|name| envoy.join(name)));
-        for file in files {
+        let of_envoy = ["envoy.log", "access.log"].map(|name| envoy.join(name));
+        self.logs.iter().cloned().chain(of_envoy).collect()
+    }
+
+    fn print_logs(&self) {
+        for file in self.log_files() {
             let text = std::fs::read(&file).unwrap_or_default();
             let text = String::from_utf8_lossy(&text);
             let lines: Vec<&str> = text.lines().collect();

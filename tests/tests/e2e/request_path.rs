@@ -105,7 +105,7 @@ async fn refused_request_never_reaches_the_provider() {
 #[tokio::test]
 async fn refusal_speaks_the_clients_dialect() {
     let instance = guarded().await;
-    let answer = ask_anthropic(&instance, &message("claude-opus-4-1")).await;
+    let answer = ask_anthropic(&instance, &message("claude-opus-5")).await;
     assert_eq!(answer.status, 403, "{}", answer.text());
     let body = answer.json();
     assert_eq!(body["type"], "error");
@@ -123,7 +123,7 @@ async fn refusal_speaks_the_clients_dialect() {
 #[tokio::test]
 async fn anthropic_request_is_allowed_and_recorded() {
     let instance = guarded().await;
-    let answer = ask_anthropic(&instance, &message("claude-sonnet-4-5")).await;
+    let answer = ask_anthropic(&instance, &message("claude-sonnet-5")).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     let told = answer.json();
     assert_record(
@@ -132,7 +132,7 @@ async fn anthropic_request_is_allowed_and_recorded() {
             "decision": "allow",
             "outcome": "completed",
             "gen_ai.provider.name": "anthropic",
-            "gen_ai.response.model": "claude-sonnet-4-5",
+            "gen_ai.response.model": "claude-sonnet-5",
             "gen_ai.usage.input_tokens": told["usage"]["input_tokens"],
             "gen_ai.usage.output_tokens": told["usage"]["output_tokens"],
         }),
@@ -494,7 +494,7 @@ async fn providers_see_the_instances_keys_and_logs_see_none() {
         .await;
     let openai = ask(&instance, &question("gpt-4o")).await;
     assert_eq!(openai.status, 200, "{}", openai.text());
-    let anthropic = ask_anthropic(&instance, &message("claude-sonnet-4-5")).await;
+    let anthropic = ask_anthropic(&instance, &message("claude-sonnet-5")).await;
     assert_eq!(anthropic.status, 200, "{}", anthropic.text());
     let refused = ask(&instance, &question(REFUSED_MODEL)).await;
     assert_refused(&refused);

@@ -120,8 +120,8 @@ async fn stream_that_tells_no_usage_is_recorded_without() {
 #[tokio::test]
 async fn anthropic_stream_is_recorded_with_its_usage() {
     let instance = guarded().await;
-    let whole = ask_anthropic(&instance, &message("claude-sonnet-4-5")).await;
-    let mut body = message("claude-sonnet-4-5");
+    let whole = ask_anthropic(&instance, &message("claude-sonnet-5")).await;
+    let mut body = message("claude-sonnet-5");
     body["stream"] = json!(true);
     let answer = ask_anthropic(&instance, &body).await;
     assert!(answer.text().contains("event: message_stop"));

@@ -8,10 +8,10 @@ use super::received::ReceivedRequest;
 use super::wire::Reply;
 
 const MODELS: [&str; 4] = [
-    "claude-opus-4-1",
-    "claude-sonnet-4-5",
+    "claude-opus-5",
+    "claude-sonnet-5",
     "claude-haiku-4-5",
-    "claude-3-5-sonnet-20241022",
+    "claude-opus-4-8",
 ];
 const FAMILY: &str = "claude-";
 

@@ -319,7 +319,7 @@ async fn embeddings_are_the_same_numbers_in_both_encodings() {
 #[tokio::test]
 async fn anthropic_messages_are_answered_whole() {
     let provider = FakeProvider::start().await.expect("start");
-    let body = json!({"model": "claude-sonnet-4-5", "max_tokens": 3, "system": "Be brief.",
+    let body = json!({"model": "claude-sonnet-5", "max_tokens": 3, "system": "Be brief.",
         "messages": [{"role": "user", "content": [{"type": "text", "text": "And now?"}]}]});
     let answer = send(
         &provider,
@@ -341,7 +341,7 @@ async fn anthropic_messages_are_answered_whole() {
 #[tokio::test]
 async fn an_anthropic_stream_has_its_events_in_order() {
     let provider = FakeProvider::start().await.expect("start");
-    let body = json!({"model": "claude-sonnet-4-5", "max_tokens": 100, "stream": true,
+    let body = json!({"model": "claude-sonnet-5", "max_tokens": 100, "stream": true,
         "messages": [{"role": "user", "content": "And now?"}]});
     let headers = format!("{ANTHROPIC}x-fake-chunks: 2\r\n");
     let answer = send(
@@ -378,9 +378,8 @@ async fn an_anthropic_stream_has_its_events_in_order() {
 #[tokio::test]
 async fn anthropic_refuses_what_anthropic_refuses() {
     let provider = FakeProvider::start().await.expect("start");
-    let body =
-        json!({"model": "claude-sonnet-4-5", "messages": [{"role": "user", "content": "x"}]})
-            .to_string();
+    let body = json!({"model": "claude-sonnet-5", "messages": [{"role": "user", "content": "x"}]})
+        .to_string();
     let cases = [
         ("", 401, "authentication_error"),
         ("x-api-key: k\r\n", 400, "invalid_request_error"),
