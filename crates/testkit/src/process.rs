@@ -141,3 +141,61 @@ pub(crate) fn built(variable: &str, otherwise: PathBuf) -> PathBuf {
     }
     std::path::absolute(&path).or_fail("cannot make a path absolute")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    /// A shell that starts a child and tells its pid, and where it tells it.
+    fn parent(folder: &Path) -> (Program, PathBuf) {
+        let log = folder.join("log");
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 60 & echo $!; wait"]);
+        (Program::start("parent", command, log.clone()), log)
+    }
+
+    async fn child_of(log: &Path) -> u32 {
+        wait::until("the child's pid", async || {
+            let text = std::fs::read_to_string(log).or_fail("a log");
+            text.trim().parse::<u32>()
+        })
+        .await
+    }
+
+    fn runs(process: u32) -> bool {
+        runs_with(process, "sleep")
+    }
+
+    fn soon(condition: impl Fn() -> bool) -> bool {
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(5) {
+            if condition() {
+                return true;
+            }
+            std::thread::yield_now();
+        }
+        false
+    }
+
+    #[tokio::test]
+    async fn dropped_program_takes_what_it_started_along() {
+        let folder = tempfile::tempdir().unwrap();
+        let (program, log) = parent(folder.path());
+        let child = child_of(&log).await;
+        assert!(runs(child));
+        drop(program);
+        assert!(soon(|| !runs(child)));
+    }
+
+    #[tokio::test]
+    async fn killed_program_leaves_what_it_started_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let (program, log) = parent(folder.path());
+        let child = child_of(&log).await;
+        program.kill();
+        assert!(runs(child));
+        signal(child, Signal::KILL);
+        assert!(soon(|| !runs(child)));
+    }
+}
