@@ -77,8 +77,15 @@ pub(super) fn parse(text: &str, diagnostics: &mut Diagnostics) -> Option<Node> {
         nodes: 0,
         root: None,
     };
-    match builder.read(text) {
-        Ok(()) => builder.root,
+    let read = builder.read(text);
+    let root = builder.root;
+    match read {
+        Ok(()) => {
+            if root.is_none() {
+                diagnostics.add(Code::WrongShape, Span::at_start(), "the text is empty");
+            }
+            root
+        }
         Err(Fault {
             code,
             span,
