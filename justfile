@@ -55,7 +55,7 @@ check: check-setup
 
 # Licences, sources and bans of every dependency (the advisories: `just advisories`)
 deny: check-setup
-    cargo-deny --locked check bans licenses sources
+    cargo-deny --locked check --hide-inclusion-graph bans licenses sources
 
 # Known vulnerabilities of dependencies: clones the RustSec database, so it needs a network that reaches it
 advisories: check-setup
