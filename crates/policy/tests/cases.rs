@@ -1,9 +1,5 @@
 //! Cases are data: `examples/cases` says what `examples/policies` decide.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "test helpers fail by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "test helpers fail by panicking")]
 
 use jupiter_policy::facts::Facts;
 use jupiter_policy::{Bundle, Decision, Policy, Verdict, check, compile, decide, render};

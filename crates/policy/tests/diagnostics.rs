@@ -1,0 +1,255 @@
+//! Every kind of diagnostic, with the text that causes it and what is said.
+#![expect(clippy::unwrap_used, reason = "test helpers fail by panicking")]
+
+use jupiter_policy::author::Code;
+use jupiter_policy::{Diagnostic, check, render};
+use std::collections::BTreeSet;
+
+const HEAD: &str = "mpl_version: \"1.0\"\nname: demo\nversion: 1.0.0\n";
+const ALLOW: &str = "    actions: [{type: allow}]\n";
+
+/// A policy whose one rule has this condition.
+fn condition(text: &str) -> String {
+    format!("{HEAD}rules:\n  - name: r\n    conditions: [{text}]\n{ALLOW}")
+}
+
+/// A policy whose one rule has these actions.
+fn actions(text: &str) -> String {
+    format!("{HEAD}rules:\n  - name: r\n    conditions: []\n    actions: [{text}]\n")
+}
+
+/// A policy with these lines before a rule without fault.
+fn head(text: &str) -> String {
+    format!("{text}rules:\n  - name: r\n    conditions: []\n{ALLOW}")
+}
+
+fn rules(text: &str) -> String {
+    format!("{HEAD}rules:\n{text}")
+}
+
+fn rule(name: &str, conditions: &str) -> String {
+    format!("  - name: {name}\n    conditions: {conditions}\n{ALLOW}")
+}
+
+/// Code, text, part of the message, part of the help ("" for none).
+#[rustfmt::skip] // A table reads best with a line for each row.
+fn cases() -> Vec<(Code, String, &'static str, &'static str)> {
+    use Code as C;
+    let deep = format!("{}{}", "[".repeat(65), "]".repeat(65));
+    let many = format!("{HEAD}rules: [{}]\n", "1,".repeat(100_001));
+    let not = format!("{}{}", "{not: ".repeat(40), "}".repeat(40));
+    let matches = |pattern: &str| {
+        condition(&format!(
+            "{{field: request.text, operator: matches, value: '{pattern}'}}"
+        ))
+    };
+    let model = |operator: &str, value: &str| {
+        condition(&format!(
+            "{{field: request.model, operator: '{operator}', value: {value}}}"
+        ))
+    };
+    let field = |path: &str, operator: &str, value: &str| {
+        condition(&format!(
+            "{{field: '{path}', operator: '{operator}', value: {value}}}"
+        ))
+    };
+    vec![
+        (C::TextTooLarge, "x".repeat(1024 * 1024 + 1), "more than 1048576", ""),
+        (C::TextTooLarge, actions(&format!("{{type: deny, message: {}}}", "x".repeat(5000))), "more than 4096 bytes", ""),
+        (C::YamlSyntax, "a: [1".into(), "this is not YAML: ", ""),
+        (C::YamlUnsupported, "--- a\n--- b\n".into(), "a second document begins", ""),
+        (C::YamlUnsupported, "name: !secret x\n".into(), "YAML tags mean nothing", "begins with `!`"),
+        (C::YamlUnsupported, "? [a]\n: b\n".into(), "a key is a text", ""),
+        (C::TooDeep, deep, "nested deeper than 64 levels", ""),
+        (C::TooDeep, condition(&not), "conditions nested deeper than 28 levels", ""),
+        (C::TooManyNodes, many, "more than 100000 values", ""),
+        (C::DuplicateKey, head(&format!("{HEAD}name: other\n")), "`name` is given twice", ""),
+        (C::WrongShape, String::new(), "the text is empty", ""),
+        (C::WrongShape, "- a\n".into(), "a policy is a mapping, and this is a list", ""),
+        (C::WrongShape, head(&format!("{HEAD}priority: high\n")), "`priority` is a whole number", ""),
+        (C::WrongShape, rules("  - {name: r, enabled: yes, conditions: [], actions: [{type: allow}]}\n"), "`enabled` is a boolean", "`true` or `false`"),
+        (C::WrongShape, condition("{any: [{not: {field: request.model, operator: exists}}], not: {}}"), "one of `any` and `not`, not both", "under `all`"),
+        (C::WrongShape, condition("{all: [{field: request.user, operator: exists}], operator: '=='}"), "`operator` has no meaning beside `all`", ""),
+        (C::MissingKey, head("mpl_version: \"1.0\"\nversion: 1.0.0\n"), "a policy needs `name`", ""),
+        (C::MissingKey, actions("{type: deny, code: x}"), "a `deny` needs `message`", ""),
+        (C::MissingKey, actions("{type: log, message: x}"), "a `log` needs `level`", ""),
+        (C::MissingKey, actions("{message: x}"), "an action needs `type`", ""),
+        (C::MissingKey, condition("{field: request.model, operator: '=='}"), "`==` needs a `value`", ""),
+        (C::MissingKey, condition("{}"), "a condition is empty", "`any`, `all`, `not`"),
+        (C::UnknownKey, head(&format!("{HEAD}descripton: x\n")), "unknown key `descripton` in a policy", "did you mean `description`?"),
+        (C::UnknownKey, actions("{type: allow, message: x}"), "unknown key `message` in an `allow`", "takes `type`"),
+        (C::KeyNotProvided, rules("  - {name: r, mode: shadow, conditions: [], actions: [{type: allow}]}\n"), "`mode` is not provided by this version", ""),
+        (C::KeyNotProvided, condition("{when: 'request.model == \"x\"'}"), "`when` is not provided by this version", ""),
+        (C::UnquotedText, head("mpl_version: 1.0\nname: demo\nversion: 1.0.0\n"), "`mpl_version` is a text, and this is a number", "write \"1.0\""),
+        (C::MplVersion, head("mpl_version: \"2.0\"\nname: demo\nversion: 1.0.0\n"), "unknown language version `2.0`", "this version reads `1.0`"),
+        (C::BadName, head("mpl_version: \"1.0\"\nname: My Policy\nversion: 1.0.0\n"), "`My Policy` cannot be a name", "`my-policy`"),
+        (C::BadName, head(&format!("{HEAD}variables: {{a.b: 1}}\n")), "`a.b` cannot name a variable", "letters, digits"),
+        (C::BadVersion, head("mpl_version: \"1.0\"\nname: demo\nversion: v1\n"), "`v1` is not a semantic version", "\"1.0.0\""),
+        (C::BadDate, head(&format!("{HEAD}created: yesterday\n")), "`created` is a date", "2026-01-31"),
+        (C::DuplicateTag, head(&format!("{HEAD}tags: [a, b, a]\n")), "tag `a` is given twice", ""),
+        (C::DuplicateRule, rules(&(rule("a", "[{field: request.user, operator: exists}]") + &rule("a", "[]"))), "rule `a` is already defined in line 5", ""),
+        (C::EmptyRules, rules("  []\n"), "at least one rule", ""),
+        (C::EmptyActions, actions(""), "a rule does nothing", "allows, denies or logs"),
+        (C::EmptyGroup, condition("{any: []}"), "an empty `any` never holds", ""),
+        (C::EmptyGroup, condition("{all: []}"), "an empty `all` always holds", ""),
+        (C::UnreachableRule, rules(&(rule("a", "[]") + &rule("b", "[]"))), "rule `b`, and any after it, is never reached: rule `a` in line 5", "move the general rule"),
+        (C::UnreachableAction, actions("{type: allow}, {type: log, level: info, message: x}"), "never reached", "put `log` before"),
+        (C::UnknownField, field("request.modle", "==", "x"), "unknown field `request.modle`", "did you mean `request.model`?"),
+        (C::UnknownField, field("request.messages[first].role", "==", "x"), "unknown field", "an index is a number"),
+        (C::FieldNotProvided, field("processing.risk_score", ">", "7"), "field `processing.risk_score` is not provided by this version", "nothing computes it yet"),
+        (C::FieldNotProvided, field("request.messages[*].content[type=image]", "exists", "true"), "is not provided by this version", ""),
+        (C::UnknownOperator, model("=", "x"), "unknown operator `=`", "write `==`"),
+        (C::UnknownOperator, model("contians", "x"), "unknown operator `contians`", "did you mean `contains`?"),
+        (C::UnknownFunction, condition("{function: length, args: [x]}"), "unknown function `length`", ""),
+        (C::FunctionNotProvided, condition("{function: len, args: [request.tools], operator: '>', value: 5}"), "function `len` is not provided by this version", ""),
+        (C::FunctionNotProvided, actions("{type: deny, message: '{{ len(request.tools) }}'}"), "function `len` is not provided by this version", ""),
+        (C::OperatorType, model(">", "5"), "`>` does not apply to `request.model`, which is a text", "`starts_with`"),
+        (C::OperatorType, field("request.text", "!=", "x"), "`!=` does not apply to `request.text`, which is several texts", "`not:` around `==`"),
+        (C::OperatorType, field("request.max_tokens", "contains", "5"), "`contains` does not apply to `request.max_tokens`, which is a number", "`<=`"),
+        (C::OperatorType, field("context.time.date", ">", "2026-01-01"), "`>` does not apply", "context.time.year"),
+        (C::ValueType, model("==", "5"), "`==` on `request.model` needs a text, and this is a number", "put quotes"),
+        (C::ValueType, model("in", "gpt-4o"), "`in` on `request.model` needs a list of texts, and this is a text", "put brackets"),
+        (C::ValueType, model("==", "[a, b]"), "needs a text, and this is a list of texts", "use `in`"),
+        (C::ValueType, model("contains", "null"), "needs a text, and this is null", "missing"),
+        (C::ValueType, field("request.max_tokens", ">", "'5'"), "needs a number, and this is a text", "remove the quotes"),
+        (C::ValueType, field("request.stream", "==", "'yes'"), "needs a boolean, and this is a text", "without quotes"),
+        (C::ValueType, field("context.time.day_of_week", "==", "1"), "needs a text, and this is a number", "one of `Monday`"),
+        (C::ValueType, model("exists", "maybe"), "`exists` takes `true` or `false`", ""),
+        (C::ValueType, model("==", "{a: b}"), "a value cannot be a mapping", ""),
+        (C::ValueType, model("in", "['{{ request.user }}']"), "a list holds constants, not a text", ""),
+        (C::UnknownValue, field("context.time.day_of_week", "in", "[Monday, monday]"), "unknown value of `context.time.day_of_week`: `monday`", "did you mean `Monday`?"),
+        (C::UnknownValue, actions("{type: log, level: warning, message: x}"), "unknown level `warning`", "`warn`"),
+        (C::BadPattern, matches("a(b"), "unusable pattern: unclosed group", "look at `(`"),
+        (C::BadPattern, matches("(a)\\1"), "unusable pattern: backreferences are not supported", ""),
+        (C::PatternTooLarge, matches("(a|b)*a(a|b){14}"), "would take more than 64 KiB", "two simpler patterns"),
+        (C::PatternNotConstant, field("request.text", "matches", "'{{ request.user }}'"), "a pattern cannot depend on the exchange", "compiled"),
+        (C::UnknownAction, actions("{type: block}"), "unknown action `block`", "one of `allow`"),
+        (C::UnknownAction, actions("{type: denny}"), "unknown action `denny`", "did you mean `deny`?"),
+        (C::ActionNotProvided, actions("{type: redact, fields: [request.model], method: mask}"), "action `redact` is not provided by this version", "`allow`, `deny`, `log`"),
+        (C::BadCode, actions("{type: deny, message: x, code: 'a b'}"), "`a b` cannot be a code", "model_not_approved"),
+        (C::PromptInMessage, actions("{type: log, level: info, message: 'said {{ request.messages[0].content }}'}"), "`request.messages[0].content` would put text of the prompt into a message", "logs and evidence"),
+        (C::PromptInMessage, actions("{type: deny, message: '{{ request.text }}'}"), "would put text of the prompt", ""),
+        (C::TemplateSyntax, actions("{type: deny, message: 'a {{ b'}"), "`{{` is not closed", "{{ variables.name }}"),
+        (C::TemplateSyntax, actions("{type: deny, message: '{{ }}'}"), "nothing stands between", ""),
+        (C::UnknownVariable, model("==", "'{{ variables.modle }}'"), "unknown variable `modle`", "define it"),
+        (C::UnusedVariable, head(&format!("{HEAD}variables: {{left: 1}}\n")), "variable `left` is never used", ""),
+        (C::VariableType, head(&format!("{HEAD}variables: {{a: null}}\n")), "a variable cannot be nothing", "a text, a number"),
+        (C::VariableType, head(&format!("{HEAD}variables: {{a: [1, b]}}\n")), "not both", "quotes"),
+        (C::VariableType, head(&format!("{HEAD}variables: {{a: '{{{{ request.model }}}}'}}\n")), "is not known where variables are set", "constants"),
+        (C::VariableCycle, head(&format!("{HEAD}variables: {{a: '{{{{ variables.a }}}}'}}\n")), "variable `a` refers to itself", ""),
+    ]
+}
+
+fn find(code: Code, text: &str) -> (Diagnostic, String) {
+    let checked = check(text);
+    let short = if text.len() < 2000 { text } else { "(long)" };
+    let said = render(&checked.diagnostics, text, "text");
+    let found = checked
+        .diagnostics
+        .into_iter()
+        .find(|d| d.code == code.as_str());
+    assert!(
+        found.is_some(),
+        "no {} for\n{short}\nbut\n{said}",
+        code.as_str()
+    );
+    (found.unwrap(), said)
+}
+
+#[test]
+fn every_fault_is_named_and_explained() {
+    for (code, text, message, help) in cases() {
+        let (found, said) = find(code, &text);
+        assert_eq!(found.severity, code.severity());
+        assert!(
+            found.message.contains(message),
+            "wanted `{message}` in\n{said}"
+        );
+        let given = found.help.unwrap_or_default();
+        assert!(given.contains(help), "wanted `{help}` in\n{said}");
+    }
+}
+
+#[test]
+fn every_fault_is_the_only_one_said_of_its_text() {
+    for (code, text, ..) in cases() {
+        let codes: BTreeSet<_> = check(&text)
+            .diagnostics
+            .into_iter()
+            .map(|d| d.code)
+            .collect();
+        assert_eq!(
+            codes,
+            BTreeSet::from([code.as_str()]),
+            "{}",
+            &text[..text.len().min(500)]
+        );
+    }
+}
+
+#[test]
+fn every_code_has_a_case() {
+    let tried: BTreeSet<_> = cases()
+        .into_iter()
+        .map(|(code, ..)| code.as_str())
+        .collect();
+    let all: BTreeSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+    assert_eq!(tried, all);
+}
+
+#[test]
+fn positions_count_characters_and_offsets_count_bytes() {
+    let text = condition("{field: request.model, operator: '==', value: 'ééé'}, {field: nope}");
+    let (found, _) = find(Code::UnknownField, &text);
+    let start = text.find("nope").unwrap();
+    assert_eq!(
+        (found.span.offset, found.span.end_offset),
+        (start, start + 4)
+    );
+    let line_start = text[..start].rfind('\n').unwrap() + 1;
+    assert_eq!(
+        found.span.column,
+        text[line_start..start].chars().count() + 1
+    );
+    assert_eq!(found.span.line, 6);
+}
+
+#[test]
+fn all_faults_of_a_text_are_said_at_once_in_its_order() {
+    let text = format!(
+        "{HEAD}extra: 1\nrules:\n  - name: Bad\n    conditions:\n      - {{field: a, operator: b, value: '{{{{ variables.c }}}}'}}\n    \
+         actions: [{{type: d}}, {{type: deny}}]\n"
+    );
+    let codes: Vec<_> = check(&text)
+        .diagnostics
+        .into_iter()
+        .map(|d| d.code)
+        .collect();
+    assert_eq!(
+        codes,
+        [
+            "unknown-key",
+            "bad-name",
+            "unknown-field",
+            "unknown-operator",
+            "unknown-variable",
+            "unknown-action",
+            "missing-key"
+        ]
+    );
+}
+
+#[test]
+fn diagnostics_are_json_for_the_api() {
+    let (found, _) = find(Code::UnknownAction, &actions("{type: denny}"));
+    assert_eq!(
+        serde_json::to_value(found).unwrap(),
+        serde_json::json!({
+            "severity": "error",
+            "code": "unknown-action",
+            "message": "unknown action `denny`",
+            "span": {"line": 7, "column": 22, "end_line": 7, "end_column": 27, "offset": 104, "end_offset": 109},
+            "help": "did you mean `deny`?",
+        })
+    );
+}
