@@ -1,0 +1,42 @@
+//! One file per command: its arguments, what it asks for, how it shows the answer.
+
+pub mod completion;
+pub mod demo;
+pub mod envoy;
+pub mod evidence;
+pub mod fake_provider;
+pub mod lint;
+pub mod policy;
+pub mod run;
+pub mod token;
+pub mod version;
+
+use crate::cli::{Cli, Command};
+use crate::exit::{Answer, Failure};
+use std::future::Future;
+
+/// Carries out what the command line asks for.
+pub fn run(cli: Cli) -> Result<Answer, Failure> {
+    let Cli { command, format } = cli;
+    match command {
+        Command::Run(args) => block_on(run::run(args)),
+        Command::Lint(args) => lint::run(&args, format),
+        Command::Policy(args) => block_on(policy::run(args, format)),
+        Command::Evidence(args) => block_on(evidence::run(args, format)),
+        Command::Token(args) => block_on(token::run(args, format)),
+        Command::Envoy(args) => envoy::run(&args, format),
+        Command::Demo(args) => block_on(demo::run(args, format)),
+        Command::FakeProvider(args) => block_on(fake_provider::run(args)),
+        Command::Version => Ok(version::run(format)),
+        Command::Completion(args) => Ok(completion::run(&args)),
+    }
+}
+
+fn block_on<F>(future: F) -> Result<Answer, Failure>
+where
+    F: Future<Output = Result<Answer, Failure>>,
+{
+    tokio::runtime::Runtime::new()
+        .map_err(|e| Failure::new(format!("the runtime could not start: {e}")))?
+        .block_on(future)
+}
