@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::envoy::ecds::PluginSettings;
+use crate::health::{Health, HealthTargets, PROBE_TIMEOUT};
 use crate::ingest::Intake;
 use crate::metrics::Metrics;
 use crate::publish::{self, PublishError, PublishedBundle, Publisher};
@@ -40,6 +41,7 @@ pub struct App {
     pub bundles: watch::Receiver<Option<Arc<PublishedBundle>>>,
     pub publisher: Arc<Publisher>,
     pub intake: Arc<Intake>,
+    pub health: Arc<Health>,
     /// What filters are told besides their bundle.
     pub plugin: Arc<PluginSettings>,
 }
@@ -50,18 +52,38 @@ impl App {
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         plugin: PluginSettings,
+        targets: &HealthTargets,
     ) -> Result<App, PublishError> {
         let publisher = Arc::new(Publisher::default());
+        let bundles = publisher.subscribe();
+        let intake = Arc::new(Intake::default());
+        let probes = targets.probes(&store, &intake, &bundles, &clock);
         let app = App {
             store,
             clock,
             metrics: Arc::new(Metrics::new()),
-            bundles: publisher.subscribe(),
+            bundles,
             publisher,
-            intake: Arc::new(Intake::default()),
+            intake,
+            health: Arc::new(Health::new(probes)),
             plugin: Arc::new(plugin),
         };
         publish::restore(&app).await?;
         Ok(app)
+    }
+
+    /// Brings those gauges up to date that nobody sets as things happen. What
+    /// cannot be found out keeps its last value; `mercator_db_up` tells why.
+    pub async fn measure(&self) {
+        let database = self.health.database().await;
+        self.metrics.db_up.set(i64::from(database.is_ok()));
+        if database.is_err() {
+            return;
+        }
+        let totals = tokio::time::timeout(PROBE_TIMEOUT, self.store.evidence_totals()).await;
+        if let Ok(Ok(totals)) = totals {
+            self.metrics.emitter_epochs.set(totals.epochs as i64);
+            self.metrics.emitter_missing.set(totals.missing as i64);
+        }
     }
 }

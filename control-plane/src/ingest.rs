@@ -118,6 +118,11 @@ impl Intake {
         }
     }
 
+    /// No room for a batch of the largest size.
+    pub fn is_full(&self) -> bool {
+        self.room.available_permits() < MAX_BODY_BYTES.div_ceil(PERMIT_BYTES)
+    }
+
     fn enter(&self, bytes: usize) -> Result<OwnedSemaphorePermit, IngestError> {
         let permits = u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
         Arc::clone(&self.room)

@@ -1,10 +1,14 @@
 //! The control plane: policies, evidence, health, and the Envoy beside it.
 
+pub mod api;
 pub mod app;
 pub mod auth;
 pub mod config;
 pub mod envoy;
+pub mod health;
 pub mod ingest;
 pub mod metrics;
 pub mod publish;
+pub mod run;
 pub mod store;
+pub mod witness;

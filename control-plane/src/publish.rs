@@ -8,7 +8,7 @@
 //! bundle, and filters refuse everything: unknown means closed.
 
 use jiff::Timestamp;
-use jupiter_policy::{BundleDigest, CompileError, Diagnostic, Policy};
+use jupiter_policy::{BundleDigest, Checked, CompileError, Diagnostic, Policy};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -158,6 +158,11 @@ impl Publisher {
     pub fn subscribe(&self) -> watch::Receiver<Option<Arc<PublishedBundle>>> {
         self.current.subscribe()
     }
+}
+
+/// What is right and wrong with a policy's text.
+pub async fn validate(source: String) -> Result<Checked, PublishError> {
+    in_background(move || jupiter_policy::check(&source)).await
 }
 
 /// Makes `source` the active revision of the policy `name`.

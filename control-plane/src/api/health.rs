@@ -1,0 +1,152 @@
+//! How this instance is, for those who decide whether to send it traffic.
+//!
+//! Open to everyone: the answers hold no detail that matters to a stranger,
+//! and asking costs little ([`crate::health`]).
+
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::app::App;
+use crate::health::{Checkup, HealthReport, Status};
+
+/// How all parts are.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DeepView {
+    /// `healthy`, `degraded` (a provider is in trouble) or `unhealthy`.
+    status: &'static str,
+    checks: ChecksView,
+    uptime_seconds: u64,
+}
+
+/// Each part is `ok`, or a short reason.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ChecksView {
+    database: String,
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
+    #[serde(serialize_with = "in_order")]
+    providers: Vec<(String, String)>,
+    policy_engine: String,
+    evidence_storage: String,
+}
+
+fn in_order<S: Serializer>(pairs: &[(String, String)], out: S) -> Result<S::Ok, S::Error> {
+    let mut map = out.serialize_map(Some(pairs.len()))?;
+    for (key, value) in pairs {
+        map.serialize_entry(key, value)?;
+    }
+    map.end()
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct HealthView {
+    /// `ok`, or `unhealthy`.
+    status: &'static str,
+}
+
+fn word(checkup: &Checkup) -> String {
+    match checkup {
+        Ok(()) => "ok".to_owned(),
+        Err(reason) => reason.clone(),
+    }
+}
+
+fn view(report: &HealthReport) -> DeepView {
+    let providers = report.providers.iter();
+    DeepView {
+        status: match report.status() {
+            Status::Healthy => "healthy",
+            Status::Degraded => "degraded",
+            Status::Unhealthy => "unhealthy",
+        },
+        checks: ChecksView {
+            database: word(&report.database),
+            providers: providers
+                .map(|(name, checkup)| (name.clone(), word(checkup)))
+                .collect(),
+            policy_engine: word(&report.policy_engine),
+            evidence_storage: word(&report.evidence_storage),
+        },
+        uptime_seconds: report.uptime.as_secs(),
+    }
+}
+
+/// Answers are true for a moment only.
+const NO_STORE: [(header::HeaderName, HeaderValue); 1] =
+    [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+
+fn status_of(well: bool) -> StatusCode {
+    match well {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+/// Every part, probed: database, evidence store, the filter in Envoy, providers.
+#[utoipa::path(get, path = "/health/deep", tag = "health", responses(
+    (status = 200, description = "Healthy or degraded", body = DeepView),
+    (status = 503, description = "Unhealthy", body = DeepView)))]
+pub(super) async fn deep(State(app): State<App>) -> Response {
+    let report = app.health.report().await;
+    let status = status_of(report.status() != Status::Unhealthy);
+    (status, NO_STORE, Json(view(&report))).into_response()
+}
+
+/// Whether this control plane does its work. Traffic does not depend on it:
+/// `/health` on the traffic port speaks for that.
+#[utoipa::path(get, path = "/health", tag = "health", responses(
+    (status = 200, body = HealthView), (status = 503, body = HealthView)))]
+pub(super) async fn health(State(app): State<App>) -> Response {
+    let (database, evidence) = tokio::join!(app.health.database(), app.health.evidence_storage());
+    let well = database.is_ok() && evidence.is_ok();
+    let status = match well {
+        true => "ok",
+        false => "unhealthy",
+    };
+    (status_of(well), NO_STORE, Json(HealthView { status })).into_response()
+}
+
+/// Whether the process lives.
+#[utoipa::path(get, path = "/livez", tag = "health",
+    responses((status = 200, content_type = "text/plain", body = String)))]
+pub(super) async fn live() -> Response {
+    (NO_STORE, "ok").into_response()
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ReadyParameters {
+    /// With or without a value: list every check.
+    verbose: Option<String>,
+}
+
+/// Whether requests to this API will be answered, in the manner of Kubernetes.
+#[utoipa::path(get, path = "/readyz", tag = "health", params(ReadyParameters), responses(
+    (status = 200, content_type = "text/plain", body = String),
+    (status = 503, content_type = "text/plain", body = String)))]
+pub(super) async fn ready(
+    State(app): State<App>,
+    Query(parameters): Query<ReadyParameters>,
+) -> Response {
+    let (database, evidence) = tokio::join!(app.health.database(), app.health.evidence_storage());
+    let ready = database.is_ok() && evidence.is_ok();
+    if ready && parameters.verbose.is_none() {
+        return (NO_STORE, "ok").into_response();
+    }
+    let mut text = String::new();
+    for (name, checkup) in [("database", database), ("evidence_storage", evidence)] {
+        match checkup {
+            Ok(()) => text.push_str(&format!("[+]{name} ok\n")),
+            Err(reason) => text.push_str(&format!("[-]{name} failed: {reason}\n")),
+        }
+    }
+    text.push_str(match ready {
+        true => "readyz check passed\n",
+        false => "readyz check failed\n",
+    });
+    (status_of(ready), NO_STORE, text).into_response()
+}

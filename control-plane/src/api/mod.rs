@@ -1,0 +1,91 @@
+//! The admin API: every path, who may use it, and the operation behind it.
+//!
+//! Handlers extract, call one operation and shape the answer; wire types stand
+//! beside them. [`frame`] surrounds them all. The same list of routes makes the
+//! router and its OpenAPI description, and the description decides which query
+//! parameters exist.
+
+mod bundles;
+mod discovery;
+mod emitters;
+mod error;
+mod evidence;
+mod extract;
+mod frame;
+mod health;
+mod metrics;
+mod openapi;
+mod policies;
+mod serve;
+mod tokens;
+
+use axum::extract::DefaultBodyLimit;
+use axum::{Extension, Router, middleware};
+use std::sync::Arc;
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::app::App;
+use crate::ingest;
+
+pub use serve::{serve, serve_metrics};
+
+/// A policy and its comments; the language itself reads no longer texts.
+const MAX_POLICY_BYTES: usize = 1024 * 1024;
+
+/// Everything served on the admin address.
+pub fn router(app: App) -> Router {
+    let (router, api) = routes().split_for_parts();
+    let known_queries = frame::KnownQueries::of(&api);
+    router
+        .layer(Extension(Arc::new(openapi::ApiDocument::new(api))))
+        .layer(
+            ServiceBuilder::new()
+                .layer(middleware::from_fn_with_state(app.clone(), frame::frame))
+                .layer(CatchPanicLayer::custom(frame::panicked))
+                .layer(middleware::from_fn_with_state(
+                    known_queries,
+                    frame::refuse_unknown_queries,
+                )),
+        )
+        .with_state(app)
+}
+
+/// Everything served on the metrics address.
+pub fn metrics_router(app: App) -> Router {
+    Router::new()
+        .route("/metrics", axum::routing::get(metrics::scrape))
+        .with_state(app)
+}
+
+fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(openapi::base())
+        .routes(routes!(policies::list))
+        .routes(routes!(policies::get, policies::put, policies::delete))
+        .routes(routes!(policies::validate))
+        .routes(routes!(bundles::current))
+        .routes(routes!(discovery::extension_configs))
+        .routes(routes!(evidence::get))
+        .routes(routes!(emitters::list))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(openapi::document))
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::health))
+        .routes(routes!(health::deep))
+        .layer(DefaultBodyLimit::max(MAX_POLICY_BYTES))
+        .merge(evidence_routes())
+}
+
+/// Batches may be larger than other bodies.
+fn evidence_routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(evidence::query, evidence::deliver))
+        .layer(DefaultBodyLimit::max(ingest::MAX_BODY_BYTES))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,208 @@
+//! The probes of a real instance.
+
+use async_trait::async_trait;
+use jiff::SignedDuration;
+use reqwest::{Certificate, Client, redirect};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+use super::{Checkup, PROBE_TIMEOUT, Probe, Probes};
+use crate::app::Clock;
+use crate::config::Config;
+use crate::ingest::Intake;
+use crate::publish::PublishedBundle;
+use crate::store::{Store, StoreError};
+
+/// How long after a publish the filter may still enforce the bundle before:
+/// Envoy takes a file in 14–24 ms, and polls REST each second.
+const PUBLISH_WINDOW: SignedDuration = SignedDuration::from_secs(5);
+
+/// What the filter answers to `GET /health` with.
+const DIGEST_HEADER: &str = "x-mercator-bundle-digest";
+
+/// What is probed outside this process.
+#[derive(Debug, Clone)]
+pub struct HealthTargets {
+    /// Where Envoy takes traffic.
+    pub data_plane: SocketAddr,
+    /// Names and base URLs.
+    pub providers: Vec<(String, String)>,
+    /// As Envoy does, providers are trusted by these authorities.
+    pub authorities: Vec<Certificate>,
+}
+
+impl HealthTargets {
+    pub fn new(config: &Config) -> HealthTargets {
+        let providers = config.providers.iter();
+        HealthTargets {
+            data_plane: reachable(config.envoy.listen),
+            providers: providers
+                .map(|provider| (provider.name.clone(), provider.base_url.to_string()))
+                .collect(),
+            authorities: authorities(&config.envoy.ca_file),
+        }
+    }
+
+    /// The probes for these targets.
+    pub fn probes(
+        &self,
+        store: &Arc<dyn Store>,
+        intake: &Arc<Intake>,
+        bundles: &watch::Receiver<Option<Arc<PublishedBundle>>>,
+        clock: &Arc<dyn Clock>,
+    ) -> Probes {
+        let data_plane = client(&[]);
+        let outside = client(&self.authorities);
+        let providers = self.providers.iter().map(|(name, url)| {
+            let probe: Arc<dyn Probe> = Arc::new(Provider {
+                client: outside.clone(),
+                url: url.clone(),
+            });
+            (name.clone(), probe)
+        });
+        Probes {
+            database: Arc::new(Database(Arc::clone(store))),
+            evidence_storage: Arc::new(EvidenceStorage {
+                store: Arc::clone(store),
+                intake: Arc::clone(intake),
+            }),
+            policy_engine: Arc::new(PolicyEngine {
+                client: data_plane,
+                url: format!("http://{}/health", self.data_plane),
+                bundles: bundles.clone(),
+                clock: Arc::clone(clock),
+            }),
+            providers: providers.collect(),
+        }
+    }
+}
+
+/// Where a listener can be reached from this machine.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+/// None when the file is not there: Envoy will say so itself, and the probes
+/// of `https` providers fail as Envoy's connections do.
+fn authorities(ca_file: &Path) -> Vec<Certificate> {
+    let pem = std::fs::read(ca_file).unwrap_or_default();
+    Certificate::from_pem_bundle(&pem).unwrap_or_default()
+}
+
+/// Goes directly, as Envoy does, and follows nothing. Without a client there
+/// is nothing to probe with, and the probe says so.
+fn client(authorities: &[Certificate]) -> Option<Client> {
+    let builder = Client::builder()
+        .no_proxy()
+        .redirect(redirect::Policy::none())
+        .timeout(PROBE_TIMEOUT)
+        .tls_certs_only(authorities.iter().cloned());
+    builder.build().ok()
+}
+
+async fn get(client: Option<&Client>, url: &str) -> Result<reqwest::Response, String> {
+    let client = client.ok_or("no HTTP client")?;
+    client.get(url).send().await.map_err(|error| {
+        let reason = match (error.is_timeout(), error.is_connect()) {
+            (true, _) => "no answer in time",
+            (false, true) => "no connection",
+            (false, false) => "no HTTP answer",
+        };
+        reason.to_owned()
+    })
+}
+
+fn database_reason(error: StoreError) -> String {
+    match error {
+        StoreError::TimedOut(_) => "no answer in time".to_owned(),
+        StoreError::Unavailable(_) => "cannot be used".to_owned(),
+        StoreError::Corrupt(_) => "holds unreadable data".to_owned(),
+        StoreError::Closed => "is closed".to_owned(),
+    }
+}
+
+#[derive(Debug)]
+struct Database(Arc<dyn Store>);
+
+#[async_trait]
+impl Probe for Database {
+    async fn check(&self) -> Checkup {
+        self.0.probe_read().await.map_err(database_reason)
+    }
+}
+
+#[derive(Debug)]
+struct EvidenceStorage {
+    store: Arc<dyn Store>,
+    intake: Arc<Intake>,
+}
+
+#[async_trait]
+impl Probe for EvidenceStorage {
+    async fn check(&self) -> Checkup {
+        if self.intake.is_full() {
+            return Err("too much evidence waits for the database".to_owned());
+        }
+        self.store.probe_write().await.map_err(database_reason)
+    }
+}
+
+/// Envoy, the filter in it, and the bundle in the filter.
+#[derive(Debug)]
+struct PolicyEngine {
+    client: Option<Client>,
+    url: String,
+    bundles: watch::Receiver<Option<Arc<PublishedBundle>>>,
+    clock: Arc<dyn Clock>,
+}
+
+#[async_trait]
+impl Probe for PolicyEngine {
+    async fn check(&self) -> Checkup {
+        let published = self.bundles.borrow().clone();
+        let Some(published) = published else {
+            return Err("no policy is active: everything is refused".to_owned());
+        };
+        let answer = get(self.client.as_ref(), &self.url).await;
+        let answer = answer.map_err(|reason| format!("Envoy: {reason}"))?;
+        if !answer.status().is_success() {
+            return Err(format!("Envoy answers with {}", answer.status().as_u16()));
+        }
+        let enforced = answer.headers().get(DIGEST_HEADER);
+        let enforced = enforced.and_then(|digest| digest.to_str().ok());
+        let age = self.clock.now().duration_since(published.created_at);
+        if enforced == Some(published.digest.as_str()) || age < PUBLISH_WINDOW {
+            return Ok(());
+        }
+        match enforced {
+            Some(_) => Err("the filter enforces another bundle than the published one".to_owned()),
+            None => Err("the filter does not say which bundle it enforces".to_owned()),
+        }
+    }
+}
+
+/// Any answer that is not a server's error: without a credential it is a
+/// refusal, which costs nothing and tells that somebody is there.
+#[derive(Debug)]
+struct Provider {
+    client: Option<Client>,
+    url: String,
+}
+
+#[async_trait]
+impl Probe for Provider {
+    async fn check(&self) -> Checkup {
+        let status = get(self.client.as_ref(), &self.url).await?.status();
+        match status.is_server_error() {
+            true => Err(format!("answers with {}", status.as_u16())),
+            false => Ok(()),
+        }
+    }
+}
