@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::clusters::{clusters, proto_duration, socket_address};
 use super::ecds::{self, PluginSettings};
-use super::routes::{HEALTH_DEEP, route_config};
+use super::routes::route_config;
 use crate::config::{BundleSource, Config};
 
 /// The access log property the filter sets and the witness reads.
@@ -109,20 +109,12 @@ fn connection_manager(config: &Config) -> Value {
     })
 }
 
-/// One JSON line per exchange, which the witness reconciles. Probes are not exchanges.
+/// One JSON line per exchange, which the witness reconciles; `crate::witness`
+/// reads these keys. Probes of `/health` are not exchanges.
 fn access_log(config: &Config) -> Value {
     json!({
         "name": "envoy.access_loggers.file",
-        "filter": {"and_filter": {"filters": [
-            {"not_health_check_filter": {}},
-            {"extension_filter": {
-                "name": "envoy.access_loggers.extension_filters.cel",
-                "typed_config": {
-                    "@type": "type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
-                    "expression": format!("xds.route_name != '{HEALTH_DEEP}'"),
-                },
-            }},
-        ]}},
+        "filter": {"not_health_check_filter": {}},
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
             "path": access_log_path(config),
@@ -131,6 +123,8 @@ fn access_log(config: &Config) -> Value {
                 "request_id": "%REQ(X-REQUEST-ID)%",
                 "method": "%REQ(:METHOD)%",
                 "path": "%PATH(NQ)%",
+                "route": "%ROUTE_NAME%",
+                "upstream_host": "%UPSTREAM_HOST%",
                 "code": "%RESPONSE_CODE%",
                 "flags": "%RESPONSE_FLAGS%",
                 "details": "%RESPONSE_CODE_DETAILS%",

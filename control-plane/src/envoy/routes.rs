@@ -10,7 +10,7 @@ use super::clusters::{CONTROL_PLANE, provider_cluster_name};
 use crate::config::{Config, ProviderConfig, ProviderKind};
 
 /// The name of the route that leads to the control plane, not to a provider.
-pub(super) const HEALTH_DEEP: &str = "health-deep";
+pub const HEALTH_DEEP: &str = "health-deep";
 
 pub(super) fn route_config(config: &Config) -> Value {
     let mut routes = vec![health_deep_route()];
