@@ -529,6 +529,33 @@ async fn providers_see_the_instances_keys_and_logs_see_none() {
 }
 
 #[tokio::test]
+async fn each_providers_key_goes_to_that_provider_alone() {
+    let instance = Instance::builder()
+        .policy("guard", GUARD)
+        .provider_keys("sk-of-the-instance", "sk-ant-of-the-instance")
+        .start()
+        .await;
+    // Both serve this path; only Anthropic's clients name a version.
+    let traffic = instance.traffic();
+    let models = || traffic.request(Method::GET, "/v1/models");
+    let openai = traffic.complete(models().bearer_auth("sk-test")).await;
+    assert_eq!(openai.json()["object"], "list");
+    let anthropic = models()
+        .header("x-api-key", "sk-ant-test")
+        .header("anthropic-version", "2023-06-01");
+    let anthropic = traffic.complete(anthropic).await;
+    assert_eq!(anthropic.json()["has_more"], false, "{}", anthropic.text());
+
+    let received = instance.provider().received();
+    let keys = |index: usize| {
+        let request = &received[index];
+        (request.header("authorization"), request.header("x-api-key"))
+    };
+    assert_eq!(keys(0), (Some("Bearer sk-of-the-instance"), None));
+    assert_eq!(keys(1), (None, Some("sk-ant-of-the-instance")));
+}
+
+#[tokio::test]
 async fn answer_encoded_against_our_wish_passes_and_is_recorded_unscanned() {
     let instance = guarded().await;
     let traffic = instance.traffic();
