@@ -254,15 +254,23 @@ impl Instance {
             .pid()
     }
 
-    /// SIGKILL to Envoy alone.
-    pub fn kill_envoy(&mut self) {
-        match self.lone_envoy.take() {
-            Some(envoy) => drop(envoy),
-            None => {
-                let pid = self.envoy_pid().or_fail("there is no Envoy to kill");
-                process::signal(pid, Signal::KILL);
-            }
+    /// SIGKILL to Envoy alone; afterwards its ports are free.
+    pub async fn kill_envoy(&mut self) {
+        if let Some(envoy) = self.lone_envoy.take() {
+            drop(envoy);
+            return;
         }
+        let pid = self.envoy_pid().or_fail("there is no Envoy to kill");
+        process::signal(pid, Signal::KILL);
+        let folder = self.folder.path().to_string_lossy();
+        wait::until(
+            "the killed Envoy to be gone",
+            async || match process::runs_with(pid, &folder) {
+                true => Err(pid),
+                false => Ok(()),
+            },
+        )
+        .await;
     }
 
     /// SIGTERM, as an operator stops it; everything must then be gone.
@@ -393,7 +401,9 @@ impl Instance {
         for file in self.log_files() {
             let text = std::fs::read(&file).unwrap_or_default();
             let text = String::from_utf8_lossy(&text);
-            let lines: Vec<&str> = text.lines().collect();
+            // Envoy begins by listing all its extensions, one indented line a kind.
+            let lists = |line: &&str| line.contains("server.cc") && line.contains("]   ");
+            let lines: Vec<&str> = text.lines().filter(|line| !lists(line)).collect();
             let skipped = lines.len().saturating_sub(LOG_LINES);
             eprintln!("==== {} ({skipped} lines before)", file.display());
             for line in lines.iter().skip(skipped) {

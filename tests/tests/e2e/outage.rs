@@ -65,14 +65,14 @@ async fn control_plane_dead_at_envoys_start() {
     let mut instance = guarded().await;
     let digest = instance.digest_in_force().await;
     instance.kill_control_plane();
-    instance.kill_envoy();
+    instance.kill_envoy().await;
     instance.start_envoy_alone().await;
     assert_eq!(instance.digest_in_force().await, digest);
     let made = exchanges(&instance, 5).await;
 
     // Both are dead now; only what Envoy's own log witnessed is left.
     wait_for_access_log(&instance, made.len()).await;
-    instance.kill_envoy();
+    instance.kill_envoy().await;
     instance.start_control_plane().await;
     assert_recorded(&instance, &made).await;
     assert_eq!(instance.admin().evidence("").await.len(), made.len());
@@ -86,7 +86,7 @@ async fn envoy_polling_a_dead_control_plane_refuses_at_its_start() {
         .start()
         .await;
     instance.kill_control_plane();
-    instance.kill_envoy();
+    instance.kill_envoy().await;
     // It has no last good bundle, so it must not let anything through.
     instance.start_envoy_alone().await;
     let answer = ask(&instance, &question("gpt-4o")).await;
@@ -101,7 +101,7 @@ async fn killed_envoy_is_started_again() {
     let made = exchanges(&instance, 5).await;
     wait_for_access_log(&instance, made.len()).await;
     let first = instance.envoy_pid().expect("a running Envoy");
-    instance.kill_envoy();
+    instance.kill_envoy().await;
     wait::until("another Envoy", async || match instance.envoy_pid() {
         Some(pid) if pid != first => Ok(()),
         other => Err(other),
@@ -132,7 +132,7 @@ async fn request_that_envoys_death_cuts_is_an_honest_error() {
         _ => Ok(()),
     })
     .await;
-    instance.kill_envoy();
+    instance.kill_envoy().await;
     assert!(
         waiting.await.expect("no panic").is_err(),
         "not an honest error"

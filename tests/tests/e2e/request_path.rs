@@ -79,6 +79,22 @@ async fn allowed_request_reaches_the_provider_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn clients_own_request_id_is_kept() {
+    let instance = guarded().await;
+    let traffic = instance.traffic();
+    let request = traffic
+        .chat(&question("gpt-4o"))
+        .header("x-request-id", "checkout-4711");
+    let answer = traffic.complete(request).await;
+    let received = instance.provider().received();
+    assert_eq!(received[0].header("x-request-id"), Some("checkout-4711"));
+    assert_record(
+        &record_of(&instance, &answer).await,
+        &json!({"request_id": "checkout-4711"}),
+    );
+}
+
+#[tokio::test]
 async fn refused_request_never_reaches_the_provider() {
     let instance = guarded().await;
     let answer = ask(&instance, &question(REFUSED_MODEL)).await;
