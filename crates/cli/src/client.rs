@@ -191,6 +191,20 @@ impl Client {
             .await
     }
 
+    /// Digest of the bundle in force; none while there is no policy.
+    pub async fn bundle_digest(&self) -> Result<Option<String>, ClientError> {
+        let path = ["v1", "bundles", "current"];
+        let response = self.answer(Method::HEAD, &path, &[], None).await?;
+        match response.status() {
+            StatusCode::NOT_FOUND => Ok(None),
+            status if status.is_success() => {
+                let digest = response.headers().get("x-mercator-bundle-digest");
+                Ok(digest.and_then(|d| d.to_str().ok()).map(str::to_owned))
+            }
+            status => self.read(status, b"").map(|_| None),
+        }
+    }
+
     async fn send(
         &self,
         method: Method,
@@ -198,6 +212,19 @@ impl Client {
         query: &[(&str, String)],
         body: Option<(&'static str, Vec<u8>)>,
     ) -> Result<Value, ClientError> {
+        let response = self.answer(method, path, query, body).await?;
+        let status = response.status();
+        let bytes = response.bytes().await.map_err(|e| self.not_answered(e))?;
+        self.read(status, &bytes)
+    }
+
+    async fn answer(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: Option<(&'static str, Vec<u8>)>,
+    ) -> Result<reqwest::Response, ClientError> {
         let mut url = self.server.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
@@ -216,10 +243,7 @@ impl Client {
             request = request.body(body);
         }
         let response = request.headers(headers).send().await;
-        let response = response.map_err(|e| self.not_answered(e))?;
-        let status = response.status();
-        let bytes = response.bytes().await.map_err(|e| self.not_answered(e))?;
-        self.read(status, &bytes)
+        response.map_err(|e| self.not_answered(e))
     }
 
     fn not_answered(&self, error: reqwest::Error) -> ClientError {

@@ -118,9 +118,10 @@ impl Table {
         self.rows.push(row);
     }
 
-    /// The table as wide as the terminal allows, or in full where there is none.
-    pub fn for_stdout(&self) -> String {
-        self.render(terminal_width())
+    /// The table as wide as the terminal allows beside `indent` columns, or in
+    /// full where there is no terminal.
+    pub fn for_stdout(&self, indent: usize) -> String {
+        self.render(terminal_width().map(|width| width.saturating_sub(indent)))
     }
 
     fn render(&self, limit: Option<usize>) -> String {

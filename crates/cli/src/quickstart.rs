@@ -12,7 +12,7 @@ use jupiter_control_plane::config::{
     BaseUrl, Config, ConfigError, ProviderConfig, ProviderKind, Secret,
 };
 use jupiter_control_plane::run::{self, RunError, RunOptions};
-use jupiter_testkit::fake_provider::FakeProvider;
+use jupiter_testkit::fake_provider::{FakeProvider, Script};
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -41,6 +41,10 @@ pub const CLIENT_KEY: &str = "my-app";
 /// Where they go.
 pub const CHAT_PATH: &str = "/v1/chat/completions";
 
+/// What it says to everything.
+const FAKE_REPLY: &str = "Hello! No model was asked: a fake provider says this.";
+/// So that a stream is seen to be one.
+const FAKE_CHUNK_INTERVAL_MS: u64 = 20;
 /// What the fake provider takes for a key: anything.
 const FAKE_KEY: &str = "fake-provider";
 
@@ -125,6 +129,11 @@ pub async fn fake_provider(
     let cannot =
         |e: &dyn std::fmt::Display| Failure::new(format!("the fake provider could not start: {e}"));
     let fake = FakeProvider::start().await.map_err(|e| cannot(&e))?;
+    fake.set_script(Script {
+        reply: Some(FAKE_REPLY.to_owned()),
+        chunk_interval_ms: FAKE_CHUNK_INTERVAL_MS,
+        ..Script::default()
+    });
     for provider in config.providers.iter_mut().filter(|p| stands_for(p)) {
         let url = match provider.kind {
             ProviderKind::OpenAi => fake.openai_base_url(),
@@ -194,7 +203,8 @@ async fn prepare(
     }
     let admin = admin_client(config)?;
     let installed = install_sample(&admin).await?;
-    let digest = current_digest(&admin).await?;
+    let digest = admin.bundle_digest().await?;
+    let digest = digest.ok_or_else(|| Failure::new("the control plane has no bundle in force"))?;
     output::say("waiting for Envoy to enforce the policy …");
     let http = reqwest::Client::builder()
         .no_proxy()
@@ -232,14 +242,6 @@ async fn install_sample(admin: &Client) -> Result<bool, Failure> {
     let body = SAMPLE_POLICY.as_bytes().to_vec();
     admin.put(&path, "application/yaml", body).await?;
     Ok(true)
-}
-
-async fn current_digest(admin: &Client) -> Result<String, Failure> {
-    let listed = admin.get(&["v1", "policies"], &[]).await?;
-    match listed.get("bundle_digest").and_then(Value::as_str) {
-        Some(digest) => Ok(digest.to_owned()),
-        None => Err(Failure::new("the control plane names no bundle in force")),
-    }
 }
 
 /// Waits until Envoy says that it enforces this bundle.

@@ -135,7 +135,7 @@ fn show_list(records: &[Value], next: Option<&str>) {
     for record in records {
         table.row(row(record));
     }
-    output::print(&table.for_stdout());
+    output::print(&table.for_stdout(0));
     if let Some(cursor) = next {
         output::say(&format!(
             "more: add `--cursor {cursor}`, or raise `--limit`"
