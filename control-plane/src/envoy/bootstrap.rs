@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::clusters::{clusters, proto_duration, socket_address};
 use super::ecds::{self, PluginSettings};
+use super::replies::local_reply_config;
 use super::routes::route_config;
 use crate::config::{BundleSource, Config};
 
@@ -97,6 +98,8 @@ fn connection_manager(config: &Config) -> Value {
         "use_remote_address": true,
         "skip_xff_append": true,
         "generate_request_id": true,
+        // A client finds its own id in the evidence, and the provider sees it too.
+        "preserve_external_request_id": true,
         // What the filter judged is what the provider gets: one spelling per path.
         "normalize_path": true,
         "merge_slashes": true,
@@ -104,6 +107,7 @@ fn connection_manager(config: &Config) -> Value {
         "stream_idle_timeout": proto_duration(config.envoy.stream_idle_timeout),
         "request_headers_timeout": "10s",
         "access_log": [access_log(config)],
+        "local_reply_config": local_reply_config(),
         "route_config": route_config(config),
         "http_filters": [health_check(), wasm_filter(config), router()],
     })

@@ -1,6 +1,7 @@
 //! Which provider serves which path.
 //!
-//! `/v1/messages` belongs to Anthropic's dialect, everything else to OpenAI's.
+//! `/v1/messages` belongs to Anthropic's dialect, everything else to OpenAI's;
+//! `/v1/models` is in both, and only Anthropic's clients name a version.
 //! Clients speak to Jupiter as to the provider, so `/v1/…` is rewritten to
 //! wherever the provider's base URL says its API lives.
 
@@ -15,12 +16,12 @@ pub const HEALTH_DEEP: &str = "health-deep";
 pub(super) fn route_config(config: &Config) -> Value {
     let mut routes = vec![health_deep_route()];
     match config.provider(ProviderKind::Anthropic) {
-        Some(provider) => routes.push(anthropic_route(provider)),
-        None => routes.push(unserved_route(
-            "anthropic",
-            json!({"path_separated_prefix": "/v1/messages"}),
-            &json!({"type": "error", "error": {"type": "not_found_error", "message": NO_ANTHROPIC}}),
-        )),
+        Some(provider) => routes.extend(anthropic_routes(provider)),
+        None => routes.extend(ANTHROPIC_PATHS.map(|(name, path)| {
+            let body = json!({"type": "not_found_error", "message": NO_ANTHROPIC});
+            let body = json!({"type": "error", "error": body});
+            unserved_route(name, anthropic_match(path), &body)
+        })),
     }
     match config.provider(ProviderKind::OpenAi) {
         Some(provider) => routes.extend(openai_routes(provider)),
@@ -52,15 +53,26 @@ fn health_deep_route() -> Value {
     })
 }
 
-fn anthropic_route(provider: &ProviderConfig) -> Value {
-    let path = &provider.base_url.path;
-    let rewrite = (!path.is_empty()).then(|| format!("{path}/v1/messages"));
-    provider_route(
-        "anthropic",
-        provider,
-        json!({"path_separated_prefix": "/v1/messages"}),
-        rewrite,
-    )
+/// Anthropic's paths, and the names of their routes.
+const ANTHROPIC_PATHS: [(&str, &str); 2] =
+    [("anthropic", "/v1/messages"), ("anthropic-models", MODELS)];
+const MODELS: &str = "/v1/models";
+
+fn anthropic_routes(provider: &ProviderConfig) -> [Value; 2] {
+    let base = &provider.base_url.path;
+    ANTHROPIC_PATHS.map(|(name, path)| {
+        let rewrite = (!base.is_empty()).then(|| format!("{base}{path}"));
+        provider_route(name, provider, anthropic_match(path), rewrite)
+    })
+}
+
+fn anthropic_match(path: &str) -> Value {
+    let mut matcher = json!({"path_separated_prefix": path});
+    if let (MODELS, Some(matcher)) = (path, matcher.as_object_mut()) {
+        let headers = json!([{"name": "anthropic-version", "present_match": true}]);
+        matcher.insert("headers".to_owned(), headers);
+    }
+    matcher
 }
 
 fn openai_routes(provider: &ProviderConfig) -> Vec<Value> {
