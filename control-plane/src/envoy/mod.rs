@@ -12,6 +12,7 @@ mod clusters;
 pub mod ecds;
 pub(crate) mod files;
 mod process;
+mod replies;
 pub mod routes;
 pub mod sds;
 pub mod supervisor;
