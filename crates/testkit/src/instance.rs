@@ -6,6 +6,7 @@
 //! logs of all its programs are printed.
 
 use std::fmt::Write;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -254,7 +255,7 @@ impl Instance {
             .pid()
     }
 
-    /// SIGKILL to Envoy alone; afterwards its ports are free.
+    /// SIGKILL to Envoy alone, and wait until it is gone.
     pub async fn kill_envoy(&mut self) {
         if let Some(envoy) = self.lone_envoy.take() {
             drop(envoy);
@@ -314,6 +315,13 @@ impl Instance {
 
     /// Run Envoy on what the control plane left behind, with nobody to ask.
     pub async fn start_envoy_alone(&mut self) {
+        // A process that is gone may hold its sockets for a moment longer.
+        let ports = [self.ports.traffic, self.ports.envoy_admin];
+        wait::until("Envoy's ports to be free", async || {
+            let bind = |port| TcpListener::bind(("127.0.0.1", port)).map(drop);
+            ports.into_iter().try_for_each(bind)
+        })
+        .await;
         let config = self.data_dir().join("envoy/envoy.yaml");
         let log = self.next_log("envoy-alone");
         self.lone_envoy = Some(envoy::start(&config, log));
