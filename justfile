@@ -3,14 +3,10 @@
 set shell := ["bash", "-euo", "pipefail", "-c"]
 
 root := justfile_directory()
-target := env("CARGO_TARGET_DIR", root / "target")
 just := quote(just_executable()) + " --justfile " + quote(justfile())
 
 # What setup fetched comes before what the machine has.
 export PATH := root / ".tools/envoy" + ":" + root / ".tools/bin" + ":" + env("PATH")
-
-# The module that `just build` makes is the one that Envoy loads and the tests try.
-export MERCATOR_ENVOY__FILTER := env("MERCATOR_ENVOY__FILTER", target / "wasm32-unknown-unknown/filter/jupiter_filter.wasm")
 
 # List the recipes
 [private]
@@ -27,12 +23,13 @@ build: setup
     cargo build --locked -p mercator
 
 # Start one instance and stay in the foreground: traffic on :8080, admin on :8081
+[no-exit-message]
 up *args: build
-    @exec {{ quote(target / "debug/mercator") }} run --quickstart {{ args }}
+    @exec scripts/mercator.sh run --quickstart {{ args }}
 
 # Start one instance, make three calls, show what happened, stop
 demo *args: build
-    @exec {{ quote(target / "debug/mercator") }} demo {{ args }}
+    @exec scripts/mercator.sh demo {{ args }}
 
 # All tests: unit, then end to end through a running Envoy
 test: test-setup build

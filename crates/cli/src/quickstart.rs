@@ -11,6 +11,7 @@ use crate::output;
 use jupiter_control_plane::config::{
     BaseUrl, Config, ConfigError, ProviderConfig, ProviderKind, Secret,
 };
+use jupiter_control_plane::envoy::supervisor::SupervisorError;
 use jupiter_control_plane::run::{self, RunError, RunOptions};
 use jupiter_testkit::fake_provider::{FakeProvider, Script};
 use serde_json::Value;
@@ -35,7 +36,7 @@ pub const ALLOWED: &str =
 /// The same as a stream.
 pub const STREAMED: &str = r#"{"model":"gpt-4o-mini","stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"Count to five."}]}"#;
 /// A call that it refuses.
-pub const REFUSED: &str = r#"{"model":"gpt-4o-mini","messages":[{"role":"user","content":"Summarise this. CONFIDENTIAL: the merger closes in May."}]}"#;
+pub const REFUSED: &str = r#"{"model":"gpt-4o-mini","messages":[{"role":"user","content":"CONFIDENTIAL: the merger closes in May."}]}"#;
 /// The key with which they go: of the client, which any provider's key replaces.
 pub const CLIENT_KEY: &str = "my-app";
 /// Where they go.
@@ -267,9 +268,27 @@ fn not_ready(config: &Config) -> Failure {
     .help(format!("its log may say why: `{}`", log.display()))
 }
 
-/// A failed run, told to a person.
+/// A failed run, told to a person with the next step in a shell.
 pub fn run_failed(error: &RunError) -> Failure {
-    Failure::new(with_causes(error))
+    let failure = Failure::new(with_causes(error));
+    match error {
+        RunError::Address { key, address, .. }
+        | RunError::Envoy(SupervisorError::Address { key, address, .. }) => {
+            let variable = format!("MERCATOR_{}", key.to_uppercase().replace('.', "__"));
+            failure.help(format!(
+                "for another address set it in the configuration, or just now: {variable}={}:18{:03}",
+                address.ip(),
+                address.port() % 1_000
+            ))
+        }
+        RunError::Filter { .. } => failure.help(
+            "in a checkout `./justw build` makes it; name it in the configuration, or by MERCATOR_ENVOY__FILTER",
+        ),
+        RunError::Envoy(SupervisorError::Binary(_)) => failure.help(
+            "in a checkout `./justw setup` fetches one into .tools/envoy; name it by MERCATOR_ENVOY__BINARY",
+        ),
+        _ => failure,
+    }
 }
 
 fn ended(result: Result<Result<(), RunError>, JoinError>) -> Result<(), Failure> {
