@@ -5,6 +5,7 @@
 //! appears in a message.
 
 use crate::exit::{Answer, Failure, with_causes};
+use bytes::Bytes;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
@@ -189,6 +190,17 @@ impl Client {
         let body = body.to_string().into_bytes();
         self.send(Method::POST, path, &[], Some(("application/json", body)))
             .await
+    }
+
+    /// One evidence record: its canonical bytes, and beside them what is known
+    /// of its arrival.
+    pub async fn evidence(&self, id: &str) -> Result<(Bytes, HeaderMap), ClientError> {
+        let path = ["v1", "evidence", id];
+        let response = self.answer(Method::GET, &path, &[], None).await?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let bytes = response.bytes().await.map_err(|e| self.not_answered(e))?;
+        self.read(status, &bytes)?;
+        Ok((bytes, headers))
     }
 
     /// Digest of the bundle in force; none while there is no policy.

@@ -55,6 +55,12 @@ pub fn plain(text: &str) -> String {
         .collect()
 }
 
+/// `2026-11-23T17:09:05.123456Z` as people read it: `2026-11-23 17:09:05`.
+pub fn when(time: &str) -> String {
+    let seconds = time.split_once('.').map_or(time, |(seconds, _)| seconds);
+    seconds.replace('T', " ")
+}
+
 /// One column of a [`Table`].
 #[derive(Debug, Clone, Copy)]
 pub struct Column {

@@ -78,7 +78,7 @@ async fn list(client: &Client, format: Format) -> Result<Answer, Failure> {
             of("name"),
             of("version"),
             of("revision"),
-            super::evidence::seconds(&of("created_at")),
+            output::when(&of("created_at")),
             of("author"),
             of("description"),
         ]);

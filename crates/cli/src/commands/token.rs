@@ -88,7 +88,7 @@ async fn list(client: &Client, format: Format) -> Result<Answer, Failure> {
             of("name"),
             of("role"),
             state.to_owned(),
-            super::evidence::seconds(&of("created_at")),
+            output::when(&of("created_at")),
             of("id"),
         ]);
     }
