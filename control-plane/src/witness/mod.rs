@@ -346,7 +346,7 @@ impl Reader {
             if length <= LOG_LIMIT_BYTES || !self.tail.is_current() {
                 return;
             }
-            if let Err(error) = fs::rename(&self.path, earlier(&self.path)) {
+            if let Err(error) = fs::rename(&self.path, tail::renamed(&self.path)) {
                 tracing::warn!(%error, "the access log is long and cannot be renamed");
                 return;
             }
@@ -355,10 +355,6 @@ impl Reader {
             tracing::warn!(%error, "envoy does not begin a new access log");
         }
     }
-}
-
-fn earlier(path: &std::path::Path) -> PathBuf {
-    path.with_extension("log.1")
 }
 
 #[cfg(test)]

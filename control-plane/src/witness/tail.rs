@@ -62,6 +62,11 @@ impl Position {
     }
 }
 
+/// What a long log is renamed to.
+pub(super) fn renamed(path: &Path) -> PathBuf {
+    path.with_extension("log.1")
+}
+
 /// A file being followed.
 #[derive(Debug)]
 pub(super) struct Tail {
@@ -95,15 +100,16 @@ pub(super) struct Look {
 
 impl Tail {
     /// Goes on from `position`; without one, or when its file is gone, from the
-    /// beginning of the file that has the name now.
+    /// beginning of what is there, the renamed piece first.
     pub(super) fn resume(path: &Path, position: Option<Position>) -> Tail {
         let open = position.and_then(|position| reopen(path, position));
         if position.is_some() && open.is_none() {
-            tracing::warn!("the access log that was read last is gone; reading the present one");
+            tracing::warn!("the access log that was read last is gone; reading what is there");
         }
+        let renamed = || Open::begin(&renamed(path)).ok().flatten();
         Tail {
             path: path.to_owned(),
-            open,
+            open: open.or_else(renamed),
         }
     }
 

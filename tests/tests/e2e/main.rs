@@ -17,6 +17,8 @@ mod rollout;
 #[cfg(test)]
 mod streaming;
 #[cfg(test)]
+mod supervision;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod surface;

@@ -100,6 +100,17 @@ fn a_file_renamed_between_two_runs_is_found_again() {
 }
 
 #[test]
+fn without_a_position_the_renamed_file_is_read_first() {
+    let (log, now) = (Log::new(), Instant::now());
+    log.append("a\n");
+    log.rename();
+    log.append("b\n");
+    let mut tail = log.tail();
+    assert_eq!(lines(&mut tail, now), ["a"]);
+    assert_eq!(lines(&mut tail, now + SETTLE), ["b"]);
+}
+
+#[test]
 fn when_the_file_is_gone_the_present_one_is_read() {
     let (log, now) = (Log::new(), Instant::now());
     log.append("a\nb\n");
