@@ -97,7 +97,7 @@ impl InstanceBuilder {
             logs: Vec::new(),
             config,
             ports,
-            provider,
+            provider: Some(provider),
             http: client(),
             folder,
         };
@@ -179,7 +179,7 @@ pub struct Instance {
     logs: Vec<PathBuf>,
     config: PathBuf,
     ports: Ports,
-    provider: FakeProvider,
+    provider: Option<FakeProvider>,
     http: reqwest::Client,
     folder: TempDir,
 }
@@ -190,7 +190,17 @@ impl Instance {
     }
 
     pub fn provider(&self) -> &FakeProvider {
-        &self.provider
+        self.provider.as_ref().or_fail("the provider is stopped")
+    }
+
+    /// Nobody listens where the provider was; its connections are gone.
+    pub async fn stop_provider(&mut self) {
+        let address = self.provider().address();
+        self.provider = None;
+        wait::until("the provider to be gone", async || {
+            TcpListener::bind(address).map(drop)
+        })
+        .await;
     }
 
     /// The admin API with the first token, which may do everything.

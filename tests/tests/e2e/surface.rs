@@ -474,3 +474,29 @@ async fn database_that_cannot_be_written_is_told_by_deep_health_alone() {
     holder.wait().expect("it ends");
     crate::support::record_of(&instance, &answer).await;
 }
+
+#[tokio::test]
+async fn provider_that_is_down_degrades_deep_health_and_nothing_else() {
+    let mut instance = guarded().await;
+    instance.stop_provider().await;
+    let health = wait::until("deep health to notice", async || {
+        let health = instance.traffic().get("/health/deep").await;
+        match health.json()["status"].as_str() {
+            Some("degraded") => Ok(health),
+            _ => Err(health.text()),
+        }
+    })
+    .await;
+    // An instance that works is not to be taken out for a provider's sake.
+    assert_eq!(health.status, 200);
+    let told = health.json();
+    assert_ne!(told["checks"]["providers"]["openai"], "ok", "{told:#}");
+    assert_eq!(told["checks"]["database"], "ok", "{told:#}");
+    assert_eq!(instance.traffic().get("/health").await.status, 200);
+    instance
+        .admin()
+        .with_token(None)
+        .get("/readyz")
+        .await
+        .expect(200);
+}
