@@ -1,7 +1,8 @@
 //! Which provider serves which path.
 //!
-//! `/v1/messages` belongs to Anthropic's dialect, everything else to OpenAI's;
-//! `/v1/models` is in both, and only Anthropic's clients name a version.
+//! A path that only one dialect has goes to its provider. Where both have it
+//! (`/v1/models`), or we know it of neither, `anthropic-version` tells: only
+//! Anthropic's clients send it, and their keys are not for OpenAI to see.
 //! Clients speak to Jupiter as to the provider, so `/v1/…` is rewritten to
 //! wherever the provider's base URL says its API lives.
 
@@ -17,11 +18,12 @@ pub(super) fn route_config(config: &Config) -> Value {
     let mut routes = vec![health_deep_route()];
     match config.provider(ProviderKind::Anthropic) {
         Some(provider) => routes.extend(anthropic_routes(provider)),
-        None => routes.extend(ANTHROPIC_PATHS.map(|(name, path)| {
-            let body = json!({"type": "not_found_error", "message": NO_ANTHROPIC});
-            let body = json!({"type": "error", "error": body});
-            unserved_route(name, anthropic_match(path), &body)
-        })),
+        None => {
+            let error = json!({"type": "not_found_error", "message": NO_ANTHROPIC});
+            let body = json!({"type": "error", "error": error});
+            routes.push(unserved_route("anthropic", messages_match(), &body));
+            routes.push(unserved_route("anthropic-version", version_match(), &body));
+        }
     }
     match config.provider(ProviderKind::OpenAi) {
         Some(provider) => routes.extend(openai_routes(provider)),
@@ -53,27 +55,35 @@ fn health_deep_route() -> Value {
     })
 }
 
-/// Anthropic's paths, and the names of their routes.
-const ANTHROPIC_PATHS: [(&str, &str); 2] =
-    [("anthropic", "/v1/messages"), ("anthropic-models", MODELS)];
-const MODELS: &str = "/v1/models";
-
 fn anthropic_routes(provider: &ProviderConfig) -> [Value; 2] {
     let base = &provider.base_url.path;
-    ANTHROPIC_PATHS.map(|(name, path)| {
-        let rewrite = (!base.is_empty()).then(|| format!("{base}{path}"));
-        provider_route(name, provider, anthropic_match(path), rewrite)
-    })
+    let at_base = |path: &str| (!base.is_empty()).then(|| format!("{base}{path}"));
+    let messages = at_base("/v1/messages");
+    let others = at_base("/v1/");
+    [
+        provider_route("anthropic", provider, messages_match(), messages),
+        provider_route("anthropic-version", provider, version_match(), others),
+    ]
 }
 
-fn anthropic_match(path: &str) -> Value {
-    let mut matcher = json!({"path_separated_prefix": path});
-    if let (MODELS, Some(matcher)) = (path, matcher.as_object_mut()) {
-        let headers = json!([{"name": "anthropic-version", "present_match": true}]);
-        matcher.insert("headers".to_owned(), headers);
-    }
-    matcher
+fn messages_match() -> Value {
+    json!({"path_separated_prefix": "/v1/messages"})
 }
+
+/// Where the path tells already, a header must not tell otherwise.
+fn version_match() -> Value {
+    json!({"prefix": "/v1/", "headers": [
+        {"name": "anthropic-version", "present_match": true},
+        {
+            "name": ":path",
+            "string_match": {"safe_regex": {"regex": OPENAI_PATHS}},
+            "invert_match": true,
+        },
+    ]})
+}
+
+/// APIs of OpenAI's alone.
+const OPENAI_PATHS: &str = "/v1/(chat|completions|embeddings|responses)(/.*)?(\\?.*)?";
 
 fn openai_routes(provider: &ProviderConfig) -> Vec<Value> {
     let path = provider.base_url.path.as_str();

@@ -109,10 +109,11 @@ fn a_provider_with_a_key_never_gets_the_clients() {
 #[test]
 fn a_path_of_both_dialects_is_told_apart_by_its_version_header() {
     let bootstrap = bootstrap::bootstrap(&config(PROVIDERS));
-    let models = route(&bootstrap, "anthropic-models");
-    assert_eq!(models["match"]["headers"][0]["name"], "anthropic-version");
-    assert_eq!(models["route"]["cluster"], "provider-a");
-    assert_eq!(models["route"]["prefix_rewrite"], "/base/v1/models");
+    let other = route(&bootstrap, "anthropic-version");
+    assert_eq!(other["match"]["headers"][0]["name"], "anthropic-version");
+    assert_eq!(other["match"]["headers"][1]["invert_match"], true);
+    assert_eq!(other["route"]["cluster"], "provider-a");
+    assert_eq!(other["route"]["prefix_rewrite"], "/base/v1/");
 }
 
 #[test]
