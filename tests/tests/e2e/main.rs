@@ -7,6 +7,8 @@
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
+mod evasion;
+#[cfg(test)]
 mod evidence;
 #[cfg(test)]
 mod outage;
