@@ -171,6 +171,13 @@ struct Ports {
     envoy_admin: u16,
 }
 
+/// An Envoy that only polls the control plane; killed when dropped.
+#[derive(Debug)]
+pub struct PollingEnvoy {
+    pub program: Program,
+    pub traffic: Traffic,
+}
+
 /// A running instance. Fields are dropped in order: programs before their folder.
 #[derive(Debug)]
 pub struct Instance {
@@ -336,6 +343,46 @@ impl Instance {
         let log = self.next_log("envoy-alone");
         self.lone_envoy = Some(envoy::start(&config, log));
         self.wait_for_traffic().await;
+    }
+
+    /// Another Envoy, as in a mesh: not started by the control plane, and polling
+    /// it for the bundle.
+    pub async fn start_polling_envoy(&mut self) -> PollingEnvoy {
+        let folder = self.folder.path().join("polling");
+        let (data, ports) = (folder.join("data/envoy"), [free_port(), free_port()]);
+        std::fs::create_dir_all(data.join("secrets")).or_fail("cannot make a folder");
+        // As an operator's secret store would bring it there.
+        let secret = "secrets/emitter.yaml";
+        std::fs::copy(
+            self.data_dir().join("envoy").join(secret),
+            data.join(secret),
+        )
+        .or_fail("no secret for the emitter");
+
+        let text = std::fs::read_to_string(&self.config).or_fail("no configuration");
+        let own = |port: u16| format!("\"127.0.0.1:{port}\"");
+        let text = text
+            .replace(&own(self.ports.traffic), &own(ports[0]))
+            .replace(&own(self.ports.envoy_admin), &own(ports[1]))
+            .replace(
+                &self.data_dir().display().to_string(),
+                &folder.join("data").display().to_string(),
+            )
+            .replace("\nenvoy:\n", "\nenvoy:\n  bundle_source: rest\n");
+        let config = folder.join("mercator.yaml");
+        std::fs::write(&config, text).or_fail("cannot write the configuration");
+        let printed = Command::new(built("MERCATOR_BIN", target_dir().join("debug/mercator")))
+            .arg("envoy")
+            .arg("--config")
+            .arg(&config)
+            .output()
+            .or_fail("cannot run `mercator envoy`");
+        let config = folder.join("envoy.yaml");
+        std::fs::write(&config, printed.stdout).or_fail("cannot write Envoy's configuration");
+
+        let program = envoy::start(&config, self.next_log("envoy-polling"));
+        let traffic = Traffic::new(self.http.clone(), ports[0]);
+        PollingEnvoy { program, traffic }
     }
 
     /// Wait until Envoy answers, enforcing something (200) or refusing all (503).

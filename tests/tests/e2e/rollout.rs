@@ -231,3 +231,51 @@ async fn envoy_that_polls_the_control_plane_follows_it_and_outlives_it() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
+
+#[tokio::test]
+async fn envoy_of_a_mesh_follows_the_control_plane_and_outlives_it() {
+    let mut instance = Instance::builder()
+        .policy("versioned", VERSION_A)
+        .start()
+        .await;
+    let mesh = instance.start_polling_envoy().await;
+    let ask = async || {
+        let request = mesh.traffic.chat(&question(REFUSED_MODEL));
+        mesh.traffic.try_complete(request).await
+    };
+    // Until it has a bundle it refuses everything with 503, never lets through.
+    let due = async |version: &str| {
+        wait::until(version, async || match ask().await {
+            Ok(answer) if answer.status == 403 && code(&answer) == version => Ok(answer),
+            Ok(answer) => {
+                assert_ne!(answer.status, 200);
+                Err(answer.text())
+            }
+            Err(error) => Err(error.to_string()),
+        })
+        .await
+    };
+    let first = due("version_a").await;
+    let admin = instance.admin();
+    admin
+        .put_policy("versioned", VERSION_B)
+        .await
+        .expect_success();
+    due("version_b").await;
+    admin.wait_for_record(&first.decision_id()).await;
+
+    instance.kill_control_plane();
+    let mut meanwhile = Vec::new();
+    for _ in 0..10 {
+        meanwhile.push(due("version_b").await);
+        let allowed = mesh.traffic.chat(&question("gpt-4o"));
+        let allowed = mesh.traffic.complete(allowed).await;
+        assert_eq!(allowed.status, 200, "{}", allowed.text());
+        meanwhile.push(allowed);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    instance.start_control_plane().await;
+    for answer in &meanwhile {
+        admin.wait_for_record(&answer.decision_id()).await;
+    }
+}
