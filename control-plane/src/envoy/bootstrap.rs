@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::clusters::{clusters, proto_duration, socket_address};
+use super::clusters::{clusters, listen_address, proto_duration};
 use super::ecds::{self, PluginSettings};
 use super::replies::local_reply_config;
 use super::routes::route_config;
@@ -34,7 +34,7 @@ pub fn bootstrap(config: &Config) -> Value {
             "cluster": "mercator",
             "locality": {"region": config.region},
         },
-        "admin": {"address": socket_address(config.envoy.admin)},
+        "admin": {"address": listen_address(config.envoy.admin)},
         "watchdogs": watchdogs(config),
         "overload_manager": overload_manager(),
         "static_resources": {
@@ -70,7 +70,7 @@ fn listener(config: &Config) -> Value {
     let buffer = config.inspection.max_body_bytes * 2 + 65_536;
     json!({
         "name": "traffic",
-        "address": socket_address(config.envoy.listen),
+        "address": listen_address(config.envoy.listen),
         "per_connection_buffer_limit_bytes": buffer,
         "filter_chains": [{"filters": [{
             "name": "envoy.filters.network.http_connection_manager",

@@ -139,6 +139,7 @@ async fn run(
         metrics,
         pending: VecDeque::new(),
         pending_bytes: 0,
+        log_limit_bytes: LOG_LIMIT_BYTES,
     };
     loop {
         let pause = match reader.step(GRACE).await {
@@ -203,6 +204,7 @@ struct Reader {
     metrics: WitnessMetrics,
     pending: VecDeque<Pending>,
     pending_bytes: usize,
+    log_limit_bytes: u64,
 }
 
 impl Reader {
@@ -343,7 +345,7 @@ impl Reader {
         if !waits_for_new {
             let length = fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
             // One piece at a time: the one before must have been read.
-            if length <= LOG_LIMIT_BYTES || !self.tail.is_current() {
+            if length <= self.log_limit_bytes || !self.tail.is_current() {
                 return;
             }
             if let Err(error) = fs::rename(&self.path, tail::renamed(&self.path)) {

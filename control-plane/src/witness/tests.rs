@@ -4,9 +4,11 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jupiter_evidence::{EmitterChain, Envelope, EvidenceRecord};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use uuid::Uuid;
 
 use super::*;
@@ -210,6 +212,57 @@ async fn memory_is_bounded_while_lines_wait() {
     assert!(reader.pending_bytes > PENDING_BYTES / 2);
 }
 
+/// Answers everything with 200, and counts.
+async fn envoy_admin() -> (EnvoyAdmin, Arc<AtomicUsize>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let admin = EnvoyAdmin::new(listener.local_addr().unwrap()).unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&asked);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await;
+            counter.fetch_add(1, Ordering::Relaxed);
+            let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+            let _ = stream.write_all(answer).await;
+        }
+    });
+    (admin, asked)
+}
+
+#[tokio::test]
+async fn a_long_log_is_renamed_once_and_read_on() {
+    let mut world = World::new();
+    let app = world.app().await;
+    let (admin, asked) = envoy_admin().await;
+    let (first, second) = (world.envelope(), world.envelope());
+    world.log(&line(Some(&first)));
+    let mut reader = reader(app.clone(), &world.config);
+    assert!(reader.step(Duration::ZERO).await.is_ok());
+    reader.bound_log(&admin).await;
+    assert_eq!(asked.load(Ordering::Relaxed), 0, "it is short");
+
+    reader.log_limit_bytes = 100;
+    reader.bound_log(&admin).await;
+    assert!(tail::renamed(&reader.path).exists() && !reader.path.exists());
+    // Until there is a new file Envoy is asked again, and nothing is renamed.
+    reader.bound_log(&admin).await;
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
+    world.log(&line(Some(&second)));
+    reader.bound_log(&admin).await;
+    assert_eq!(
+        asked.load(Ordering::Relaxed),
+        2,
+        "the piece before is not read to its end yet"
+    );
+    eventually(async || records(&app).await == 1).await;
+    for _ in 0..8 {
+        assert!(reader.step(Duration::ZERO).await.is_ok());
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    assert_eq!(records(&app).await, 2);
+}
+
 fn reader(app: App, config: &Config) -> Reader {
     let path: &Path = &access_log_path(config);
     Reader {
@@ -219,5 +272,6 @@ fn reader(app: App, config: &Config) -> Reader {
         path: path.to_owned(),
         pending: VecDeque::new(),
         pending_bytes: 0,
+        log_limit_bytes: LOG_LIMIT_BYTES,
     }
 }
