@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-/// The oldest version whose configuration has every field `super::bootstrap` writes.
-const OLDEST: Version = Version(1, 37, 0);
+/// The oldest version that what `super::bootstrap` writes was tried with.
+const OLDEST: Version = Version(1, 40, 0);
 
 /// A program that does not tell its version within this is not Envoy.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
