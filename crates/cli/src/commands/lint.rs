@@ -86,26 +86,36 @@ fn show(linted: &[Linted], errors: usize, warnings: usize, size: &Result<Option<
     if let Err(error) = size {
         output::print(&format!("error: together they make no bundle: {error}"));
     }
+    if let Some(summary) = summary(linted, errors, warnings, size) {
+        output::print(&summary);
+    }
+}
+
+/// The last line; none where the diagnostics of the only text end in it already.
+fn summary(
+    linted: &[Linted],
+    errors: usize,
+    warnings: usize,
+    size: &Result<Option<usize>, String>,
+) -> Option<String> {
     let what = match linted {
-        [one] => match &one.policy {
-            Some(policy) => format!("policy `{}` {}", policy.name(), policy.version()),
-            None => one.origin.clone(),
-        },
+        [one] => {
+            let policy = one.policy.as_ref()?;
+            format!("policy `{}` {}", policy.name(), policy.version())
+        }
         many => format!("{} policies", many.len()),
     };
-    let verdict = match errors == 0 && size.is_ok() {
-        true => "valid",
-        false => "not valid",
-    };
-    let mut summary = format!(
-        "{what}: {verdict}, {}, {}",
+    let counts = format!(
+        "{}, {}",
         counted(errors, "error"),
         counted(warnings, "warning")
     );
-    if let Ok(Some(bytes)) = size {
-        summary.push_str(&format!("; a bundle of {bytes} bytes"));
-    }
-    output::print(&summary);
+    let invalid = linted.iter().filter(|one| one.policy.is_none()).count();
+    Some(match size {
+        Ok(Some(bytes)) => format!("{what}: valid, {counts}; a bundle of {bytes} bytes"),
+        Ok(None) => format!("{what}: {invalid} of them not valid, {counts}"),
+        Err(_) => format!("{what}: too much for one bundle"),
+    })
 }
 
 fn counted(n: usize, what: &str) -> String {

@@ -64,12 +64,8 @@ pub fn judge(story: &Story) -> Vec<Check> {
                 .all(|r| is(*r, "/policy/digest", &story.digest)),
         ),
         check(
-            "no emitter's sequence has a gap",
-            !story.emitters.is_empty()
-                && story
-                    .emitters
-                    .iter()
-                    .all(|e| e.get("missing").and_then(Value::as_u64) == Some(0)),
+            "no emitter's sequence has a gap, no chain a break",
+            !story.emitters.is_empty() && story.emitters.iter().all(is_unbroken),
         ),
     ]
 }
@@ -106,6 +102,11 @@ fn is(record: Option<&Value>, pointer: &str, expected: &str) -> bool {
 fn denied_by_a_rule(record: Option<&Value>) -> bool {
     let rules = record.and_then(|r| r.get("matched_rules")?.as_array());
     rules.is_some_and(|rules| rules.iter().any(|r| is(Some(r), "/effect", "deny")))
+}
+
+fn is_unbroken(emitter: &Value) -> bool {
+    let count = |name| emitter.get(name).and_then(Value::as_u64);
+    count("missing") == Some(0) && count("chain_breaks") == Some(0)
 }
 
 fn has_usage(record: Option<&Value>, exchange: &Exchange) -> bool {
