@@ -20,8 +20,7 @@ setup:
     @scripts/setup.sh run
 
 # Build the filter and the mercator command
-build: setup
-    cargo build {{ locked }} --profile filter --target wasm32-unknown-unknown -p jupiter-filter
+build: setup filter
     cargo build {{ locked }} -p mercator
 
 # Start one instance and stay in the foreground: traffic on :8080, admin on :8081
@@ -34,16 +33,19 @@ demo *args: build
     @exec scripts/mercator.sh demo {{ args }}
 
 # All tests: unit, then end to end through a running Envoy
-test: test-setup build
+test: test-setup filter
     @scripts/test.sh unit e2e
 
 # Tests that need no other program
 unit *args:
     cargo test {{ locked }} {{ args }}
 
+# Cargo builds a program only for the tests of its own package; here `mercator`, and
+# with the features it has among all tests, so that nothing is compiled twice.
 # Tests through a running Envoy
-e2e *args: test-setup build
-    cargo test {{ locked }} -p jupiter-tests {{ args }}
+e2e *args: test-setup filter
+    cargo test {{ locked }} --workspace --no-run --test cli
+    cargo test {{ locked }} --workspace --test e2e {{ args }}
 
 # Formatting, lints, licences: all that is judged without running anything
 check: check-setup
@@ -68,6 +70,10 @@ bless:
 # What CI runs
 ci:
     .ci/run
+
+[private]
+filter:
+    cargo build {{ locked }} --profile filter --target wasm32-unknown-unknown -p jupiter-filter
 
 [private]
 test-setup:

@@ -10,8 +10,8 @@ trap 'rm -f "$log"' EXIT
 status=0
 for suite in "$@"; do
     case $suite in
-        unit) arguments=() ;;
-        e2e) arguments=(-p jupiter-tests) ;;
+        unit) arguments=() ;; # also builds the `mercator` that e2e runs
+        e2e) arguments=(--workspace --test e2e) ;;
         *)
             echo "usage: scripts/test.sh [unit] [e2e]" >&2
             exit 2
