@@ -22,6 +22,8 @@ pub struct BundleInForce {
     pub bundle: Bundle,
     /// `sha256:` and 64 hex digits.
     pub digest: String,
+    /// The Git commit its policies came from.
+    pub commit: Option<String>,
 }
 
 /// Why a configuration is refused.
@@ -67,6 +69,7 @@ impl Settings {
                 Some(BundleInForce {
                     bundle,
                     digest: found,
+                    commit: carried.commit,
                 })
             }
         };
