@@ -103,6 +103,20 @@ mod tests {
     }
 
     #[test]
+    fn commit_of_a_bundle_is_kept_and_may_be_absent() {
+        let bundle = jupiter_policy::compile(&[]).unwrap();
+        let data = base64::engine::general_purpose::STANDARD.encode(&bundle);
+        let digest = BundleDigest::of(&bundle);
+        for (commit, expected) in [(r#","commit":"c0ffee""#, Some("c0ffee")), ("", None)] {
+            let config = format!(
+                r#"{{"instance":"a","region":"r","environment":"e","bundle":{{"digest":"{digest}","data":"{data}"{commit}}}}}"#
+            );
+            let settings = Settings::parse(config.as_bytes()).unwrap();
+            assert_eq!(settings.bundle.unwrap().commit.as_deref(), expected);
+        }
+    }
+
+    #[test]
     fn unknown_keys_and_bad_encodings_are_refused() {
         for config in [
             r#"{"instance":"a","region":"r","environment":"e","surprise":1}"#,

@@ -340,7 +340,8 @@ mod tests {
             repository.authorization.as_ref().unwrap().expose(),
             expected
         );
-        assert!(!format!("{repository:?} {repository}").contains("ss"));
+        let told = format!("{repository:?} {repository}");
+        assert!(!told.contains("p@ss") && !told.contains("bot"), "{told}");
         let refusal = Repository::parse("ssh://bot:hunter2@host/r").unwrap_err();
         assert!(!refusal.contains("hunter2"), "{refusal}");
     }
