@@ -36,7 +36,7 @@ demo *args: build
 test: test-setup filter
     @scripts/test.sh unit e2e
 
-# Tests that need no other program
+# Tests that need no other program than git
 unit *args:
     cargo test {{ locked }} {{ args }}
 

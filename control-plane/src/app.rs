@@ -14,6 +14,7 @@ use crate::health::{Health, HealthTargets, PROBE_TIMEOUT};
 use crate::ingest::Intake;
 use crate::metrics::Metrics;
 use crate::publish::{self, PublishError, PublishedBundle, Publisher};
+use crate::source::{SourceKind, SourceState};
 use crate::store::Store;
 
 /// What time it is.
@@ -40,6 +41,8 @@ pub struct App {
     /// The bundle in force; `None` while there is no policy.
     pub bundles: watch::Receiver<Option<Arc<PublishedBundle>>>,
     pub publisher: Arc<Publisher>,
+    /// Where policies come from, and how the last look there went.
+    pub source: Arc<SourceState>,
     pub intake: Arc<Intake>,
     pub health: Arc<Health>,
     /// What filters are told besides their bundle.
@@ -52,16 +55,19 @@ impl App {
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         plugin: PluginSettings,
+        source: SourceKind,
         targets: &HealthTargets,
     ) -> Result<App, PublishError> {
         let publisher = Arc::new(Publisher::default());
         let bundles = publisher.subscribe();
         let intake = Arc::new(Intake::default());
         let probes = targets.probes(&store, &intake, &bundles, &clock);
+        let metrics = Arc::new(Metrics::new());
         let app = App {
             store,
             clock,
-            metrics: Arc::new(Metrics::new()),
+            source: Arc::new(SourceState::new(source, &metrics)),
+            metrics,
             bundles,
             publisher,
             intake,

@@ -6,10 +6,12 @@ pub mod auth;
 pub mod config;
 pub mod envoy;
 pub mod health;
+pub mod history;
 pub mod ingest;
 pub mod metrics;
 pub mod publish;
 pub mod run;
+pub mod source;
 pub mod store;
 #[cfg(test)]
 mod testing;

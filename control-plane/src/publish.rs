@@ -6,6 +6,11 @@
 //! one. What is in force is announced by a watch channel that the API, the
 //! writer of Envoy's files and health follow. With no policy there is no
 //! bundle, and filters refuse everything: unknown means closed.
+//!
+//! Either authors change single policies, or a [`crate::source`] replaces all of
+//! them at once ([`set`]); never both.
+
+pub mod set;
 
 use jiff::Timestamp;
 use jupiter_policy::{BundleDigest, Checked, CompileError, Diagnostic, Policy};
@@ -17,6 +22,7 @@ use tokio::sync::{Mutex, watch};
 use crate::app::App;
 use crate::auth::Principal;
 use crate::metrics::{BundleLabels, PublishLabels};
+use crate::source::SourceKind;
 use crate::store::{
     ActivePolicies, ChangeError, NewBundle, NewPolicy, PolicyRevision, Stamp, StoreError,
     StoredBundle,
@@ -38,6 +44,8 @@ pub struct PublishedBundle {
     pub created_at: Timestamp,
     /// Counts the changes of the set of policies.
     pub revision: u64,
+    /// The Git commit its policies came from.
+    pub commit: Option<String>,
 }
 
 impl PublishedBundle {
@@ -49,6 +57,7 @@ impl PublishedBundle {
             bytes: stored.bytes,
             created_at: stored.activated_at,
             revision: stored.revision.0,
+            commit: stored.commit,
         })
     }
 }
@@ -121,6 +130,12 @@ pub enum PublishError {
     NameMismatch { name: PolicyName, document: String },
     #[error("there is no policy `{0}`")]
     UnknownPolicy(PolicyName),
+    #[error("there is no revision {revision} of the policy `{name}`")]
+    UnknownRevision { name: PolicyName, revision: u64 },
+    #[error("revision {revision} deleted the policy `{name}`: it has no text to go back to")]
+    RevisionDeleted { name: PolicyName, revision: u64 },
+    #[error("{}", .0.why_the_api_may_not())]
+    ManagedElsewhere(SourceKind),
     /// The stored revision is another one than the caller expected.
     #[error("the stored policy is not the one that was expected")]
     Unexpected { revision: Option<u64> },
@@ -173,6 +188,7 @@ pub async fn put_policy(
     source: String,
     expected: Expected,
 ) -> Result<Put, PublishError> {
+    by_api(app)?;
     let (task_app, author, name) = (app.clone(), author.name.clone(), name.clone());
     // A task of its own: a caller who goes away must not leave a stored bundle
     // unannounced.
@@ -186,6 +202,28 @@ pub async fn put_policy(
     result
 }
 
+/// Puts the text of an earlier revision in force again, as a new revision. It
+/// may have been deleted meanwhile; it must still be valid for this version.
+pub async fn rollback_policy(
+    app: &App,
+    author: &Principal,
+    name: &PolicyName,
+    revision: u64,
+    expected: Expected,
+) -> Result<Put, PublishError> {
+    by_api(app)?;
+    let (task_app, author, name) = (app.clone(), author.name.clone(), name.clone());
+    let result = tokio::spawn(async move {
+        let _turn = task_app.publisher.turn.lock().await;
+        let source = past_text(&task_app, &name, revision).await?;
+        put_in_turn(&task_app, author, &name, source, expected).await
+    })
+    .await
+    .unwrap_or(Err(PublishError::Interrupted));
+    count(app, "rollback", &result);
+    result
+}
+
 /// Takes the policy `name` out of force.
 pub async fn delete_policy(
     app: &App,
@@ -193,6 +231,7 @@ pub async fn delete_policy(
     name: &PolicyName,
     expected: Expected,
 ) -> Result<(), PublishError> {
+    by_api(app)?;
     let (task_app, author, name) = (app.clone(), author.name.clone(), name.clone());
     let result = tokio::spawn(async move {
         let _turn = task_app.publisher.turn.lock().await;
@@ -202,6 +241,30 @@ pub async fn delete_policy(
     .unwrap_or(Err(PublishError::Interrupted));
     count(app, "delete", &result);
     result
+}
+
+/// Authors may change what no source replaces at its next look.
+fn by_api(app: &App) -> Result<(), PublishError> {
+    match app.source.kind() {
+        SourceKind::Api => Ok(()),
+        kind @ (SourceKind::Dir | SourceKind::Git) => Err(PublishError::ManagedElsewhere(kind)),
+    }
+}
+
+async fn past_text(app: &App, name: &PolicyName, revision: u64) -> Result<String, PublishError> {
+    let name = name.clone();
+    match app.store.policy_revision(name.as_str(), revision).await? {
+        Some(past) => past
+            .source
+            .ok_or(PublishError::RevisionDeleted { name, revision }),
+        None => {
+            let history = app.store.policy_history(name.as_str(), None, 1).await?;
+            match history.revisions.is_empty() {
+                true => Err(PublishError::UnknownPolicy(name)),
+                false => Err(PublishError::UnknownRevision { name, revision }),
+            }
+        }
+    }
 }
 
 async fn put_in_turn(
@@ -266,7 +329,7 @@ async fn put_in_turn(
                 });
             }
             Err(ChangeError::Stale) => {}
-            Err(ChangeError::Failed(error)) => return Err(unknown_outcome(app, error)),
+            Err(ChangeError::Failed(error)) => return Err(unknown_outcome(app, error).into()),
         }
     }
     Err(PublishError::Raced)
@@ -310,7 +373,7 @@ async fn delete_in_turn(
                 return Ok(());
             }
             Err(ChangeError::Stale) => {}
-            Err(ChangeError::Failed(error)) => return Err(unknown_outcome(app, error)),
+            Err(ChangeError::Failed(error)) => return Err(unknown_outcome(app, error).into()),
         }
     }
     Err(PublishError::Raced)
@@ -335,7 +398,10 @@ pub async fn restore(app: &App) -> Result<(), PublishError> {
         }
         let policies = active.policies.len();
         let bundle = compile(stored_policies(&active, None)?).await?;
-        let stamp = stamp(app, &Principal::system().name);
+        let stamp = Stamp {
+            commit: stored.commit,
+            ..stamp(app, &Principal::system().name)
+        };
         match app.store.replace_bundle(active.set, bundle, stamp).await {
             Ok(stored) => {
                 announce(app, stored, policies)?;
@@ -350,7 +416,7 @@ pub async fn restore(app: &App) -> Result<(), PublishError> {
 
 /// The store failed amid a change: it may have happened. Says so to the caller
 /// and finds out as soon as the store answers again.
-fn unknown_outcome(app: &App, error: StoreError) -> PublishError {
+fn unknown_outcome(app: &App, error: StoreError) -> StoreError {
     let app = app.clone();
     tokio::spawn(async move {
         loop {
@@ -361,7 +427,7 @@ fn unknown_outcome(app: &App, error: StoreError) -> PublishError {
             tokio::time::sleep(RESYNC_EVERY).await;
         }
     });
-    error.into()
+    error
 }
 
 fn announce(
@@ -437,13 +503,17 @@ async fn compile(sources: Vec<Source>) -> Result<NewBundle, PublishError> {
                 .ok_or(PublishError::StoredPolicyInvalid { name }),
         });
         let policies = policies.collect::<Result<Vec<_>, _>>()?;
-        let bytes = jupiter_policy::compile(&policies).map_err(PublishError::DoesNotCompile)?;
-        Ok(NewBundle {
-            digest: BundleDigest::of(&bytes).to_string(),
-            bytes,
-        })
+        bundle_of(&policies).map_err(PublishError::DoesNotCompile)
     })
     .await?
+}
+
+fn bundle_of(policies: &[Policy]) -> Result<NewBundle, CompileError> {
+    let bytes = jupiter_policy::compile(policies)?;
+    Ok(NewBundle {
+        digest: BundleDigest::of(&bytes).to_string(),
+        bytes,
+    })
 }
 
 /// Checking and compiling take milliseconds to a second: not on a thread that
@@ -460,6 +530,7 @@ fn stamp(app: &App, author: &str) -> Stamp {
     Stamp {
         author: author.to_owned(),
         at: app.clock.now(),
+        commit: None,
     }
 }
 
@@ -469,6 +540,10 @@ fn count<T>(app: &App, operation: &'static str, result: &Result<T, PublishError>
         Err(PublishError::Invalid { .. } | PublishError::NameMismatch { .. }) => "invalid",
         Err(PublishError::DoesNotCompile(_)) => "invalid",
         Err(PublishError::UnknownPolicy(_) | PublishError::Unexpected { .. }) => "refused",
+        Err(PublishError::UnknownRevision { .. } | PublishError::RevisionDeleted { .. }) => {
+            "refused"
+        }
+        Err(PublishError::ManagedElsewhere(_)) => "refused",
         Err(PublishError::StoredPolicyInvalid { .. } | PublishError::Raced) => "failed",
         Err(PublishError::Store(_) | PublishError::Interrupted) => "failed",
     };

@@ -18,14 +18,14 @@ use prometheus_client::metrics::gauge::Gauge;
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::api;
 use crate::app::{App, SystemClock};
 use crate::auth::{self, BootstrapError};
-use crate::config::{BundleSource, Config, Secret};
+use crate::config::{BundleSource, Config, PolicySource, Secret, Signatures};
 use crate::envoy::admin::{EnvoyAdmin, EnvoyAdminError};
 use crate::envoy::ecds::{self, PluginSettings};
 use crate::envoy::files::{create_private_dir, write_private};
@@ -33,6 +33,7 @@ use crate::envoy::sds;
 use crate::envoy::supervisor::{EnvoyPhase, EnvoyStatus, Supervisor, SupervisorError};
 use crate::health::HealthTargets;
 use crate::publish::PublishError;
+use crate::source::Follower;
 use crate::store::Store;
 use crate::store::sqlite::{OpenError, SqliteStore};
 use crate::witness::Witness;
@@ -133,6 +134,7 @@ async fn serve(
     shutdown: &CancellationToken,
     servers: &mut Servers,
 ) -> Result<(), RunError> {
+    let follower = follow_source(app, config).await;
     hand_over_to_envoy(app, config)?;
     let admin = EnvoyAdmin::new(config.envoy.admin)?;
     // It may rename the log only of an Envoy that is ours to tell.
@@ -163,7 +165,44 @@ async fn serve(
         }
     };
     witness.stop().await;
+    follower.stop().await;
     ended
+}
+
+/// Policies that come from elsewhere: first what is at hand, so that Envoy does
+/// not begin with older ones, then what comes.
+async fn follow_source(app: &App, config: &Config) -> Following {
+    let stop = CancellationToken::new();
+    let task = match Follower::new(app, &config.policy, &config.data_dir) {
+        None => None,
+        Some(mut follower) => {
+            follower.begin().await;
+            Some(tokio::spawn(follower.follow(stop.clone())))
+        }
+    };
+    Following { stop, task }
+}
+
+/// Looks at the source of policies until it is stopped, or dropped.
+struct Following {
+    stop: CancellationToken,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Following {
+    async fn stop(mut self) {
+        self.stop.cancel();
+        if let Some(task) = self.task.take() {
+            // It only ends early by a panic, which has been told of.
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
 }
 
 async fn start_app(config: &Config) -> Result<App, RunError> {
@@ -175,7 +214,8 @@ async fn start_app(config: &Config) -> Result<App, RunError> {
         auth::bootstrap(&*store, &config.data_dir, &config.instance, now).await?;
         let plugin = PluginSettings::new(config);
         let targets = HealthTargets::new(config);
-        Ok(App::start(Arc::clone(&store), clock, plugin, &targets).await?)
+        let source = config.policy.kind();
+        Ok(App::start(Arc::clone(&store), clock, plugin, source, &targets).await?)
     };
     let app = started.await;
     if app.is_err() {
@@ -227,6 +267,15 @@ fn absolute(mut config: Config) -> Result<Config, RunError> {
     config.data_dir = absolute(&config.data_dir)?;
     config.envoy.filter = absolute(&config.envoy.filter)?;
     config.envoy.ca_file = absolute(&config.envoy.ca_file)?;
+    match &mut config.policy {
+        PolicySource::Api => {}
+        PolicySource::Dir { path } => *path = absolute(path)?,
+        PolicySource::Git(git) => {
+            if let Signatures::Ssh { allowed_signers } = &mut git.signatures {
+                *allowed_signers = absolute(allowed_signers)?;
+            }
+        }
+    }
     Ok(config)
 }
 

@@ -17,6 +17,7 @@ use crate::auth::{self, Principal, Role};
 use crate::config::Config;
 use crate::envoy::ecds::PluginSettings;
 use crate::health::{Checkup, Health, HealthTargets, Probe, Probes};
+use crate::source::SourceKind;
 use crate::store::contract::samples;
 use crate::store::faults::FaultyStore;
 use crate::store::sqlite::SqliteStore;
@@ -93,6 +94,11 @@ impl TestApp {
 
     /// Starts on what another one left in its folder.
     pub(crate) async fn start_in(folder: tempfile::TempDir) -> TestApp {
+        TestApp::start_with(folder, SourceKind::Api).await
+    }
+
+    /// Starts with policies that come from elsewhere.
+    pub(crate) async fn start_with(folder: tempfile::TempDir, source: SourceKind) -> TestApp {
         let store = SqliteStore::open(&folder.path().join("mercator.db"))
             .await
             .unwrap();
@@ -101,7 +107,7 @@ impl TestApp {
         let config = Config::parse("instance: jupiter-1", "test", &|_| None).unwrap();
         let plugin = PluginSettings::new(&config);
         let targets = HealthTargets::new(&config);
-        let started = App::start(faults.clone(), clock.clone(), plugin, &targets).await;
+        let started = App::start(faults.clone(), clock.clone(), plugin, source, &targets).await;
         let mut app = started.unwrap();
         let probes = TestProbes::default();
         app.health = Arc::new(probes.health());

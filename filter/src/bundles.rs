@@ -22,6 +22,8 @@ pub struct BundleInForce {
     pub bundle: Bundle,
     /// `sha256:` and 64 hex digits.
     pub digest: String,
+    /// The Git commit its policies came from.
+    pub commit: Option<String>,
 }
 
 /// Why a configuration is refused.
@@ -67,6 +69,7 @@ impl Settings {
                 Some(BundleInForce {
                     bundle,
                     digest: found,
+                    commit: carried.commit,
                 })
             }
         };
@@ -97,6 +100,20 @@ mod tests {
             matches!(error, SettingsError::DigestMismatch { .. }),
             "{error}"
         );
+    }
+
+    #[test]
+    fn commit_of_a_bundle_is_kept_and_may_be_absent() {
+        let bundle = jupiter_policy::compile(&[]).unwrap();
+        let data = base64::engine::general_purpose::STANDARD.encode(&bundle);
+        let digest = BundleDigest::of(&bundle);
+        for (commit, expected) in [(r#","commit":"c0ffee""#, Some("c0ffee")), ("", None)] {
+            let config = format!(
+                r#"{{"instance":"a","region":"r","environment":"e","bundle":{{"digest":"{digest}","data":"{data}"{commit}}}}}"#
+            );
+            let settings = Settings::parse(config.as_bytes()).unwrap();
+            assert_eq!(settings.bundle.unwrap().commit.as_deref(), expected);
+        }
     }
 
     #[test]

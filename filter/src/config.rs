@@ -32,6 +32,9 @@ pub struct BundleConfig {
     pub digest: String,
     /// Standard base64.
     pub data: String,
+    /// The Git commit its policies came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
 }
 
 /// What is read, and what happens when it cannot be.

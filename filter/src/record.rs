@@ -47,10 +47,10 @@ impl Recorder {
     pub fn new(settings: &Settings, seed: Seed) -> Recorder {
         let id =
             uuid::Builder::from_unix_timestamp_millis(seed.time_unix_us / 1_000, &seed.id_random);
-        let digest = settings
-            .bundle
-            .as_ref()
-            .map(|in_force| in_force.digest.clone());
+        let policy = settings.bundle.as_ref().map(|in_force| PolicyInForce {
+            digest: in_force.digest.clone(),
+            commit: in_force.commit.clone(),
+        });
         let record = EvidenceRecord {
             v: RECORD_VERSION,
             id: id.into_uuid(),
@@ -67,7 +67,7 @@ impl Recorder {
             reason: Some(NOT_DECIDED.to_owned()),
             outcome: Outcome::FilterFault,
             matched_rules: vec![],
-            policy: digest.map(|digest| PolicyInForce { digest }),
+            policy,
             request_inspection: InspectionStatus::Unscanned,
             request_unscanned_reason: Some(NOT_DECIDED.to_owned()),
             response_inspection: InspectionStatus::None,

@@ -16,6 +16,8 @@ use crate::app::App;
             ("x-mercator-bundle-digest" = String, description = "The bundle's digest"),
             ("x-mercator-bundle-revision" = u64, description = "Counts the changes of policies"),
             ("x-mercator-bundle-created-at" = String, description = "Since when it is in force"),
+            ("x-mercator-bundle-commit" = String, description = "The Git commit its policies \
+                came from, where they did"),
         )),
         (status = 304, description = "The client has this bundle"),
     ))]
@@ -39,10 +41,12 @@ pub(super) async fn current(
             format!("{:.6}", bundle.created_at),
         ),
     ];
+    let commit = bundle.commit.clone();
+    let commit = commit.map(|commit| [("x-mercator-bundle-commit", commit)]);
     if has_version(&headers, &etag) {
-        return Ok((StatusCode::NOT_MODIFIED, common).into_response());
+        return Ok((StatusCode::NOT_MODIFIED, common, commit, ()).into_response());
     }
     let binary = HeaderValue::from_static("application/octet-stream");
     let content_type = [(header::CONTENT_TYPE, binary)];
-    Ok((common, content_type, bundle.bytes.clone()).into_response())
+    Ok((common, commit, content_type, bundle.bytes.clone()).into_response())
 }

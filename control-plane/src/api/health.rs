@@ -144,6 +144,7 @@ pub(super) async fn ready(
             Err(reason) => text.push_str(&format!("[-]{name} failed: {reason}\n")),
         }
     }
+    text.push_str(&super::source::line(&app).unwrap_or_default());
     text.push_str(match ready {
         true => "readyz check passed\n",
         false => "readyz check failed\n",

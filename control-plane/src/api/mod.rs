@@ -16,7 +16,9 @@ mod health;
 mod metrics;
 mod openapi;
 mod policies;
+mod revisions;
 mod serve;
+mod source;
 mod tokens;
 
 use axum::extract::DefaultBodyLimit;
@@ -65,6 +67,11 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(policies::list))
         .routes(routes!(policies::get, policies::put, policies::delete))
         .routes(routes!(policies::validate))
+        .routes(routes!(source::get))
+        .routes(routes!(revisions::list))
+        .routes(routes!(revisions::get))
+        .routes(routes!(revisions::rollback))
+        .routes(routes!(revisions::diff))
         .routes(routes!(bundles::current))
         .routes(routes!(discovery::extension_configs))
         .routes(routes!(evidence::get))

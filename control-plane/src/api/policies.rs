@@ -12,6 +12,7 @@ use super::error::ApiError;
 use super::extract::{PolicyReader, PolicyText, PolicyWriter, Precondition, has_version, text_of};
 use crate::app::App;
 use crate::publish::{self, PolicyName, PublishError, Put};
+use crate::source::SourceKind;
 use crate::store::PolicyRevision;
 
 /// A policy in force.
@@ -24,9 +25,12 @@ pub(super) struct PolicyView {
     version: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<String>,
-    /// Name of the token that put it.
+    /// Name of the token that put it, or the committer.
     author: String,
     created_at: String,
+    /// The Git commit that brought it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commit: Option<String>,
     /// The text exactly as it was put; not in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<String>,
@@ -41,6 +45,7 @@ impl PolicyView {
             description: policy.description,
             author: policy.author,
             created_at: format!("{:.6}", policy.created_at),
+            commit: policy.commit,
             source: Some(policy.source),
         }
     }
@@ -159,7 +164,7 @@ pub(super) async fn get(
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let form = Form::wanted(&headers)?;
+    let form = Form::wanted(&headers, &Form::OF_POLICIES)?;
     let policy = app.store.policy(&name).await?;
     let policy = policy.ok_or_else(|| unknown_policy(&name))?;
     let tag = etag(policy.revision);
@@ -175,20 +180,44 @@ pub(super) async fn get(
         Form::Json => {
             ([(header::ETAG, tag)], [vary], Json(PolicyView::new(policy))).into_response()
         }
-        Form::Yaml => ([(header::ETAG, tag)], [vary, yaml], policy.source).into_response(),
+        Form::Plain => ([(header::ETAG, tag)], [vary, yaml], policy.source).into_response(),
     })
 }
 
-/// How a policy may be written down.
-enum Form {
+/// How something may be written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
     Json,
-    Yaml,
+    /// As text of its own kind.
+    Plain,
+}
+
+/// The kinds of text that are [`Form::Plain`], and what to tell who wants others.
+pub(super) struct PlainForms {
+    types: &'static [&'static str],
+    detail: &'static str,
 }
 
 impl Form {
+    pub(super) const OF_POLICIES: PlainForms = PlainForms {
+        types: &[
+            "application/yaml",
+            "application/x-yaml",
+            "text/yaml",
+            "text/x-yaml",
+            "text/*",
+        ],
+        detail: "a policy comes as application/yaml or application/json",
+    };
+
+    pub(super) const OF_DIFFERENCES: PlainForms = PlainForms {
+        types: &["text/plain", "text/*"],
+        detail: "a difference comes as text/plain or application/json",
+    };
+
     /// The first acceptable form in the client's list; preferences by `q` other
     /// than zero are not weighed.
-    fn wanted(headers: &HeaderMap) -> Result<Form, ApiError> {
+    pub(super) fn wanted(headers: &HeaderMap, plain: &PlainForms) -> Result<Form, ApiError> {
         let accept = text_of(headers, header::ACCEPT).unwrap_or("*/*");
         for range in accept.split(',') {
             let mut parts = range.split(';').map(str::trim);
@@ -198,16 +227,14 @@ impl Form {
             }
             match media_type.as_str() {
                 "application/json" | "application/*" | "*/*" | "" => return Ok(Form::Json),
-                "application/yaml" | "application/x-yaml" | "text/yaml" | "text/x-yaml"
-                | "text/*" => return Ok(Form::Yaml),
+                other if plain.types.contains(&other) => return Ok(Form::Plain),
                 _ => {}
             }
         }
-        let detail = "a policy comes as application/yaml or application/json";
         Err(ApiError::new(
             StatusCode::NOT_ACCEPTABLE,
             "not_acceptable",
-            detail,
+            plain.detail,
         ))
     }
 }
@@ -247,7 +274,7 @@ pub(super) async fn put(
     Ok((status, [(header::ETAG, tag)], Json(put_view(put))).into_response())
 }
 
-fn put_view(put: Put) -> PutView {
+pub(super) fn put_view(put: Put) -> PutView {
     PutView {
         policy: PolicyView::new(put.policy),
         diagnostics: views(put.diagnostics),
@@ -288,11 +315,11 @@ pub(super) async fn validate(
     }))
 }
 
-fn etag(revision: u64) -> String {
+pub(super) fn etag(revision: u64) -> String {
     format!("\"{revision}\"")
 }
 
-fn unknown_policy(name: &str) -> ApiError {
+pub(super) fn unknown_policy(name: &str) -> ApiError {
     ApiError::not_found("unknown_policy", format!("there is no policy `{name}`"))
 }
 
@@ -307,6 +334,12 @@ impl From<PublishError> for ApiError {
             }
             PublishError::NameMismatch { .. } => invalid("name_mismatch"),
             PublishError::UnknownPolicy(name) => unknown_policy(name.as_str()),
+            PublishError::UnknownRevision { .. } => ApiError::not_found("unknown_revision", detail),
+            PublishError::RevisionDeleted { .. } => invalid("deleted_revision"),
+            PublishError::ManagedElsewhere(SourceKind::Git) => conflict("policy_source_is_git"),
+            PublishError::ManagedElsewhere(SourceKind::Dir | SourceKind::Api) => {
+                conflict("policy_source_is_dir")
+            }
             PublishError::Unexpected { revision } => {
                 let status = StatusCode::PRECONDITION_FAILED;
                 ApiError::new(status, "precondition_failed", detail).with("revision", revision)

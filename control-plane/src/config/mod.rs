@@ -7,6 +7,7 @@
 //! are documented in `docs/reference/configuration.md`, held equal by a test.
 
 mod expand;
+mod policy;
 mod reader;
 mod values;
 
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 pub use jupiter_filter::config::{FailureMode, OnFull, UnknownApi};
 
+pub use self::policy::{GitConfig, PolicySource, Repository, Signatures};
 pub use self::reader::{Fault, Origin};
 pub use self::values::{BaseUrl, Secret};
 
@@ -37,6 +39,7 @@ pub struct Config {
     pub admin: AdminConfig,
     pub metrics: MetricsConfig,
     pub envoy: EnvoyConfig,
+    pub policy: PolicySource,
     pub inspection: InspectionConfig,
     pub providers: Vec<ProviderConfig>,
     pub evidence: EvidenceConfig,
@@ -235,6 +238,7 @@ fn read(document: &mut Document<'_>, root: &mut Section) -> Option<Config> {
     let admin = read_admin(document, root);
     let metrics = read_metrics(document, root);
     let envoy = read_envoy(document, root);
+    let policy = policy::read(document, root);
     let inspection = read_inspection(document, root);
     let providers = read_providers(document, root);
     let evidence = read_evidence(document, root);
@@ -247,6 +251,7 @@ fn read(document: &mut Document<'_>, root: &mut Section) -> Option<Config> {
         admin: admin?,
         metrics: metrics?,
         envoy: envoy?,
+        policy: policy?,
         inspection: inspection?,
         providers: providers?,
         evidence: evidence?,

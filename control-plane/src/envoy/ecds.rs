@@ -77,6 +77,7 @@ impl PluginSettings {
             bundle: bundle.map(|bundle| BundleConfig {
                 digest: bundle.digest.to_string(),
                 data: STANDARD.encode(&bundle.bytes),
+                commit: bundle.commit.clone(),
             }),
             inspection: self.inspection.clone(),
             evidence: self.evidence.clone(),

@@ -199,6 +199,7 @@ async fn bundle_of_another_format_is_compiled_anew_at_start() {
     let stamp = Stamp {
         author: "mercator".to_owned(),
         at: test.app.clock.now(),
+        commit: None,
     };
     test.app
         .store

@@ -68,6 +68,24 @@ impl Store for FaultyStore {
         self.apply(self.inner.policy(name)).await
     }
 
+    async fn policy_history(
+        &self,
+        name: &str,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<HistoryPage, StoreError> {
+        self.apply(self.inner.policy_history(name, before, limit))
+            .await
+    }
+
+    async fn policy_revision(
+        &self,
+        name: &str,
+        revision: u64,
+    ) -> Result<Option<PastRevision>, StoreError> {
+        self.apply(self.inner.policy_revision(name, revision)).await
+    }
+
     async fn put_policy(
         &self,
         seen: SetRevision,
@@ -87,6 +105,17 @@ impl Store for FaultyStore {
         stamp: Stamp,
     ) -> Result<Option<StoredBundle>, ChangeError> {
         self.apply(self.inner.delete_policy(seen, name, bundle, stamp))
+            .await
+    }
+
+    async fn replace_policies(
+        &self,
+        seen: SetRevision,
+        policies: Vec<NewPolicy>,
+        bundle: NewBundle,
+        stamp: Stamp,
+    ) -> Result<StoredBundle, ChangeError> {
+        self.apply(self.inner.replace_policies(seen, policies, bundle, stamp))
             .await
     }
 

@@ -38,6 +38,22 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// The active revision of one policy.
     async fn policy(&self, name: &str) -> Result<Option<PolicyRevision>, StoreError>;
 
+    /// What became of one policy, newest first, without the texts. Numbers go on
+    /// below `before`; none at all when there never was a policy of this name.
+    async fn policy_history(
+        &self,
+        name: &str,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<HistoryPage, StoreError>;
+
+    /// One revision, whether it is active or not.
+    async fn policy_revision(
+        &self,
+        name: &str,
+        revision: u64,
+    ) -> Result<Option<PastRevision>, StoreError>;
+
     /// Makes `policy` the active revision of its name and `bundle` the current
     /// bundle. Earlier revisions and bundles are kept.
     async fn put_policy(
@@ -57,6 +73,16 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         bundle: Option<NewBundle>,
         stamp: Stamp,
     ) -> Result<Option<StoredBundle>, ChangeError>;
+
+    /// Makes `policies` all that is in force: what has another text gets a next
+    /// revision, what is not among them is deleted, the rest stays as it is.
+    async fn replace_policies(
+        &self,
+        seen: SetRevision,
+        policies: Vec<NewPolicy>,
+        bundle: NewBundle,
+        stamp: Stamp,
+    ) -> Result<StoredBundle, ChangeError>;
 
     /// Replaces the current bundle for the same policies, compiled anew.
     async fn replace_bundle(
@@ -154,6 +180,8 @@ pub struct SetRevision(pub u64);
 pub struct Stamp {
     pub author: String,
     pub at: Timestamp,
+    /// The Git commit that the change came with.
+    pub commit: Option<String>,
 }
 
 /// All policies in force at one moment.
@@ -176,6 +204,38 @@ pub struct PolicyRevision {
     pub description: Option<String>,
     pub author: String,
     pub created_at: Timestamp,
+    /// The Git commit that brought it.
+    pub commit: Option<String>,
+}
+
+/// A revision as it once was made, a deletion too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PastRevision {
+    pub summary: RevisionSummary,
+    /// The author's exact text; `None` when this revision deleted the policy.
+    pub source: Option<String>,
+}
+
+/// What is known of a revision besides its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevisionSummary {
+    pub name: String,
+    pub revision: u64,
+    /// It took the policy out of force.
+    pub deleted: bool,
+    /// The author's own version number; `None` for a deletion.
+    pub version: Option<String>,
+    pub description: Option<String>,
+    pub author: String,
+    pub created_at: Timestamp,
+    pub commit: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryPage {
+    pub revisions: Vec<RevisionSummary>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -200,6 +260,8 @@ pub struct StoredBundle {
     /// Since when it is in force.
     pub activated_at: Timestamp,
     pub revision: SetRevision,
+    /// The Git commit its policies came from.
+    pub commit: Option<String>,
 }
 
 /// By which channel a record came.

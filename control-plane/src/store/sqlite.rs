@@ -8,6 +8,7 @@
 mod append;
 mod evidence;
 mod policies;
+mod revisions;
 mod sequence;
 mod tokens;
 mod writer;
@@ -28,8 +29,8 @@ use uuid::Uuid;
 
 use super::{
     ActivePolicies, Appended, ChangeError, EmitterPage, EvidenceBatch, EvidenceFilter,
-    EvidencePage, EvidenceTotals, NewBundle, NewPolicy, NewToken, PolicyRevision, SetRevision,
-    Stamp, Store, StoreError, StoredBundle, StoredEvidence, TokenInfo,
+    EvidencePage, EvidenceTotals, HistoryPage, NewBundle, NewPolicy, NewToken, PastRevision,
+    PolicyRevision, SetRevision, Stamp, Store, StoreError, StoredBundle, StoredEvidence, TokenInfo,
 };
 use writer::Writer;
 
@@ -188,6 +189,23 @@ impl Store for SqliteStore {
         bounded(policies::get(&self.read, name)).await
     }
 
+    async fn policy_history(
+        &self,
+        name: &str,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<HistoryPage, StoreError> {
+        bounded(revisions::page(&self.read, name, before, limit)).await
+    }
+
+    async fn policy_revision(
+        &self,
+        name: &str,
+        revision: u64,
+    ) -> Result<Option<PastRevision>, StoreError> {
+        bounded(revisions::get(&self.read, name, revision)).await
+    }
+
     async fn put_policy(
         &self,
         seen: SetRevision,
@@ -214,6 +232,22 @@ impl Store for SqliteStore {
         bounded(async {
             let mut tx = self.begin().await?;
             let stored = policies::delete(&mut tx, seen, name, bundle, stamp).await?;
+            tx.commit().await?;
+            Ok(stored)
+        })
+        .await
+    }
+
+    async fn replace_policies(
+        &self,
+        seen: SetRevision,
+        policies: Vec<NewPolicy>,
+        bundle: NewBundle,
+        stamp: Stamp,
+    ) -> Result<StoredBundle, ChangeError> {
+        bounded(async {
+            let mut tx = self.begin().await?;
+            let stored = policies::replace_all(&mut tx, seen, policies, bundle, stamp).await?;
             tx.commit().await?;
             Ok(stored)
         })

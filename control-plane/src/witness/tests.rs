@@ -15,6 +15,7 @@ use super::*;
 use crate::app::SystemClock;
 use crate::envoy::ecds::PluginSettings;
 use crate::health::HealthTargets;
+use crate::source::SourceKind;
 use crate::store::sqlite::SqliteStore;
 
 struct World {
@@ -42,7 +43,8 @@ impl World {
             .unwrap();
         let plugin = PluginSettings::new(&self.config);
         let targets = HealthTargets::new(&self.config);
-        App::start(Arc::new(store), Arc::new(SystemClock), plugin, &targets)
+        let clock = Arc::new(SystemClock);
+        App::start(Arc::new(store), clock, plugin, SourceKind::Api, &targets)
             .await
             .unwrap()
     }

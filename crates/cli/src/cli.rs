@@ -30,7 +30,7 @@ pub enum Command {
     Run(RunArgs),
     /// Check policy files; needs no server
     Lint(LintArgs),
-    /// List, show, put and delete the policies in force
+    /// List, show, change and compare the policies in force
     Policy(PolicyArgs),
     /// Look at the records of what was decided
     Evidence(EvidenceArgs),

@@ -239,6 +239,13 @@ async fn install_sample(admin: &Client) -> Result<bool, Failure> {
     if policies.is_some_and(|p| !p.is_empty()) {
         return Ok(false);
     }
+    let source = admin.get(&["v1", "policies", "source"], &[]).await?;
+    if source.get("source").and_then(Value::as_str) != Some("api") {
+        return Err(
+            Failure::new("the configured source of policies has none in force yet")
+                .help("`mercator policy source` tells why; or run without `--quickstart`"),
+        );
+    }
     let path = ["v1", "policies", SAMPLE_POLICY_NAME];
     let body = SAMPLE_POLICY.as_bytes().to_vec();
     admin.put(&path, "application/yaml", body).await?;

@@ -143,6 +143,9 @@ pub struct Emitter {
 pub struct PolicyInForce {
     /// `sha256:` and 64 hex digits.
     pub digest: String,
+    /// The Git commit its policies came from; absent when they came otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
 }
 
 /// A rule that matched, in the order of evaluation.

@@ -13,6 +13,7 @@ pub struct Admin {
     http: reqwest::Client,
     base: String,
     token: Option<String>,
+    if_match: Option<String>,
 }
 
 /// What the API answered.
@@ -73,6 +74,15 @@ impl Admin {
             http,
             base: format!("http://127.0.0.1:{port}"),
             token,
+            if_match: None,
+        }
+    }
+
+    /// The same API for one who changes only what has this ETag.
+    pub fn if_match(&self, etag: &str) -> Self {
+        Self {
+            if_match: Some(etag.to_owned()),
+            ..self.clone()
         }
     }
 
@@ -136,6 +146,9 @@ impl Admin {
         let mut request = self.http.request(method, format!("{}{path}", self.base));
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
+        }
+        if let Some(etag) = &self.if_match {
+            request = request.header("if-match", etag);
         }
         if !content_type.is_empty() {
             request = request.header("content-type", content_type).body(body);

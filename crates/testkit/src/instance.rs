@@ -30,6 +30,7 @@ const LOG_LINES: usize = 120;
 pub struct InstanceBuilder {
     policies: Vec<(String, String)>,
     envoy: Vec<String>,
+    policy_source: Vec<String>,
     inspection: Vec<String>,
     evidence: Vec<String>,
     openai_key: String,
@@ -48,6 +49,13 @@ impl InstanceBuilder {
     #[must_use]
     pub fn envoy(mut self, line: &str) -> Self {
         self.envoy.push(line.to_owned());
+        self
+    }
+
+    /// A line of the `policy` section.
+    #[must_use]
+    pub fn policy_source(mut self, line: &str) -> Self {
+        self.policy_source.push(line.to_owned());
         self
     }
 
@@ -140,6 +148,7 @@ impl InstanceBuilder {
                listen: \"127.0.0.1:{traffic}\"\n  \
                admin: \"127.0.0.1:{envoy_admin}\"\n\
              {envoy_lines}\
+             {policy_source}\
              {inspection}\
              {evidence}\
              providers:\n  \
@@ -153,6 +162,7 @@ impl InstanceBuilder {
             traffic = ports.traffic,
             envoy_admin = ports.envoy_admin,
             envoy_lines = lines(&self.envoy),
+            policy_source = section("policy", &self.policy_source),
             inspection = section("inspection", &self.inspection),
             evidence = section("evidence", &self.evidence),
             openai = provider.openai_base_url(),

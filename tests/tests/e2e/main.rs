@@ -11,7 +11,11 @@ mod evasion;
 #[cfg(test)]
 mod evidence;
 #[cfg(test)]
+mod gitops;
+#[cfg(test)]
 mod outage;
+#[cfg(test)]
+mod repository;
 #[cfg(test)]
 mod request_path;
 #[cfg(test)]

@@ -4,5 +4,6 @@ mod evidence;
 mod frame;
 mod health;
 mod policies;
+mod revisions;
 mod roles;
 mod tokens;

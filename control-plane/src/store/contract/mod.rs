@@ -15,6 +15,7 @@
 pub mod evidence;
 pub mod policies;
 pub mod queries;
+pub mod revisions;
 pub mod samples;
 pub mod sequences;
 pub mod tokens;
@@ -35,6 +36,15 @@ macro_rules! store_contract {
             of_racing_writers_one_wins,
             bundle_may_come_back,
             replaced_bundle_leaves_policies_alone,
+        );
+        $crate::store_contract!(@each $empty, revisions:
+            history_tells_puts_and_deletions_newest_first,
+            history_is_paged_without_repeating_or_skipping,
+            past_revision_keeps_its_text,
+            replaced_set_is_all_that_is_in_force,
+            same_set_of_another_commit_makes_no_revision,
+            replacing_an_older_set_changes_nothing,
+            commit_belongs_to_the_change_it_came_with,
         );
         $crate::store_contract!(@each $empty, evidence:
             record_comes_back_byte_for_byte,

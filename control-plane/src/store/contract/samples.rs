@@ -85,6 +85,7 @@ pub fn record(us: u64, number: u64) -> EvidenceRecord {
         }],
         policy: Some(PolicyInForce {
             digest: format!("sha256:{}", "ab".repeat(32)),
+            commit: None,
         }),
         request_inspection: InspectionStatus::Inspected,
         request_unscanned_reason: None,
@@ -184,5 +185,14 @@ pub fn stamp(author: &str, us: u64) -> Stamp {
     Stamp {
         author: author.to_owned(),
         at: at(us),
+        commit: None,
+    }
+}
+
+/// A stamp of a change that came with a Git commit.
+pub fn stamp_of_commit(author: &str, us: u64, commit: &str) -> Stamp {
+    Stamp {
+        commit: Some(commit.to_owned()),
+        ..stamp(author, us)
     }
 }

@@ -2,6 +2,7 @@
 
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{FromRow, Row, Sqlite, Transaction};
+use std::collections::HashMap;
 
 use super::{to_count, to_time};
 use crate::store::{
@@ -57,6 +58,7 @@ fn revision(row: &SqliteRow) -> Result<PolicyRevision, StoreError> {
         description: row.try_get("description")?,
         author: row.try_get("author")?,
         created_at: to_time(row.try_get("created_us")?)?,
+        commit: row.try_get("commit_id")?,
     })
 }
 
@@ -68,11 +70,31 @@ pub(super) async fn put(
     stamp: Stamp,
 ) -> Result<(PolicyRevision, StoredBundle), ChangeError> {
     let stored = activate(tx, seen, bundle, &stamp).await?;
+    let number = insert_revision(tx, &policy, &stamp).await?;
+    let revision = PolicyRevision {
+        name: policy.name,
+        revision: to_count(number)?,
+        source: policy.source,
+        version: policy.version,
+        description: policy.description,
+        author: stamp.author,
+        created_at: stamp.at,
+        commit: stamp.commit,
+    };
+    Ok((revision, stored))
+}
+
+/// The next revision of a policy, active from now on.
+async fn insert_revision(
+    tx: &mut Tx,
+    policy: &NewPolicy,
+    stamp: &Stamp,
+) -> Result<i64, sqlx::Error> {
     let number = next_revision(tx, &policy.name).await?;
     sqlx::query(
         "INSERT INTO policy_revisions
-         (name, revision, source, version, description, author, created_us)
-         VALUES (?, ?, ?, ?, ?, ?, ?)",
+         (name, revision, source, version, description, author, created_us, commit_id)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(&policy.name)
     .bind(number)
@@ -81,6 +103,7 @@ pub(super) async fn put(
     .bind(&policy.description)
     .bind(&stamp.author)
     .bind(stamp.at.as_microsecond())
+    .bind(&stamp.commit)
     .execute(&mut **tx)
     .await?;
     sqlx::query(
@@ -91,16 +114,7 @@ pub(super) async fn put(
     .bind(number)
     .execute(&mut **tx)
     .await?;
-    let revision = PolicyRevision {
-        name: policy.name,
-        revision: to_count(number)?,
-        source: policy.source,
-        version: policy.version,
-        description: policy.description,
-        author: stamp.author,
-        created_at: stamp.at,
-    };
-    Ok((revision, stored))
+    Ok(number)
 }
 
 pub(super) async fn delete(
@@ -117,24 +131,61 @@ pub(super) async fn delete(
             None
         }
     };
+    match insert_deletion(tx, name, &stamp).await? {
+        true => Ok(stored),
+        // The caller saw a policy that this set does not have.
+        false => Err(ChangeError::Stale),
+    }
+}
+
+/// `false` when no policy of this name is active.
+async fn insert_deletion(tx: &mut Tx, name: &str, stamp: &Stamp) -> Result<bool, sqlx::Error> {
     let removed = sqlx::query("DELETE FROM active_policies WHERE name = ?")
         .bind(name)
         .execute(&mut **tx)
         .await?;
     if removed.rows_affected() == 0 {
-        // The caller saw a policy that this set does not have.
-        return Err(ChangeError::Stale);
+        return Ok(false);
     }
     let number = next_revision(tx, name).await?;
     sqlx::query(
-        "INSERT INTO policy_revisions (name, revision, author, created_us) VALUES (?, ?, ?, ?)",
+        "INSERT INTO policy_revisions (name, revision, author, created_us, commit_id)
+         VALUES (?, ?, ?, ?, ?)",
     )
     .bind(name)
     .bind(number)
     .bind(&stamp.author)
     .bind(stamp.at.as_microsecond())
+    .bind(&stamp.commit)
     .execute(&mut **tx)
     .await?;
+    Ok(true)
+}
+
+pub(super) async fn replace_all(
+    tx: &mut Tx,
+    seen: SetRevision,
+    policies: Vec<NewPolicy>,
+    bundle: NewBundle,
+    stamp: Stamp,
+) -> Result<StoredBundle, ChangeError> {
+    let stored = activate(tx, seen, bundle, &stamp).await?;
+    let rows: Vec<(String, String)> = sqlx::query_as(
+        "SELECT a.name, r.source FROM active_policies a
+         JOIN policy_revisions r ON r.name = a.name AND r.revision = a.revision",
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    let mut before: HashMap<String, String> = rows.into_iter().collect();
+    for policy in &policies {
+        let same = before.remove(&policy.name).as_ref() == Some(&policy.source);
+        if !same {
+            insert_revision(tx, policy, &stamp).await?;
+        }
+    }
+    for name in before.into_keys() {
+        insert_deletion(tx, &name, &stamp).await?;
+    }
     Ok(stored)
 }
 
@@ -166,6 +217,7 @@ pub(super) async fn activate(
         bytes: bundle.bytes,
         activated_at: stamp.at,
         revision,
+        commit: stamp.commit.clone(),
     })
 }
 
@@ -183,13 +235,14 @@ async fn record_activation(
         return Err(ChangeError::Stale);
     }
     sqlx::query(
-        "INSERT INTO bundle_activations (revision, digest, author, activated_us)
-         VALUES (?, ?, ?, ?)",
+        "INSERT INTO bundle_activations (revision, digest, author, activated_us, commit_id)
+         VALUES (?, ?, ?, ?, ?)",
     )
     .bind(last + 1)
     .bind(digest)
     .bind(&stamp.author)
     .bind(stamp.at.as_microsecond())
+    .bind(&stamp.commit)
     .execute(&mut **tx)
     .await?;
     Ok(SetRevision(seen.0 + 1))
@@ -199,14 +252,15 @@ async fn record_activation(
 struct Current {
     revision: i64,
     activated_us: i64,
+    commit_id: Option<String>,
     digest: Option<String>,
     bytes: Option<Vec<u8>>,
 }
 
 pub(super) async fn current_bundle(pool: &SqlitePool) -> Result<Option<StoredBundle>, StoreError> {
     let current: Option<Current> = sqlx::query_as(
-        "SELECT a.revision, a.activated_us, b.digest, b.bytes FROM bundle_activations a
-         LEFT JOIN bundles b ON b.digest = a.digest
+        "SELECT a.revision, a.activated_us, a.commit_id, b.digest, b.bytes
+         FROM bundle_activations a LEFT JOIN bundles b ON b.digest = a.digest
          ORDER BY a.revision DESC LIMIT 1",
     )
     .fetch_optional(pool)
@@ -222,5 +276,6 @@ pub(super) async fn current_bundle(pool: &SqlitePool) -> Result<Option<StoredBun
         bytes,
         activated_at: to_time(current.activated_us)?,
         revision: SetRevision(to_count(current.revision)?),
+        commit: current.commit_id,
     }))
 }

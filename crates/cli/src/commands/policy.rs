@@ -1,5 +1,8 @@
 //! `mercator policy`: the policies in force at a control plane.
 
+mod history;
+mod source;
+
 use crate::client::{Client, ClientError, ServerArgs};
 use crate::exit::{Answer, Failure};
 use crate::output::{self, Column, Format, Table};
@@ -27,6 +30,32 @@ enum PolicyCommand {
     },
     /// Take a policy out of force
     Delete { name: String },
+    /// Tell who changed a policy when, newest first
+    History {
+        name: String,
+        /// How many revisions at most
+        #[arg(long, default_value_t = 50, value_name = "N")]
+        limit: usize,
+    },
+    /// Put an earlier text in force again, as a new revision
+    Rollback {
+        name: String,
+        /// The revision to go back to
+        #[arg(long, value_name = "N")]
+        to: u64,
+    },
+    /// Show how a policy changed
+    Diff {
+        name: String,
+        /// The older revision [default: the one before the newer]
+        #[arg(long, value_name = "N")]
+        from: Option<u64>,
+        /// The newer revision [default: the one in force, or else the last]
+        #[arg(long, value_name = "N")]
+        to: Option<u64>,
+    },
+    /// Tell where policies come from, and how the last look there went
+    Source,
 }
 
 pub async fn run(args: PolicyArgs, format: Format) -> Result<Answer, Failure> {
@@ -43,6 +72,16 @@ pub async fn run(args: PolicyArgs, format: Format) -> Result<Answer, Failure> {
         (PolicyCommand::List, _) => list(&client, format).await,
         (PolicyCommand::Show { name }, _) => show(&client, &name, format).await,
         (PolicyCommand::Delete { name }, _) => delete(&client, &name, format).await,
+        (PolicyCommand::History { name, limit }, _) => {
+            history::history(&client, &name, limit, format).await
+        }
+        (PolicyCommand::Rollback { name, to }, _) => {
+            history::rollback(&client, &name, to, format).await
+        }
+        (PolicyCommand::Diff { name, from, to }, _) => {
+            history::diff(&client, &name, from, to, format).await
+        }
+        (PolicyCommand::Source, _) => source::show(&client, format).await,
         (PolicyCommand::Put { .. }, Some((name, text))) => {
             put_in_force(&client, &name, text, format).await
         }
@@ -106,10 +145,7 @@ async fn put_in_force(
     let answered = client
         .put(&path, "application/yaml", text.into_bytes())
         .await;
-    if let (Err(ClientError::Refused(problem)), Format::Json) = (&answered, format) {
-        output::print_json(&problem.document);
-    }
-    let put = answered?;
+    let put = accepted(answered, format)?;
     match format {
         Format::Json => output::print_json(&put),
         Format::Text => output::print(&format!(
@@ -119,6 +155,14 @@ async fn put_in_force(
         )),
     }
     Ok(Answer::Yes)
+}
+
+/// A refusal is a result too, where a script reads it.
+fn accepted(answered: Result<Value, ClientError>, format: Format) -> Result<Value, Failure> {
+    if let (Err(ClientError::Refused(problem)), Format::Json) = (&answered, format) {
+        output::print_json(&problem.document);
+    }
+    Ok(answered?)
 }
 
 async fn delete(client: &Client, name: &str, format: Format) -> Result<Answer, Failure> {
