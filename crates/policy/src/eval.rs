@@ -10,8 +10,9 @@ use crate::decision::{Decision, Denial, Effect, LogLine, MatchedRule, Verdict};
 use crate::facts::{Facts, Message};
 use crate::load::Bundle;
 use crate::program::{
-    Action, BoolField, BoolValue, Field, Node, NodeId, NumberField, NumberValue, Order, Piece,
-    PolicyProgram, RuleProgram, SingleText, StringId, TextField, TextNode, TextTest, TextValue,
+    Action, BoolField, BoolValue, Case, Entry, Field, List, Node, NodeId, NumberField, NumberId,
+    NumberNode, NumberValue, Order, Piece, PolicyProgram, RuleProgram, SingleText, StringId,
+    TextField, TextNode, TextTest, TextValue,
 };
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
@@ -60,7 +61,16 @@ struct Evaluation<'a> {
     facts: &'a Facts,
     moment: Moment,
     date: OnceCell<String>,
+    turns: OnceCell<usize>,
     symbols: [Cell<Symbol>; SingleText::COUNT],
+    /// What the quantifier being evaluated looks at.
+    entry: Cell<Option<ListEntry<'a>>>,
+}
+
+#[derive(Clone, Copy)]
+enum ListEntry<'a> {
+    Message(&'a Message),
+    Name(&'a str),
 }
 
 impl<'a> Evaluation<'a> {
@@ -70,7 +80,9 @@ impl<'a> Evaluation<'a> {
             facts,
             moment: Moment::at(facts.context.time_unix_us),
             date: OnceCell::new(),
+            turns: OnceCell::new(),
             symbols: [const { Cell::new(Symbol::NotLookedUp) }; SingleText::COUNT],
+            entry: Cell::new(None),
         }
     }
 
@@ -120,6 +132,17 @@ impl<'a> Evaluation<'a> {
             Node::Not(child) => !self.holds(*child),
             Node::All(children) => children.iter().all(|child| self.holds(*child)),
             Node::Any(children) => children.iter().any(|child| self.holds(*child)),
+            Node::If(condition, then, otherwise) => match self.holds(*condition) {
+                true => self.holds(*then),
+                false => self.holds(*otherwise),
+            },
+            Node::Quantified { list, every, body } => self.quantified(*list, *every, *body),
+            Node::Compare { left, order, right } => {
+                match (self.computed(*left), self.computed(*right)) {
+                    (Some(left), Some(right)) => in_order(Some(left), *order, Some(right)),
+                    _ => false,
+                }
+            }
             Node::Present(field) => self.is_present(*field),
             Node::Text(node) => self.text_holds(node),
             Node::Number {
@@ -156,8 +179,52 @@ impl<'a> Evaluation<'a> {
         }
     }
 
+    fn quantified(&self, list: List, every: bool, body: NodeId) -> bool {
+        // Some entry, or no entry that fails.
+        let decides = |entry: ListEntry<'a>| {
+            self.entry.set(Some(entry));
+            self.holds(body) != every
+        };
+        let request = &self.facts.request;
+        let mut names = match list {
+            List::Messages => {
+                let mut entries = request.messages.iter().map(ListEntry::Message);
+                return entries.any(decides) != every;
+            }
+            List::Tools => request.tools.iter(),
+            List::Stop => request.stop.iter(),
+        };
+        names.any(|name| decides(ListEntry::Name(name))) != every
+    }
+
+    fn computed(&self, id: NumberId) -> Option<f64> {
+        // `load` checked every index, and that numbers refer to earlier ones only.
+        match *self.bundle.program.numbers.get(id as usize)? {
+            NumberNode::Constant(number) => Some(number),
+            NumberNode::Field(field) => self.number(field),
+            NumberNode::Count(list) => {
+                let request = &self.facts.request;
+                Some(match list {
+                    List::Messages => request.messages.len() as f64,
+                    List::Tools => request.tools.len() as f64,
+                    List::Stop => request.stop.len() as f64,
+                })
+            }
+            NumberNode::Length(field) => {
+                let text = self.texts(field).next()?;
+                Some(text.chars().count() as f64)
+            }
+            NumberNode::Sum(left, right) => Some(self.computed(left)? + self.computed(right)?),
+            NumberNode::Difference(left, right) => {
+                Some(self.computed(left)? - self.computed(right)?)
+            }
+            NumberNode::Product(left, right) => Some(self.computed(left)? * self.computed(right)?),
+        }
+    }
+
     fn text_holds(&self, node: &TextNode) -> bool {
         if let TextField::Single(single) = node.field
+            && node.case == Case::AsIs
             && let Some(holds) = self.symbol_holds(single, node.test, node.negated)
         {
             return holds;
@@ -175,7 +242,7 @@ impl<'a> Evaluation<'a> {
         let mut any = false;
         for text in self.texts(node.field) {
             any = true;
-            if self.test(node.test, text, value) {
+            if self.test(node.test, &node.case.of(text), value) {
                 if !node.negated {
                     return true;
                 }
@@ -276,6 +343,7 @@ impl<'a> Evaluation<'a> {
             TextField::Single(single) => Texts::One(self.single_text(single)),
             TextField::MessageRole(index) => Texts::One(self.message(index).map(role)),
             TextField::MessageContent(index) => Texts::One(self.message(index).map(content)),
+            TextField::Entry(entry) => Texts::One(self.entry_text(entry)),
             TextField::EveryRole => Texts::Roles(request.messages.iter()),
             TextField::EveryContent => Texts::Contents(request.messages.iter(), [].iter()),
             TextField::EveryText => {
@@ -292,6 +360,16 @@ impl<'a> Evaluation<'a> {
         match index < 0 {
             true => messages.get(messages.len().checked_sub(distance)?),
             false => messages.get(distance),
+        }
+    }
+
+    fn entry_text(&self, entry: Entry) -> Option<&'a str> {
+        match (entry, self.entry.get()?) {
+            (Entry::Role, ListEntry::Message(message)) => Some(role(message)),
+            (Entry::Content, ListEntry::Message(message)) => Some(content(message)),
+            (Entry::Name, ListEntry::Name(name)) => Some(name),
+            (Entry::Role | Entry::Content, ListEntry::Name(_))
+            | (Entry::Name, ListEntry::Message(_)) => None,
         }
     }
 
@@ -317,11 +395,11 @@ impl<'a> Evaluation<'a> {
             NumberField::FrequencyPenalty => request.frequency_penalty,
             NumberField::PresencePenalty => request.presence_penalty,
             NumberField::TurnCount => {
-                let turns = request
-                    .messages
-                    .iter()
-                    .filter(|message| message.role == "user");
-                Some(turns.count() as f64)
+                let turns = self.turns.get_or_init(|| {
+                    let users = request.messages.iter().filter(|it| it.role == "user");
+                    users.count()
+                });
+                Some(*turns as f64)
             }
             NumberField::Hour => Some(self.moment.hour as f64),
             NumberField::Minute => Some(self.moment.minute as f64),

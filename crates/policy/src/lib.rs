@@ -15,6 +15,7 @@ mod eval;
 pub mod facts;
 mod load;
 mod program;
+mod shape;
 
 #[cfg(feature = "author")]
 pub use author::{

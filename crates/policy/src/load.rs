@@ -2,12 +2,13 @@
 //!
 //! Every index, order and bound is checked here, once, so that `eval` may treat a
 //! missing entry as impossible: conditions cannot refer to themselves, nest deeper than
-//! [`MAX_DEPTH`], or cost more than [`MAX_COST`] steps over all policies.
+//! `MAX_DEPTH`, or cost more than [`MAX_COST`] steps over all policies (see `shape`).
 
 use crate::program::{
-    Action, FORMAT_VERSION, Field, MAGIC, MAX_BUNDLE_BYTES, MAX_COST, MAX_DEPTH, Node, Piece,
-    Program, RuleProgram, TextTest, TextValue,
+    Action, FORMAT_VERSION, Field, MAGIC, MAX_BUNDLE_BYTES, MAX_COST, Node, Piece, Program,
+    RuleProgram, TextTest, TextValue,
 };
+use crate::shape;
 use jupiter_detect::TextPattern;
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -146,7 +147,10 @@ fn verify(program: &Program) -> Result<(), LoadError> {
             has(&program.strings, *id, "a template names a missing string")?;
         }
     }
-    let shapes = verify_nodes(program)?;
+    for node in &program.nodes {
+        verify_leaf(program, node)?;
+    }
+    let shapes = shape::of_nodes(program)?;
     let mut cost = 0u32;
     for policy in &program.policies {
         has(&program.strings, policy.name, "a policy has no name")?;
@@ -155,6 +159,7 @@ fn verify(program: &Program) -> Result<(), LoadError> {
             verify_rule(program, rule)?;
             let shape = shapes.get(rule.condition as usize);
             let shape = shape.ok_or(LoadError::Inconsistent("a rule has no condition"))?;
+            ensure(shape.is_closed(), "a rule reads an entry of no list")?;
             cost = cost.saturating_add(shape.cost);
         }
     }
@@ -162,39 +167,6 @@ fn verify(program: &Program) -> Result<(), LoadError> {
         return Err(LoadError::TooCostly);
     }
     Ok(())
-}
-
-/// What evaluating a node may take at worst.
-struct Shape {
-    depth: u32,
-    cost: u32,
-}
-
-/// Children come before their parents, so one pass bounds depth and cost of all nodes,
-/// shared ones counted as often as they are reached.
-fn verify_nodes(program: &Program) -> Result<Vec<Shape>, LoadError> {
-    let mut shapes: Vec<Shape> = Vec::with_capacity(program.nodes.len());
-    for node in &program.nodes {
-        verify_leaf(program, node)?;
-        let children: &[u32] = match node {
-            Node::Not(child) => std::slice::from_ref(child),
-            Node::All(children) | Node::Any(children) => children,
-            _ => &[],
-        };
-        let mut shape = Shape { depth: 1, cost: 1 };
-        for child in children {
-            let child = shapes.get(*child as usize).ok_or(LoadError::Inconsistent(
-                "a condition comes before its parts",
-            ))?;
-            shape.depth = shape.depth.max(child.depth.saturating_add(1));
-            shape.cost = shape.cost.saturating_add(child.cost);
-        }
-        if shape.depth > MAX_DEPTH || shape.cost > MAX_COST {
-            return Err(LoadError::TooCostly);
-        }
-        shapes.push(shape);
-    }
-    Ok(shapes)
 }
 
 fn verify_leaf(program: &Program, node: &Node) -> Result<(), LoadError> {
@@ -209,10 +181,14 @@ fn verify_leaf(program: &Program, node: &Node) -> Result<(), LoadError> {
             TextTest::Matches(pattern) => has(&program.patterns, pattern, "a pattern is missing"),
         },
         Node::NumberIn { set, .. } => has(&program.number_sets, *set, "a set is missing"),
-        Node::Constant(_)
-        | Node::Not(_)
+        // Their parts are checked by `shape`.
+        Node::Not(_)
         | Node::All(_)
         | Node::Any(_)
+        | Node::If(..)
+        | Node::Quantified { .. }
+        | Node::Compare { .. }
+        | Node::Constant(_)
         | Node::Present(_)
         | Node::Number { .. }
         | Node::Bool { .. } => Ok(()),

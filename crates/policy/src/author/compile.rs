@@ -3,11 +3,11 @@
 //! Deterministic: policies are put in the order of their evaluation, constants are
 //! interned in sorted tables, and nothing here depends on hashing or addresses.
 
-use super::typed::{self, Condition, Piece, Policy, Template};
+use super::typed::{self, Computed, Condition, Piece, Policy, Template};
 use crate::load::{Bundle, LoadError};
 use crate::program::{
-    self, FORMAT_VERSION, MAGIC, MAX_BUNDLE_BYTES, Node, PolicyProgram, Program, RuleProgram,
-    StringId, TextNode,
+    self, FORMAT_VERSION, MAGIC, MAX_BUNDLE_BYTES, Node, NumberNode, PolicyProgram, Program,
+    RuleProgram, StringId, TextNode,
 };
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -137,13 +137,33 @@ impl Lowering {
             Condition::Any(parts) => {
                 Node::Any(parts.iter().map(|part| self.condition(part)).collect())
             }
+            Condition::If(parts) => {
+                let [condition, then, otherwise] = parts.each_ref();
+                Node::If(
+                    self.condition(condition),
+                    self.condition(then),
+                    self.condition(otherwise),
+                )
+            }
+            Condition::Quantified { list, every, body } => Node::Quantified {
+                list: *list,
+                every: *every,
+                body: self.condition(body),
+            },
+            Condition::Compare { left, order, right } => Node::Compare {
+                left: self.computed(left),
+                order: *order,
+                right: self.computed(right),
+            },
             Condition::Present(field) => Node::Present(*field),
             Condition::Text {
                 field,
+                case,
                 test,
                 negated,
             } => Node::Text(TextNode {
                 field: *field,
+                case: *case,
                 test: self.text_test(test),
                 negated: *negated,
             }),
@@ -176,6 +196,32 @@ impl Lowering {
             },
         };
         push(&mut self.program.nodes, node)
+    }
+
+    fn computed(&mut self, number: &Computed) -> u32 {
+        let mut both = |sides: &[Computed; 2]| {
+            let [left, right] = sides;
+            (self.computed(left), self.computed(right))
+        };
+        let node = match number {
+            Computed::Constant(number) => NumberNode::Constant(*number),
+            Computed::Field(field) => NumberNode::Field(*field),
+            Computed::Count(list) => NumberNode::Count(*list),
+            Computed::Length(field) => NumberNode::Length(*field),
+            Computed::Sum(sides) => {
+                let (left, right) = both(sides);
+                NumberNode::Sum(left, right)
+            }
+            Computed::Difference(sides) => {
+                let (left, right) = both(sides);
+                NumberNode::Difference(left, right)
+            }
+            Computed::Product(sides) => {
+                let (left, right) = both(sides);
+                NumberNode::Product(left, right)
+            }
+        };
+        push(&mut self.program.numbers, node)
     }
 
     fn text_test(&mut self, test: &typed::TextTest) -> program::TextTest {
@@ -264,6 +310,12 @@ fn collect_condition<'p>(condition: &'p Condition, texts: &mut BTreeSet<&'p str>
                 collect_condition(part, texts);
             }
         }
+        Condition::If(parts) => {
+            for part in parts.iter() {
+                collect_condition(part, texts);
+            }
+        }
+        Condition::Quantified { body, .. } => collect_condition(body, texts),
         Condition::Text { test, .. } => match test {
             TextTest::Equals(value)
             | TextTest::Has(value)
@@ -280,6 +332,7 @@ fn collect_condition<'p>(condition: &'p Condition, texts: &mut BTreeSet<&'p str>
             TextTest::Matches(_) => {}
         },
         Condition::Constant(_)
+        | Condition::Compare { .. }
         | Condition::Present(_)
         | Condition::Number { .. }
         | Condition::NumberIn { .. }

@@ -7,7 +7,7 @@ use super::operands::{Operand, Place};
 use super::typed::{Condition, TextTest, TextValue};
 use super::variables::Constant;
 use super::yaml::{Entry, Node};
-use crate::program::{Field, MAX_DEPTH, Order, TextField};
+use crate::program::{Case, Field, MAX_DEPTH, Order, TextField};
 
 /// The operators of the language.
 pub const OPERATORS: &[&str] = &[
@@ -280,6 +280,7 @@ impl Checker<'_> {
         };
         Some(Condition::Text {
             field,
+            case: Case::AsIs,
             test,
             negated: matches!(at.operator, "!=" | "not_in"),
         })

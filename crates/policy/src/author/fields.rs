@@ -181,7 +181,10 @@ fn type_of(field: Field) -> FieldType {
             FieldType::Texts
         }
         Field::Text(
-            TextField::Single(_) | TextField::MessageRole(_) | TextField::MessageContent(_),
+            TextField::Single(_)
+            | TextField::MessageRole(_)
+            | TextField::MessageContent(_)
+            | TextField::Entry(_),
         ) => FieldType::Text,
     }
 }

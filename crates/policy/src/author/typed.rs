@@ -3,7 +3,10 @@
 //! The same shapes as `crate::program`, with texts where the program has indices.
 
 use crate::decision::LogLevel;
-use crate::program::{BoolField, BoolValue, Field, NumberField, NumberValue, Order, TextField};
+use crate::program::{
+    BoolField, BoolValue, COUNTED_ENTRIES, Case, Field, List, NumberField, NumberValue, Order,
+    TextField,
+};
 use std::sync::Arc;
 
 /// A valid policy, ready to be compiled.
@@ -71,9 +74,22 @@ pub(super) enum Condition {
     Not(Box<Condition>),
     All(Vec<Condition>),
     Any(Vec<Condition>),
+    /// Condition, then, otherwise.
+    If(Box<[Condition; 3]>),
+    Quantified {
+        list: List,
+        every: bool,
+        body: Box<Condition>,
+    },
+    Compare {
+        left: Computed,
+        order: Order,
+        right: Computed,
+    },
     Present(Field),
     Text {
         field: TextField,
+        case: Case,
         test: TextTest,
         negated: bool,
     },
@@ -117,11 +133,77 @@ impl Condition {
                     .all(|part| *part == Some(false))
                     .then_some(false)
             }
-            Condition::Present(_)
+            Condition::If(parts) => {
+                let [condition, then, otherwise] = parts.as_ref();
+                match condition.constant() {
+                    Some(true) => then.constant(),
+                    Some(false) => otherwise.constant(),
+                    None => None,
+                }
+            }
+            // No entry fails what always holds, and none satisfies what never does.
+            Condition::Quantified { every, body, .. } => {
+                body.constant().filter(|value| value == every)
+            }
+            Condition::Compare { .. }
+            | Condition::Present(_)
             | Condition::Text { .. }
             | Condition::Number { .. }
             | Condition::NumberIn { .. }
             | Condition::Bool { .. } => None,
+        }
+    }
+
+    /// Steps its evaluation takes at most, as the loader counts them.
+    pub(super) fn cost(&self) -> u32 {
+        let sum = |parts: &[Condition]| {
+            let costs = parts.iter().map(Condition::cost);
+            costs.fold(1, u32::saturating_add)
+        };
+        match self {
+            Condition::Not(inner) => sum(std::slice::from_ref(inner)),
+            Condition::All(parts) | Condition::Any(parts) => sum(parts),
+            Condition::If(parts) => sum(parts.as_ref()),
+            Condition::Quantified { body, .. } => {
+                sum(std::slice::from_ref(body)).saturating_mul(COUNTED_ENTRIES)
+            }
+            Condition::Compare { left, right, .. } => {
+                let sides = left.cost().saturating_add(right.cost());
+                sides.saturating_add(1)
+            }
+            Condition::Constant(_)
+            | Condition::Present(_)
+            | Condition::Text { .. }
+            | Condition::Number { .. }
+            | Condition::NumberIn { .. }
+            | Condition::Bool { .. } => 1,
+        }
+    }
+}
+
+/// A number computed from others.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Computed {
+    Constant(f64),
+    Field(NumberField),
+    Count(List),
+    Length(TextField),
+    Sum(Box<[Computed; 2]>),
+    Difference(Box<[Computed; 2]>),
+    Product(Box<[Computed; 2]>),
+}
+
+impl Computed {
+    fn cost(&self) -> u32 {
+        match self {
+            Computed::Constant(_)
+            | Computed::Field(_)
+            | Computed::Count(_)
+            | Computed::Length(_) => 1,
+            Computed::Sum(sides) | Computed::Difference(sides) | Computed::Product(sides) => {
+                let costs = sides.iter().map(Computed::cost);
+                costs.fold(1, u32::saturating_add)
+            }
         }
     }
 }
