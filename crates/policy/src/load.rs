@@ -5,8 +5,8 @@
 //! `MAX_DEPTH`, or cost more than [`MAX_COST`] steps over all policies (see `shape`).
 
 use crate::program::{
-    Action, FORMAT_VERSION, Field, MAGIC, MAX_BUNDLE_BYTES, MAX_COST, Node, Piece, Program,
-    RuleProgram, TextTest, TextValue,
+    Action, FORMAT_VERSION, Field, MAGIC, MAX_BUNDLE_BYTES, MAX_COST, NewValue, Node, Piece,
+    Program, RuleProgram, TextTest, TextValue,
 };
 use crate::shape;
 use jupiter_detect::TextPattern;
@@ -206,22 +206,63 @@ fn verify_text_value(program: &Program, value: TextValue) -> Result<(), LoadErro
 fn verify_rule(program: &Program, rule: &RuleProgram) -> Result<(), LoadError> {
     has(&program.strings, rule.name, "a rule has no name")?;
     for action in &rule.actions {
-        let message = match action {
-            Action::Allow => continue,
-            Action::Deny { message, code } => {
-                has(&program.strings, *code, "a denial has no code")?;
-                message
-            }
-            Action::Log { message, .. } => message,
-        };
-        let pieces = program.templates.get(*message as usize);
-        let pieces = pieces.ok_or(LoadError::Inconsistent("an action has no message"))?;
-        let prompt = pieces
-            .iter()
-            .any(|piece| matches!(piece, Piece::Field(Field::Text(field)) if field.is_prompt()));
-        ensure(!prompt, "a message shows text of the prompt")?;
+        verify_action(program, action)?;
     }
     Ok(())
+}
+
+fn verify_action(program: &Program, action: &Action) -> Result<(), LoadError> {
+    let string = |id: &u32| has(&program.strings, *id, "an action names a missing string");
+    let shown = |template: &u32| shows_no_prompt(program, *template);
+    match action {
+        Action::Allow => Ok(()),
+        Action::Deny { message, code } => string(code).and(shown(message)),
+        Action::Log { message, .. } => shown(message),
+        Action::Redact {
+            fields,
+            replacement,
+            ..
+        } => fields.iter().chain(replacement).try_for_each(string),
+        Action::Modify { field, value } => {
+            string(field)?;
+            match value {
+                NewValue::Null | NewValue::Bool(_) | NewValue::Number(_) => Ok(()),
+                // What a request is changed to may hold its own text.
+                NewValue::Text(template) => has(&program.templates, *template, NO_MESSAGE),
+                NewValue::Texts(texts) => texts.iter().try_for_each(string),
+            }
+        }
+        Action::Route {
+            provider,
+            model,
+            reason,
+        } => provider
+            .iter()
+            .chain(model)
+            .chain(reason)
+            .try_for_each(shown),
+        Action::Alert {
+            webhook, message, ..
+        } => webhook.iter().try_for_each(string).and(shown(message)),
+        Action::RateLimit { key, .. } | Action::Budget { key, .. } => shown(key),
+        Action::Tag(tags) => tags
+            .iter()
+            .try_for_each(|(name, value)| string(name).and(shown(value))),
+    }
+}
+
+const NO_MESSAGE: &str = "an action has no message";
+
+/// Messages reach logs, labels and other services.
+fn shows_no_prompt(program: &Program, template: u32) -> Result<(), LoadError> {
+    let pieces = program.templates.get(template as usize);
+    let pieces = pieces.ok_or(LoadError::Inconsistent(NO_MESSAGE))?;
+    let prompt = pieces.iter().any(|piece| match piece {
+        Piece::Text(_) => false,
+        Piece::Field(Field::Text(field)) | Piece::Cased(field, _) => field.is_prompt(),
+        Piece::Field(_) => false,
+    });
+    ensure(!prompt, "a message shows text of the prompt")
 }
 
 fn ensure(holds: bool, otherwise: &'static str) -> Result<(), LoadError> {

@@ -7,8 +7,8 @@
 
 use crate::load::LoadError;
 use crate::program::{
-    COUNTED_ENTRIES, Case, Field, List, MAX_COST, MAX_DEPTH, Node, NodeId, NumberNode, Piece,
-    Program, TextField, TextNode, TextTest, TextValue,
+    BoolField, BoolValue, COUNTED_ENTRIES, Case, Field, List, MAX_COST, MAX_DEPTH, Node, NodeId,
+    NumberField, NumberNode, NumberValue, Piece, Program, TextField, TextNode, TextTest, TextValue,
 };
 
 #[derive(Debug, Clone, Copy)]
@@ -96,11 +96,19 @@ pub(crate) fn of_nodes(program: &Program) -> Result<Vec<Shape>, LoadError> {
             Node::Quantified { list, body, .. } => quantified(&shapes, *list, *body)?,
             Node::Text(node) => of_text(program, node),
             Node::Present(Field::Text(field)) => Shape::reading(*field),
-            Node::Constant(_)
-            | Node::Present(_)
-            | Node::Number { .. }
-            | Node::NumberIn { .. }
-            | Node::Bool { .. } => Shape::LEAF,
+            Node::Present(Field::Number(field)) | Node::NumberIn { field, .. } => {
+                of_number(*field)?
+            }
+            Node::Present(Field::Bool(field)) => of_bool(*field)?,
+            Node::Number { field, value, .. } => match value {
+                NumberValue::Constant(_) => of_number(*field)?,
+                NumberValue::Field(other) => of_number(*field)?.beside(of_number(*other)?),
+            },
+            Node::Bool { field, value, .. } => match value {
+                BoolValue::Constant(_) => of_bool(*field)?,
+                BoolValue::Field(other) => of_bool(*field)?.beside(of_bool(*other)?),
+            },
+            Node::Constant(_) | Node::Present(Field::Messages) => Shape::LEAF,
         };
         shapes.push(shape.bounded()?);
     }
@@ -111,7 +119,8 @@ fn of_numbers(program: &Program) -> Result<Vec<Shape>, LoadError> {
     let mut shapes: Vec<Shape> = Vec::with_capacity(program.numbers.len());
     for number in &program.numbers {
         let shape = match *number {
-            NumberNode::Constant(_) | NumberNode::Field(_) | NumberNode::Count(_) => Shape::LEAF,
+            NumberNode::Constant(_) | NumberNode::Count(_) => Shape::LEAF,
+            NumberNode::Field(field) => of_number(field)?,
             NumberNode::Length(field) if field.is_single() => Shape {
                 long: !matches!(field, TextField::Entry(_)),
                 ..Shape::reading(field)
@@ -126,6 +135,31 @@ fn of_numbers(program: &Program) -> Result<Vec<Shape>, LoadError> {
         shapes.push(shape.bounded()?);
     }
     Ok(shapes)
+}
+
+fn of_number(field: NumberField) -> Result<Shape, LoadError> {
+    match field {
+        NumberField::Length(field) => reads_texts(field),
+        _ => Ok(Shape::LEAF),
+    }
+}
+
+fn of_bool(field: BoolField) -> Result<Shape, LoadError> {
+    match field {
+        BoolField::Found(_, field) => reads_texts(field),
+        _ => Ok(Shape::LEAF),
+    }
+}
+
+/// Looks at every text of a field, which is too much for the body of a quantifier.
+fn reads_texts(field: TextField) -> Result<Shape, LoadError> {
+    match field {
+        TextField::Entry(_) => Err(LoadError::Inconsistent("a length of an entry")),
+        _ => Ok(Shape {
+            long: true,
+            ..Shape::LEAF
+        }),
+    }
 }
 
 fn parts(shapes: &[Shape], children: &[u32]) -> Result<Shape, LoadError> {
@@ -175,7 +209,7 @@ fn of_text(program: &Program, node: &TextNode) -> Shape {
                 templated = true;
                 let pieces = program.templates.get(id as usize);
                 for piece in pieces.into_iter().flatten() {
-                    if let Piece::Field(Field::Text(field)) = *piece {
+                    if let Piece::Field(Field::Text(field)) | Piece::Cased(field, _) = *piece {
                         shape = shape.beside(Shape::reading(field));
                     }
                 }

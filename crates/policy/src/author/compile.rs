@@ -97,6 +97,7 @@ impl Lowering {
         let rules = enabled
             .map(|rule| RuleProgram {
                 name: self.string(&rule.name),
+                settings: rule.settings,
                 condition: self.condition(&rule.condition),
                 actions: rule
                     .actions
@@ -123,6 +124,70 @@ impl Lowering {
                 level: *level,
                 message: self.template(message),
             },
+            typed::Action::Redact {
+                fields,
+                method,
+                replacement,
+            } => program::Action::Redact {
+                fields: fields.iter().map(|field| self.string(field)).collect(),
+                method: *method,
+                replacement: replacement.as_ref().map(|text| self.string(text)),
+            },
+            typed::Action::Modify { field, value } => program::Action::Modify {
+                field: self.string(field),
+                value: self.new_value(value),
+            },
+            typed::Action::Route {
+                provider,
+                model,
+                reason,
+            } => program::Action::Route {
+                provider: provider.as_ref().map(|text| self.template(text)),
+                model: model.as_ref().map(|text| self.template(text)),
+                reason: reason.as_ref().map(|text| self.template(text)),
+            },
+            typed::Action::Alert {
+                webhook,
+                message,
+                severity,
+            } => program::Action::Alert {
+                webhook: webhook.as_ref().map(|text| self.string(text)),
+                message: self.template(message),
+                severity: *severity,
+            },
+            typed::Action::RateLimit { key, limit, window } => program::Action::RateLimit {
+                key: self.template(key),
+                limit: *limit,
+                window: *window,
+            },
+            typed::Action::Budget {
+                key,
+                limit,
+                unit,
+                window,
+            } => program::Action::Budget {
+                key: self.template(key),
+                limit: *limit,
+                unit: *unit,
+                window: *window,
+            },
+            typed::Action::Tag(tags) => program::Action::Tag(
+                tags.iter()
+                    .map(|(name, value)| (self.string(name), self.template(value)))
+                    .collect(),
+            ),
+        }
+    }
+
+    fn new_value(&mut self, value: &typed::NewValue) -> program::NewValue {
+        match value {
+            typed::NewValue::Null => program::NewValue::Null,
+            typed::NewValue::Bool(value) => program::NewValue::Bool(*value),
+            typed::NewValue::Number(number) => program::NewValue::Number(*number),
+            typed::NewValue::Text(text) => program::NewValue::Text(self.template(text)),
+            typed::NewValue::Texts(texts) => {
+                program::NewValue::Texts(texts.iter().map(|text| self.string(text)).collect())
+            }
         }
     }
 
@@ -265,6 +330,7 @@ impl Lowering {
             .map(|piece| match piece {
                 Piece::Text(text) => program::Piece::Text(self.string(text)),
                 Piece::Field(field) => program::Piece::Field(*field),
+                Piece::Cased(field, case) => program::Piece::Cased(*field, *case),
             })
             .collect();
         push(&mut self.program.templates, pieces)
@@ -289,13 +355,53 @@ fn collect_texts<'p>(policy: &'p Policy, texts: &mut BTreeSet<&'p str>) {
         texts.insert(&rule.name);
         collect_condition(&rule.condition, texts);
         for action in &rule.actions {
-            match action {
-                typed::Action::Allow => {}
-                typed::Action::Deny { message, code } => {
-                    texts.insert(code);
-                    collect_template(message, texts);
-                }
-                typed::Action::Log { message, .. } => collect_template(message, texts),
+            collect_action(action, texts);
+        }
+    }
+}
+
+fn collect_action<'p>(action: &'p typed::Action, texts: &mut BTreeSet<&'p str>) {
+    use typed::{Action, NewValue};
+    match action {
+        Action::Allow => {}
+        Action::Deny { message, code } => {
+            texts.insert(code);
+            collect_template(message, texts);
+        }
+        Action::Log { message, .. } => collect_template(message, texts),
+        Action::Redact {
+            fields,
+            replacement,
+            ..
+        } => texts.extend(fields.iter().chain(replacement).map(String::as_str)),
+        Action::Modify { field, value } => {
+            texts.insert(field);
+            match value {
+                NewValue::Null | NewValue::Bool(_) | NewValue::Number(_) => {}
+                NewValue::Text(text) => collect_template(text, texts),
+                NewValue::Texts(more) => texts.extend(more.iter().map(String::as_str)),
+            }
+        }
+        Action::Route {
+            provider,
+            model,
+            reason,
+        } => {
+            for template in provider.iter().chain(model).chain(reason) {
+                collect_template(template, texts);
+            }
+        }
+        Action::Alert {
+            webhook, message, ..
+        } => {
+            texts.extend(webhook.as_deref());
+            collect_template(message, texts);
+        }
+        Action::RateLimit { key, .. } | Action::Budget { key, .. } => collect_template(key, texts),
+        Action::Tag(tags) => {
+            for (name, value) in tags {
+                texts.insert(name);
+                collect_template(value, texts);
             }
         }
     }

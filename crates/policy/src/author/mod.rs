@@ -7,25 +7,35 @@
 //! policy), `compile` (typed policy to program).
 
 mod actions;
+mod analysis;
 mod checker;
 mod compile;
 mod conditions;
 mod diagnostics;
 mod document;
+mod domains;
 mod fields;
+mod functions;
+mod limits;
 mod operands;
 mod patterns;
 mod render;
+mod requests;
+mod selectors;
 mod templates;
+pub mod testing;
 mod typed;
+mod units;
+mod uses;
 mod variables;
 mod yaml;
 
 pub use actions::{ACTIONS, ACTIONS_NOT_PROVIDED};
 pub use compile::{CompileError, compile};
-pub use conditions::{FUNCTIONS, OPERATORS};
+pub use conditions::OPERATORS;
 pub use diagnostics::{Code, Diagnostic, Severity, Span};
-pub use fields::{FieldInfo, FieldType, field_reference};
+pub use fields::{FieldInfo, FieldType, Provision, field_reference};
+pub use functions::FUNCTIONS;
 pub use render::render;
 pub use typed::Policy;
 

@@ -2,11 +2,13 @@
 //!
 //! The same shapes as `crate::program`, with texts where the program has indices.
 
-use crate::decision::LogLevel;
+use super::testing::TestCase;
+use crate::decision::{AlertSeverity, BudgetUnit, LogLevel, RedactMethod, Window};
 use crate::program::{
     BoolField, BoolValue, COUNTED_ENTRIES, Case, Field, List, NumberField, NumberValue, Order,
     TextField,
 };
+use crate::settings::{Mode, Phase, RuleSettings};
 use std::sync::Arc;
 
 /// A valid policy, ready to be compiled.
@@ -19,6 +21,7 @@ pub struct Policy {
     pub(super) tags: Vec<String>,
     pub(super) priority: i32,
     pub(super) rules: Vec<Rule>,
+    pub(super) tests: Vec<TestCase>,
 }
 
 impl Policy {
@@ -47,6 +50,11 @@ impl Policy {
         self.priority
     }
 
+    /// Cases written beside the rules.
+    pub fn tests(&self) -> &[TestCase] {
+        &self.tests
+    }
+
     /// Names of the rules in their order, disabled ones included.
     pub fn rule_names(&self) -> impl Iterator<Item = &str> {
         self.rules.iter().map(|rule| rule.name.as_str())
@@ -57,18 +65,82 @@ impl Policy {
 pub(super) struct Rule {
     pub name: String,
     pub enabled: bool,
+    pub settings: RuleSettings,
     pub condition: Condition,
     pub actions: Vec<Action>,
+    /// A unit in its conditions looks wrong, which has been said.
+    pub suspicious: bool,
+}
+
+impl Rule {
+    /// Takes part in what is decided of a request.
+    pub(super) fn acts(&self) -> bool {
+        let RuleSettings { phase, mode, .. } = self.settings;
+        self.enabled && phase == Phase::Request && mode == Mode::Enforce
+    }
 }
 
 #[derive(Debug, Clone)]
 pub(super) enum Action {
     Allow,
-    Deny { message: Template, code: String },
-    Log { level: LogLevel, message: Template },
+    Deny {
+        message: Template,
+        code: String,
+    },
+    Log {
+        level: LogLevel,
+        message: Template,
+    },
+    Redact {
+        fields: Vec<String>,
+        method: RedactMethod,
+        replacement: Option<String>,
+    },
+    Modify {
+        field: String,
+        value: NewValue,
+    },
+    Route {
+        provider: Option<Template>,
+        model: Option<Template>,
+        reason: Option<Template>,
+    },
+    Alert {
+        webhook: Option<String>,
+        message: Template,
+        severity: AlertSeverity,
+    },
+    RateLimit {
+        key: Template,
+        limit: u64,
+        window: Window,
+    },
+    Budget {
+        key: Template,
+        limit: u64,
+        unit: BudgetUnit,
+        window: Window,
+    },
+    Tag(Vec<(String, Template)>),
+}
+
+impl Action {
+    /// Ends its rule.
+    pub(super) fn is_decisive(&self) -> bool {
+        matches!(self, Action::Allow | Action::Deny { .. })
+    }
 }
 
 #[derive(Debug, Clone)]
+pub(super) enum NewValue {
+    Null,
+    Bool(bool),
+    Number(f64),
+    Text(Template),
+    Texts(Vec<String>),
+}
+
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Condition {
     Constant(bool),
     Not(Box<Condition>),
@@ -208,7 +280,7 @@ impl Computed {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum TextTest {
     Equals(TextValue),
     /// Equal, where null is not asked for: a list has the name.
@@ -221,7 +293,7 @@ pub(super) enum TextTest {
     Matches(Arc<[u8]>),
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum TextValue {
     Constant(String),
     Field(TextField),
@@ -235,4 +307,5 @@ pub(super) type Template = Vec<Piece>;
 pub(super) enum Piece {
     Text(String),
     Field(Field),
+    Cased(TextField, Case),
 }

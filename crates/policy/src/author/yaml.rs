@@ -44,9 +44,15 @@ pub(super) struct Entry {
 }
 
 impl Node {
+    pub(super) fn describe(&self) -> &'static str {
+        self.value.describe()
+    }
+}
+
+impl Value {
     /// What a person would call it.
     pub(super) fn describe(&self) -> &'static str {
-        match self.value {
+        match self {
             Value::Null => "nothing",
             Value::Bool(..) => "a boolean",
             Value::Number(..) => "a number",
@@ -278,7 +284,13 @@ impl Builder<'_> {
                         });
                     } else {
                         let message = format!("`{key}` is given twice");
-                        self.diagnostics.add(Code::DuplicateKey, key_span, message);
+                        // Of a budget, older documents call both kinds `type`.
+                        let help = (key == "type").then_some(
+                            "an action has one `type`; what a budget counts is its `budget_type`",
+                        );
+                        let code = Code::DuplicateKey;
+                        self.diagnostics
+                            .add_with_help(code, key_span, message, help);
                     }
                 }
             },
