@@ -455,6 +455,19 @@ impl TextField {
     }
 }
 
+impl Order {
+    pub(crate) fn holds(self, left: f64, right: f64) -> bool {
+        match self {
+            Order::Equal => left == right,
+            Order::NotEqual => left != right,
+            Order::Less => left < right,
+            Order::Greater => left > right,
+            Order::AtMost => left <= right,
+            Order::AtLeast => left >= right,
+        }
+    }
+}
+
 impl List {
     /// Whether its entries have this text.
     pub(crate) fn has(self, entry: Entry) -> bool {

@@ -8,6 +8,8 @@ use super::yaml::{Entry, Node, Value};
 
 /// What every step of validation shares.
 pub(super) struct Checker<'d> {
+    /// The policy's text, as it was parsed.
+    pub source: &'d str,
     pub diagnostics: &'d mut Diagnostics,
     pub variables: Variables,
     pub patterns: Patterns,

@@ -103,6 +103,11 @@ codes! {
     BadPattern Error "bad-pattern",
     PatternTooLarge Error "pattern-too-large",
     PatternNotConstant Error "pattern-not-constant",
+    // Expressions.
+    CelSyntax Error "cel-syntax",
+    CelUnsupported Error "cel-unsupported",
+    NeedsHas Error "needs-has",
+    TooCostly Error "too-costly",
     // Actions, templates, variables.
     UnknownAction Error "unknown-action",
     ActionNotProvided Warning "action-not-provided",

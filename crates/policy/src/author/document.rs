@@ -7,7 +7,7 @@ use super::patterns::Patterns;
 use super::typed::{Condition, Policy, Rule};
 use super::uses::RuleUses;
 use super::variables::Variables;
-use super::yaml::{Node, Value};
+use super::yaml::{self, Node, Value};
 use crate::settings::{Durability, Mode, OnError, Phase, RuleSettings};
 use std::collections::{HashMap, HashSet};
 
@@ -46,6 +46,7 @@ pub(super) const RULE: Keys = Keys {
         "durability",
         "conditions",
         "match",
+        "when",
         "actions",
     ],
     ignored: &[
@@ -57,8 +58,13 @@ pub(super) const RULE: Keys = Keys {
 const MAX_NAME_BYTES: usize = 100;
 
 /// Reads a policy from its tree. `None` only after an error.
-pub(super) fn policy(tree: &Node, diagnostics: &mut Diagnostics) -> Option<Policy> {
+pub(super) fn policy(
+    tree: &Node,
+    source: &str,
+    diagnostics: &mut Diagnostics,
+) -> Option<Policy> {
     let mut checker = Checker {
+        source: yaml::without_mark(source),
         diagnostics,
         variables: Variables::default(),
         patterns: Patterns::default(),
@@ -278,7 +284,21 @@ impl Checker<'_> {
         Some((rule, span))
     }
 
+    /// What `conditions` and `when` say together.
     fn rule_conditions(&mut self, fields: &Fields<'_>) -> Option<Condition> {
+        let Some(when) = fields.get("when") else {
+            return self.listed_conditions(fields);
+        };
+        let when = self.when(when);
+        let mut listed = ["conditions", "match"].iter();
+        if !listed.any(|key| fields.entry(key).is_some()) {
+            return when;
+        }
+        let conditions = self.listed_conditions(fields);
+        Some(Condition::All(vec![conditions?, when?]))
+    }
+
+    fn listed_conditions(&mut self, fields: &Fields<'_>) -> Option<Condition> {
         match fields.entry("match") {
             Some(entry) if fields.entry("conditions").is_none() => {
                 self.alternate("`match`", "`conditions`", entry.key_span);

@@ -3,11 +3,12 @@
 //! [`check`] reads a text and says everything that is wrong with it; only a text without
 //! errors yields a [`Policy`]; [`compile`] turns policies into a bundle. The steps, each
 //! its own file: `yaml` (text to a tree with positions), `document` (the policy and its
-//! rules), `variables`, `templates`, `fields`, `conditions`, `actions` (tree to typed
-//! policy), `compile` (typed policy to program).
+//! rules), `variables`, `templates`, `fields`, `conditions`, `cel`, `actions` (tree to
+//! typed policy), `compile` (typed policy to program).
 
 mod actions;
 mod analysis;
+mod cel;
 mod checker;
 mod compile;
 mod conditions;
@@ -31,6 +32,7 @@ mod variables;
 mod yaml;
 
 pub use actions::{ACTIONS, ACTIONS_NOT_PROVIDED};
+pub use cel::CEL_FUNCTIONS;
 pub use compile::{CompileError, compile};
 pub use conditions::OPERATORS;
 pub use diagnostics::{Code, Diagnostic, Severity, Span};
@@ -58,7 +60,7 @@ pub struct Checked {
 pub fn check(text: &str) -> Checked {
     let mut diagnostics = diagnostics::Diagnostics::default();
     let tree = yaml::parse(text, &mut diagnostics);
-    let policy = tree.and_then(|tree| document::policy(&tree, &mut diagnostics));
+    let policy = tree.and_then(|tree| document::policy(&tree, text, &mut diagnostics));
     let failed = diagnostics.has_errors();
     Checked {
         policy: policy.filter(|_| !failed),

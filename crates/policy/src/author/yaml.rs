@@ -73,8 +73,7 @@ pub(super) fn parse(text: &str, diagnostics: &mut Diagnostics) -> Option<Node> {
         diagnostics.add(Code::TextTooLarge, Span::at_start(), message);
         return None;
     }
-    // Editors of some systems begin a file with a byte order mark.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = without_mark(text);
     let mut builder = Builder {
         positions: Positions::of(text),
         diagnostics,
@@ -102,6 +101,11 @@ pub(super) fn parse(text: &str, diagnostics: &mut Diagnostics) -> Option<Node> {
             None
         }
     }
+}
+
+/// Editors of some systems begin a file with a byte order mark, which positions leave out.
+pub(super) fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 /// A fault after which reading stops.
