@@ -1,6 +1,6 @@
 //! One pattern on its own: load its bytes, ask whether a text matches.
 
-use crate::table::{self, Lane, PatternLoadError, Table};
+use crate::table::{self, Lane, PatternLoadError, Starts, Table};
 use core::fmt;
 
 /// A loaded pattern, found anywhere in a text unless it is anchored with `^` or `$`.
@@ -23,6 +23,17 @@ impl TextPattern {
             literals,
             table,
         })
+    }
+
+    /// What the pattern may cost per byte of a hostile text, in steps of one table.
+    pub fn weight(&self) -> u32 {
+        match (self.table.begins, self.lane) {
+            // Equal runs are merged: rarely more than a few are left.
+            (Starts::Told, _) => 16,
+            (Starts::Anywhere, Lane::Always) => 4,
+            (Starts::Anywhere, Lane::Required) => 2,
+            (Starts::Anywhere, Lane::Prefix) => 1,
+        }
     }
 
     /// Whether the pattern occurs in the text. Linear time, no allocation.

@@ -12,16 +12,38 @@ use core::fmt;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// A text that is searched as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keyword<'t> {
+    pub text: &'t str,
+    /// Whether ASCII letters match in either case.
+    pub any_case: bool,
+}
+
 /// Keywords and patterns, ready to be scanned for. The index of a keyword is its place;
 /// the patterns follow.
 pub struct TextScanner {
-    words: Vec<Vec<u8>>,
+    words: Vec<Word>,
     patterns: Vec<Arc<TextPattern>>,
     keywords: Keywords,
     /// By literal: who waits for it.
     waiting: Vec<Vec<Waiting>>,
     /// Keywords without a byte stand in every text.
     empty: Vec<usize>,
+}
+
+struct Word {
+    text: Vec<u8>,
+    any_case: bool,
+}
+
+impl Word {
+    fn is(&self, found: &[u8]) -> bool {
+        match self.any_case {
+            true => self.text.eq_ignore_ascii_case(found),
+            false => self.text == found,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,15 +104,15 @@ struct State {
 }
 
 impl TextScanner {
-    pub fn new(words: &[&str], patterns: Vec<Arc<TextPattern>>) -> TextScanner {
+    pub fn new(words: &[Keyword<'_>], patterns: Vec<Arc<TextPattern>>) -> TextScanner {
         let mut literals: BTreeMap<Vec<u8>, Vec<Waiting>> = BTreeMap::new();
         let mut empty = Vec::new();
         for (nth, word) in words.iter().enumerate() {
-            if word.is_empty() {
+            if word.text.is_empty() {
                 empty.push(nth);
                 continue;
             }
-            let folded = word.as_bytes().to_ascii_lowercase();
+            let folded = word.text.as_bytes().to_ascii_lowercase();
             literals.entry(folded).or_default().push(Waiting::Word(nth));
         }
         for (nth, pattern) in patterns.iter().enumerate() {
@@ -105,7 +127,13 @@ impl TextScanner {
         }
         let (literals, waiting): (Vec<_>, Vec<_>) = literals.into_iter().unzip();
         TextScanner {
-            words: words.iter().map(|word| word.as_bytes().to_vec()).collect(),
+            words: words
+                .iter()
+                .map(|word| Word {
+                    text: word.text.as_bytes().to_vec(),
+                    any_case: word.any_case,
+                })
+                .collect(),
             patterns,
             keywords: Keywords::new(&literals),
             waiting,
@@ -243,8 +271,8 @@ impl Scan<'_> {
             for waiting in scanner.waiting.get(literal).into_iter().flatten() {
                 match *waiting {
                     Waiting::Word(nth) => {
-                        let word = scanner.words.get(nth).map(Vec::as_slice);
-                        if text.get(start..end) == word {
+                        let there = text.get(start..end).unwrap_or_default();
+                        if scanner.words.get(nth).is_some_and(|word| word.is(there)) {
                             found.set(nth);
                         }
                     }

@@ -1,7 +1,7 @@
 //! A scanner finds what each keyword and pattern finds alone, wherever a text is cut.
 #![expect(clippy::unwrap_used, reason = "test helpers fail by panicking")]
 
-use jupiter_detect::{Found, TextPattern, TextScanner, compile};
+use jupiter_detect::{Found, Keyword, TextPattern, TextScanner, compile};
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -30,9 +30,14 @@ const PATTERNS: [&str; 19] = [
 
 const WORDS: [&str; 8] = ["abc", "ABC", "bcab", "é", "a", "", "abcabcabc", "c 1"];
 
+fn keyword(text: &str, any_case: bool) -> Keyword<'_> {
+    Keyword { text, any_case }
+}
+
 fn scanner(words: &[&str], patterns: &[&str]) -> TextScanner {
     let load = |pattern: &&str| Arc::new(TextPattern::load(&compile(pattern).unwrap()).unwrap());
-    TextScanner::new(words, patterns.iter().map(load).collect())
+    let words: Vec<Keyword<'_>> = words.iter().map(|text| keyword(text, false)).collect();
+    TextScanner::new(&words, patterns.iter().map(load).collect())
 }
 
 fn reference(words: &[&str], patterns: &[&str], text: &str) -> Vec<bool> {
@@ -120,6 +125,14 @@ proptest! {
     }
 
     #[test]
+    fn keywords_in_any_case_are_found(word in "[aBé]{1,3}", text in "[aAbBé]{0,20}") {
+        let scanner = TextScanner::new(&[keyword(&word, true), keyword(&word, false)], vec![]);
+        let found = scanner.scan(&text);
+        let folded = text.to_ascii_lowercase().contains(&word.to_ascii_lowercase());
+        prop_assert_eq!(bits(&found, 2), [folded, text.contains(&word)]);
+    }
+
+    #[test]
     fn any_pattern_agrees_in_every_lane(
         pattern in "(abc|ABC|bca|[abc]{1,4}|a{1,3}|\\.\\{0,3\\}|\\[ab\\]\\*|\\(ab\\|ca\\)\\+|\\\\b|\\^|\\$|\\?|\\(\\?i\\)){1,5}",
         text in "[abcABC \n]{0,30}",
@@ -152,7 +165,7 @@ proptest! {
         }
         if let Ok(pattern) = TextPattern::load(&bytes) {
             pattern.is_match(&text);
-            TextScanner::new(&["abc"], vec![Arc::new(pattern)]).scan(&text);
+            TextScanner::new(&[keyword("abc", true)], vec![Arc::new(pattern)]).scan(&text);
         }
     }
 }

@@ -46,7 +46,7 @@ impl Evaluation<'_> {
             if rule.settings.phase != Phase::Request || (shadow && shadowed) {
                 continue;
             }
-            if !self.holds(rule.condition) {
+            if !self.bundle.code.holds(rule.condition, self) {
                 continue;
             }
             if !shadow {

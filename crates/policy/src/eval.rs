@@ -6,18 +6,20 @@
 //! with several texts satisfies an operator when any of its texts does.
 
 use crate::calendar::Moment;
+use crate::code::Kept;
 use crate::facts::{Facts, Message};
 use crate::load::Bundle;
 use crate::program::{
     BoolValue, Case, List, Node, NodeId, NumberId, NumberNode, NumberValue, Order, SingleText,
     StringId, TextField, TextNode, TextTest, TextValue,
 };
+use crate::scans::Searched;
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
 
 /// What a field's text is among the interned constants.
 #[derive(Clone, Copy)]
-enum Symbol {
+pub(crate) enum Symbol {
     NotLookedUp,
     /// The field is missing.
     Null,
@@ -33,13 +35,17 @@ pub(crate) struct Evaluation<'a> {
     pub date: OnceCell<String>,
     pub turns: OnceCell<usize>,
     symbols: [Cell<Symbol>; SingleText::COUNT],
+    pub searched: Searched,
+    /// Answers that several rules ask for.
+    pub kept: Kept,
     /// What the quantifier being evaluated looks at.
     pub entry: Cell<Option<ListEntry<'a>>>,
 }
 
 #[derive(Clone, Copy)]
 pub(crate) enum ListEntry<'a> {
-    Message(&'a Message),
+    /// With its place.
+    Message(usize, &'a Message),
     Name(&'a str),
 }
 
@@ -53,6 +59,8 @@ impl<'a> Evaluation<'a> {
             turns: OnceCell::new(),
             symbols: [const { Cell::new(Symbol::NotLookedUp) }; SingleText::COUNT],
             entry: Cell::new(None),
+            searched: Searched::default(),
+            kept: bundle.code.kept(),
         }
     }
 
@@ -78,7 +86,10 @@ impl<'a> Evaluation<'a> {
                 }
             }
             Node::Present(field) => self.is_present(*field),
-            Node::Text(node) => self.text_holds(node),
+            Node::Text(node) => match self.scanned(id, node.field) {
+                Some(found) => found,
+                None => self.text_holds(node),
+            },
             Node::Number {
                 field,
                 order,
@@ -122,7 +133,8 @@ impl<'a> Evaluation<'a> {
         let request = &self.facts.request;
         let mut names = match list {
             List::Messages => {
-                let mut entries = request.messages.iter().map(ListEntry::Message);
+                let mut entries = request.messages.iter().enumerate();
+                let decides = |(nth, message)| decides(ListEntry::Message(nth, message));
                 return entries.any(decides) != every;
             }
             List::Tools => request.tools.iter(),
@@ -156,7 +168,7 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    fn text_holds(&self, node: &TextNode) -> bool {
+    pub fn text_holds(&self, node: &TextNode) -> bool {
         if let TextField::Single(single) = node.field
             && node.case == Case::AsIs
             && let Some(holds) = self.symbol_holds(single, node.test, node.negated)
@@ -198,16 +210,20 @@ impl<'a> Evaluation<'a> {
                 let equal = matches!(self.symbol(field), Symbol::Known(symbol) if symbol == id);
                 Some(equal != negated)
             }
-            TextTest::In(set) => Some(match self.symbol(field) {
-                Symbol::Known(symbol) => self.set_has(set, symbol) != negated,
-                Symbol::Unknown => negated,
-                Symbol::Null | Symbol::NotLookedUp => false,
-            }),
+            TextTest::In(set) => Some(self.symbol_in(field, set, negated)),
             _ => None,
         }
     }
 
-    fn symbol(&self, field: SingleText) -> Symbol {
+    pub fn symbol_in(&self, field: SingleText, set: u32, negated: bool) -> bool {
+        match self.symbol(field) {
+            Symbol::Known(symbol) => self.set_has(set, symbol) != negated,
+            Symbol::Unknown => negated,
+            Symbol::Null | Symbol::NotLookedUp => false,
+        }
+    }
+
+    pub fn symbol(&self, field: SingleText) -> Symbol {
         let Some(cell) = self.symbols.get(field as usize) else {
             return Symbol::Null;
         };
@@ -260,17 +276,14 @@ impl<'a> Evaluation<'a> {
     }
 }
 
-fn in_order(left: Option<f64>, order: Order, right: Option<f64>) -> bool {
-    let both = |check: fn(&f64, &f64) -> bool| match (left, right) {
-        (Some(left), Some(right)) => check(&left, &right),
-        _ => false,
-    };
-    match order {
-        Order::Equal => left == right,
-        Order::NotEqual => left != right,
-        Order::Less => both(f64::lt),
-        Order::Greater => both(f64::gt),
-        Order::AtMost => both(f64::le),
-        Order::AtLeast => both(f64::ge),
+pub(crate) fn in_order(left: Option<f64>, order: Order, right: Option<f64>) -> bool {
+    match (left, right) {
+        (Some(left), Some(right)) => order.holds(left, right),
+        // Null: equal to null alone, and in no order.
+        _ => match order {
+            Order::Equal => left == right,
+            Order::NotEqual => left != right,
+            Order::Less | Order::Greater | Order::AtMost | Order::AtLeast => false,
+        },
     }
 }

@@ -10,14 +10,18 @@
 #[cfg(feature = "author")]
 pub mod author;
 mod calendar;
+mod code;
 mod decide;
 mod decision;
+#[cfg(all(test, feature = "author"))]
+mod equivalence;
 mod eval;
 pub mod facts;
 mod load;
 mod names;
 mod program;
 mod reading;
+mod scans;
 mod settings;
 mod shape;
 

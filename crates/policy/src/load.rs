@@ -4,21 +4,26 @@
 //! missing entry as impossible: conditions cannot refer to themselves, nest deeper than
 //! `MAX_DEPTH`, or cost more than [`MAX_COST`] steps over all policies (see `shape`).
 
+use crate::code::Code;
 use crate::program::{
     Action, FORMAT_VERSION, Field, MAGIC, MAX_BUNDLE_BYTES, MAX_COST, NewValue, Node, Piece,
     Program, RuleProgram, TextTest, TextValue,
 };
+use crate::scans::{MAX_WEIGHT, Scans};
 use crate::shape;
 use jupiter_detect::TextPattern;
 use sha2::{Digest, Sha256};
 use std::fmt;
+use std::sync::Arc;
 
 /// Compiled policies, immutable, named by the digest of their bytes.
 #[derive(Debug)]
 pub struct Bundle {
     digest: BundleDigest,
     pub(crate) program: Program,
-    pub(crate) patterns: Vec<TextPattern>,
+    pub(crate) patterns: Vec<Arc<TextPattern>>,
+    pub(crate) scans: Scans,
+    pub(crate) code: Code,
 }
 
 /// `sha256:` and 64 hexadecimal digits.
@@ -49,6 +54,8 @@ pub enum LoadError {
     Inconsistent(&'static str),
     /// Conditions too deep or too many for one exchange.
     TooCostly,
+    /// More patterns for long texts than one exchange may cost.
+    TooManyPatterns,
     /// A regular expression's table does not load.
     Pattern(String),
 }
@@ -93,14 +100,16 @@ impl Bundle {
             Ok(_) | Err(_) => return Err(LoadError::Malformed),
         };
         verify(&program)?;
-        let patterns = program
+        let patterns: Vec<_> = program
             .patterns
             .iter()
-            .map(|bytes| TextPattern::load(bytes))
+            .map(|bytes| TextPattern::load(bytes).map(Arc::new))
             .collect::<Result<_, _>>()
             .map_err(|cause| LoadError::Pattern(cause.to_string()))?;
         Ok(Bundle {
             digest: BundleDigest::of(bytes),
+            scans: Scans::of(&program, &patterns)?,
+            code: Code::of(&program),
             program,
             patterns,
         })
@@ -292,6 +301,10 @@ impl fmt::Display for LoadError {
             LoadError::Malformed => write!(f, "the bundle is cut short or corrupt"),
             LoadError::Inconsistent(what) => write!(f, "the bundle is inconsistent: {what}"),
             LoadError::TooCostly => write!(f, "the bundle's conditions are too deep or too many"),
+            LoadError::TooManyPatterns => write!(
+                f,
+                "the bundle's patterns for texts weigh more than {MAX_WEIGHT}"
+            ),
             LoadError::Pattern(cause) => write!(f, "a pattern of the bundle is unusable: {cause}"),
         }
     }

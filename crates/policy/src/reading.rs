@@ -63,7 +63,7 @@ impl<'a> Evaluation<'a> {
         self.facts.request.messages.get(self.position(index)?)
     }
 
-    fn position(&self, index: i32) -> Option<usize> {
+    pub fn position(&self, index: i32) -> Option<usize> {
         let distance = index.unsigned_abs() as usize;
         match index < 0 {
             true => self.facts.request.messages.len().checked_sub(distance),
@@ -73,11 +73,11 @@ impl<'a> Evaluation<'a> {
 
     fn entry_text(&self, entry: Entry) -> Option<&'a str> {
         match (entry, self.entry.get()?) {
-            (Entry::Role, ListEntry::Message(message)) => Some(role(message)),
-            (Entry::Content, ListEntry::Message(message)) => Some(content(message)),
+            (Entry::Role, ListEntry::Message(_, message)) => Some(role(message)),
+            (Entry::Content, ListEntry::Message(_, message)) => Some(content(message)),
             (Entry::Name, ListEntry::Name(name)) => Some(name),
             (Entry::Role | Entry::Content, ListEntry::Name(_))
-            | (Entry::Name, ListEntry::Message(_)) => None,
+            | (Entry::Name, ListEntry::Message(..)) => None,
         }
     }
 

@@ -25,6 +25,8 @@ pub enum CompileError {
     },
     /// More conditions than one exchange may cost.
     TooCostly,
+    /// More patterns for long texts than one exchange may cost.
+    TooManyPatterns,
     /// What was compiled does not load: a fault of ours, caught before anyone meets it.
     Unloadable(LoadError),
 }
@@ -52,6 +54,7 @@ pub fn compile(policies: &[Policy]) -> Result<Vec<u8>, CompileError> {
     match Bundle::load(&bytes) {
         Ok(_) => Ok(bytes),
         Err(LoadError::TooCostly) => Err(CompileError::TooCostly),
+        Err(LoadError::TooManyPatterns) => Err(CompileError::TooManyPatterns),
         Err(cause) => Err(CompileError::Unloadable(cause)),
     }
 }
@@ -71,6 +74,8 @@ struct Lowering {
     strings: HashMap<String, StringId>,
     sets: BTreeMap<Vec<StringId>, u32>,
     patterns: HashMap<Vec<u8>, u32>,
+    /// By their encoding: equal conditions are one node, evaluated once.
+    nodes: HashMap<Vec<u8>, u32>,
     program: Program,
 }
 
@@ -260,7 +265,12 @@ impl Lowering {
                 negated: *negated,
             },
         };
-        push(&mut self.program.nodes, node)
+        // Without an encoding a node is its own; there is none that cannot be encoded.
+        let Ok(key) = postcard::to_allocvec(&node) else {
+            return push(&mut self.program.nodes, node);
+        };
+        let table = &mut self.program.nodes;
+        *self.nodes.entry(key).or_insert_with(|| push(table, node))
     }
 
     fn computed(&mut self, number: &Computed) -> u32 {
@@ -475,6 +485,13 @@ impl fmt::Display for CompileError {
                 f,
                 "the policies have more than {} conditions together",
                 program::MAX_COST
+            ),
+            CompileError::TooManyPatterns => write!(
+                f,
+                "the policies search texts for too many patterns: each counts 1 when it begins \
+                 with a fixed text of 3 bytes or more, 2 when it contains one, 4 otherwise, 16 \
+                 when repeats make it large, and {} are too much",
+                crate::scans::MAX_WEIGHT + 1
             ),
             CompileError::Unloadable(cause) => write!(f, "compiled to an unusable bundle: {cause}"),
         }
