@@ -54,12 +54,12 @@ pip_into() {
     mv "$fresh" "$place"
 }
 
-# openai for Node.js runs on 18 and later.
+# openai for Node.js supports 20 and later.
 node_is_here() {
     local version
     version=$(node --version 2>/dev/null) && command -v npm >/dev/null || return 1
     version=${version#v}
-    [ "${version%%.*}" -ge 18 ]
+    [ "${version%%.*}" -ge 20 ]
 }
 
 npm_ci() {

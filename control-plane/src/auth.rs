@@ -14,12 +14,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use std::fmt;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
+use crate::envoy::files::write_private;
 use crate::store::{NewToken, Store, StoreError, TokenInfo};
 
 /// What the holder of a token is.
@@ -306,7 +307,8 @@ async fn ensure_file(
     let text = TokenText::generate().map_err(CreateTokenError::NoRandomness)?;
     // The file first: a token in a file that the store does not know is added
     // at the next start, one in the store without a file would be lost.
-    write_token(path, &text).map_err(|source| BootstrapError::Unwritable {
+    let line = format!("{}\n", text.expose());
+    write_private(path, line.as_bytes()).map_err(|source| BootstrapError::Unwritable {
         path: path.to_owned(),
         source,
     })?;
@@ -339,20 +341,6 @@ fn read_token(path: &Path) -> Result<Option<TokenText>, BootstrapError> {
             path: path.to_owned(),
         }),
     }
-}
-
-/// Replaces the file in one step, mode 0600.
-fn write_token(path: &Path, text: &TokenText) -> io::Result<()> {
-    let temporary = path.with_extension(format!("token.{}", std::process::id()));
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)?;
-    writeln!(file, "{}", text.expose())?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)
 }
 
 #[cfg(test)]

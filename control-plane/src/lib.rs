@@ -11,4 +11,6 @@ pub mod metrics;
 pub mod publish;
 pub mod run;
 pub mod store;
+#[cfg(test)]
+mod testing;
 pub mod witness;

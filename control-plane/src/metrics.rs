@@ -8,7 +8,7 @@ use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use std::fmt;
@@ -88,9 +88,11 @@ impl Default for Metrics {
     }
 }
 
-/// From half a millisecond to a minute.
+/// From half a millisecond, a commit on a fast disk, to the longest a request may take.
 fn seconds() -> Histogram {
-    Histogram::new(exponential_buckets(0.000_5, 2.5, 13))
+    Histogram::new([
+        0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+    ])
 }
 
 impl Metrics {

@@ -33,7 +33,7 @@ def main(base_url):
 
     with client.chat.completions.stream(model="gpt-4o", messages=MESSAGES) as events:
         done = events.get_final_completion()
-    check(done.choices[0].finish_reason == "stop", "the stream helper saw no end")
+    check(done.choices[0].finish_reason == "stop", "the stream ended without its end")
     steps.note("chat", stream=True)
 
     tools = [{"type": "function", "function": {"name": "lookup", "parameters": {}}}]

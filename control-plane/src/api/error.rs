@@ -17,7 +17,10 @@ use crate::store::StoreError;
 
 /// A refusal on its way to the client.
 #[derive(Debug, Clone)]
-pub struct ApiError {
+pub(super) struct ApiError(Box<Refusal>);
+
+#[derive(Debug, Clone)]
+struct Refusal {
     status: StatusCode,
     problem: PendingProblem,
     headers: HeaderMap,
@@ -55,7 +58,7 @@ pub(super) struct Problem<'a> {
 
 impl ApiError {
     pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        ApiError {
+        ApiError(Box::new(Refusal {
             status,
             problem: PendingProblem {
                 code,
@@ -64,7 +67,7 @@ impl ApiError {
                 cause: None,
             },
             headers: HeaderMap::new(),
-        }
+        }))
     }
 
     pub(super) fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {
@@ -94,17 +97,17 @@ impl ApiError {
 
     pub(super) fn with(mut self, key: &str, value: impl Serialize) -> Self {
         let value = serde_json::to_value(value).unwrap_or(Value::Null);
-        self.problem.extra.insert(key.to_owned(), value);
+        self.0.problem.extra.insert(key.to_owned(), value);
         self
     }
 
     pub(super) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.insert(name, value);
+        self.0.headers.insert(name, value);
         self
     }
 
     pub(super) fn caused_by(mut self, cause: &dyn Error) -> Self {
-        self.problem.cause = Some(with_causes(cause));
+        self.0.problem.cause = Some(with_causes(cause));
         self
     }
 }
@@ -122,8 +125,8 @@ fn with_causes(error: &dyn Error) -> String {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = (self.status, self.headers).into_response();
-        response.extensions_mut().insert(self.problem);
+        let mut response = (self.0.status, self.0.headers).into_response();
+        response.extensions_mut().insert(self.0.problem);
         response
     }
 }

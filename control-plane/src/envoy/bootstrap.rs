@@ -9,9 +9,10 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::clusters::{clusters, proto_duration, socket_address};
+use super::clusters::{clusters, listen_address, proto_duration};
 use super::ecds::{self, PluginSettings};
-use super::routes::{HEALTH_DEEP, route_config};
+use super::replies::local_reply_config;
+use super::routes::route_config;
 use crate::config::{BundleSource, Config};
 
 /// The access log property the filter sets and the witness reads.
@@ -33,7 +34,7 @@ pub fn bootstrap(config: &Config) -> Value {
             "cluster": "mercator",
             "locality": {"region": config.region},
         },
-        "admin": {"address": socket_address(config.envoy.admin)},
+        "admin": {"address": listen_address(config.envoy.admin)},
         "watchdogs": watchdogs(config),
         "overload_manager": overload_manager(),
         "static_resources": {
@@ -69,7 +70,7 @@ fn listener(config: &Config) -> Value {
     let buffer = config.inspection.max_body_bytes * 2 + 65_536;
     json!({
         "name": "traffic",
-        "address": socket_address(config.envoy.listen),
+        "address": listen_address(config.envoy.listen),
         "per_connection_buffer_limit_bytes": buffer,
         "filter_chains": [{"filters": [{
             "name": "envoy.filters.network.http_connection_manager",
@@ -97,6 +98,8 @@ fn connection_manager(config: &Config) -> Value {
         "use_remote_address": true,
         "skip_xff_append": true,
         "generate_request_id": true,
+        // A client finds its own id in the evidence, and the provider sees it too.
+        "preserve_external_request_id": true,
         // What the filter judged is what the provider gets: one spelling per path.
         "normalize_path": true,
         "merge_slashes": true,
@@ -104,25 +107,18 @@ fn connection_manager(config: &Config) -> Value {
         "stream_idle_timeout": proto_duration(config.envoy.stream_idle_timeout),
         "request_headers_timeout": "10s",
         "access_log": [access_log(config)],
+        "local_reply_config": local_reply_config(),
         "route_config": route_config(config),
         "http_filters": [health_check(), wasm_filter(config), router()],
     })
 }
 
-/// One JSON line per exchange, which the witness reconciles. Probes are not exchanges.
+/// One JSON line per exchange, which the witness reconciles; `crate::witness`
+/// reads these keys. Probes of `/health` are not exchanges.
 fn access_log(config: &Config) -> Value {
     json!({
         "name": "envoy.access_loggers.file",
-        "filter": {"and_filter": {"filters": [
-            {"not_health_check_filter": {}},
-            {"extension_filter": {
-                "name": "envoy.access_loggers.extension_filters.cel",
-                "typed_config": {
-                    "@type": "type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
-                    "expression": format!("xds.route_name != '{HEALTH_DEEP}'"),
-                },
-            }},
-        ]}},
+        "filter": {"not_health_check_filter": {}},
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
             "path": access_log_path(config),
@@ -131,6 +127,8 @@ fn access_log(config: &Config) -> Value {
                 "request_id": "%REQ(X-REQUEST-ID)%",
                 "method": "%REQ(:METHOD)%",
                 "path": "%PATH(NQ)%",
+                "route": "%ROUTE_NAME%",
+                "upstream_host": "%UPSTREAM_HOST%",
                 "code": "%RESPONSE_CODE%",
                 "flags": "%RESPONSE_FLAGS%",
                 "details": "%RESPONSE_CODE_DETAILS%",

@@ -9,7 +9,7 @@ use std::path::Path;
 ///
 /// The content reaches the disk before the name does: after a power cut there
 /// is the old file or the new one, never an empty one.
-pub(super) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     create_private_dir(folder)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -34,7 +34,7 @@ fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-pub(super) fn create_private_dir(path: &Path) -> io::Result<()> {
+pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)

@@ -5,12 +5,17 @@
 //! credentials ([`sds`]), each in a file of its own. [`supervisor`] keeps the
 //! process running.
 
+pub mod admin;
+pub mod binary;
 pub mod bootstrap;
 mod clusters;
 pub mod ecds;
-mod files;
-mod routes;
+pub(crate) mod files;
+mod process;
+mod replies;
+pub mod routes;
 pub mod sds;
+pub mod supervisor;
 pub mod yaml;
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Which provider serves which path.
 //!
-//! `/v1/messages` belongs to Anthropic's dialect, everything else to OpenAI's.
+//! A path that only one dialect has goes to its provider. Where both have it
+//! (`/v1/models`), or we know it of neither, `anthropic-version` tells: only
+//! Anthropic's clients send it, and their keys are not for OpenAI to see.
 //! Clients speak to Jupiter as to the provider, so `/v1/…` is rewritten to
 //! wherever the provider's base URL says its API lives.
 
@@ -10,17 +12,18 @@ use super::clusters::{CONTROL_PLANE, provider_cluster_name};
 use crate::config::{Config, ProviderConfig, ProviderKind};
 
 /// The name of the route that leads to the control plane, not to a provider.
-pub(super) const HEALTH_DEEP: &str = "health-deep";
+pub const HEALTH_DEEP: &str = "health-deep";
 
 pub(super) fn route_config(config: &Config) -> Value {
     let mut routes = vec![health_deep_route()];
     match config.provider(ProviderKind::Anthropic) {
-        Some(provider) => routes.push(anthropic_route(provider)),
-        None => routes.push(unserved_route(
-            "anthropic",
-            json!({"path_separated_prefix": "/v1/messages"}),
-            &json!({"type": "error", "error": {"type": "not_found_error", "message": NO_ANTHROPIC}}),
-        )),
+        Some(provider) => routes.extend(anthropic_routes(provider)),
+        None => {
+            let error = json!({"type": "not_found_error", "message": NO_ANTHROPIC});
+            let body = json!({"type": "error", "error": error});
+            routes.push(unserved_route("anthropic", messages_match(), &body));
+            routes.push(unserved_route("anthropic-version", version_match(), &body));
+        }
     }
     match config.provider(ProviderKind::OpenAi) {
         Some(provider) => routes.extend(openai_routes(provider)),
@@ -52,16 +55,35 @@ fn health_deep_route() -> Value {
     })
 }
 
-fn anthropic_route(provider: &ProviderConfig) -> Value {
-    let path = &provider.base_url.path;
-    let rewrite = (!path.is_empty()).then(|| format!("{path}/v1/messages"));
-    provider_route(
-        "anthropic",
-        provider,
-        json!({"path_separated_prefix": "/v1/messages"}),
-        rewrite,
-    )
+fn anthropic_routes(provider: &ProviderConfig) -> [Value; 2] {
+    let base = &provider.base_url.path;
+    let at_base = |path: &str| (!base.is_empty()).then(|| format!("{base}{path}"));
+    let messages = at_base("/v1/messages");
+    let others = at_base("/v1/");
+    [
+        provider_route("anthropic", provider, messages_match(), messages),
+        provider_route("anthropic-version", provider, version_match(), others),
+    ]
 }
+
+fn messages_match() -> Value {
+    json!({"path_separated_prefix": "/v1/messages"})
+}
+
+/// Where the path tells already, a header must not tell otherwise.
+fn version_match() -> Value {
+    json!({"prefix": "/v1/", "headers": [
+        {"name": "anthropic-version", "present_match": true},
+        {
+            "name": ":path",
+            "string_match": {"safe_regex": {"regex": OPENAI_PATHS}},
+            "invert_match": true,
+        },
+    ]})
+}
+
+/// APIs of OpenAI's alone.
+const OPENAI_PATHS: &str = "/v1/(chat|completions|embeddings|responses)(/.*)?(\\?.*)?";
 
 fn openai_routes(provider: &ProviderConfig) -> Vec<Value> {
     let path = provider.base_url.path.as_str();

@@ -3,6 +3,7 @@
 //! Envoy reads them by its secret discovery and puts them into requests; they
 //! are in no other file, never in the main configuration and never in wasm.
 
+use std::fs;
 use std::io;
 use std::path::PathBuf;
 
@@ -62,12 +63,22 @@ impl Credential {
     }
 }
 
-/// Writes every secret the configuration refers to.
+/// Writes every secret the configuration refers to, and removes all others: a
+/// key taken out of the configuration does not stay on the disk.
 pub fn write_all(config: &Config, emitter_token: &Secret) -> io::Result<()> {
-    Credential::emitter().write(config, emitter_token)?;
+    let mut written = vec![(Credential::emitter(), emitter_token)];
     for provider in &config.providers {
-        if let Some(key) = &provider.api_key {
-            Credential::provider(&provider.name).write(config, key)?;
+        let credential = Credential::provider(&provider.name);
+        written.extend(provider.api_key.as_ref().map(|key| (credential, key)));
+    }
+    for (credential, secret) in &written {
+        credential.write(config, secret)?;
+    }
+    for entry in fs::read_dir(secrets_dir(config))? {
+        let path = entry?.path();
+        let is_ours = |(credential, _): &(Credential, &Secret)| credential.path(config) == path;
+        if !written.iter().any(is_ours) {
+            fs::remove_file(path)?;
         }
     }
     Ok(())

@@ -77,6 +77,10 @@ fn keys_are_in_their_secret_files_and_nowhere_else() {
         assert_eq!(mode & 0o777, 0o600);
     }
     assert_eq!(std::fs::read_dir(&secrets).unwrap().count(), 3);
+    let mut without_keys = config.clone();
+    without_keys.providers.clear();
+    sds::write_all(&without_keys, &Secret::new("mjt_token".to_owned())).unwrap();
+    assert_eq!(std::fs::read_dir(&secrets).unwrap().count(), 1);
     let mode = std::fs::metadata(&secrets).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
 }
@@ -104,6 +108,16 @@ fn a_provider_with_a_key_never_gets_the_clients() {
         "emitter"
     );
     assert_eq!(generic("provider-spare"), Value::Null);
+}
+
+#[test]
+fn a_path_of_both_dialects_is_told_apart_by_its_version_header() {
+    let bootstrap = bootstrap::bootstrap(&config(PROVIDERS));
+    let other = route(&bootstrap, "anthropic-version");
+    assert_eq!(other["match"]["headers"][0]["name"], "anthropic-version");
+    assert_eq!(other["match"]["headers"][1]["invert_match"], true);
+    assert_eq!(other["route"]["cluster"], "provider-a");
+    assert_eq!(other["route"]["prefix_rewrite"], "/base/v1/");
 }
 
 #[test]
@@ -162,6 +176,19 @@ fn durations_are_written_as_protobuf_reads_them() {
         bootstrap["watchdogs"]["worker_watchdog"]["kill_timeout"],
         "10s"
     );
+}
+
+#[test]
+fn the_ipv6_wildcard_takes_ipv4_too() {
+    let at = |listen: &str| {
+        let config = config(&format!("envoy: {{listen: \"{listen}\"}}"));
+        bootstrap::bootstrap(&config)["static_resources"]["listeners"][0]["address"]
+            ["socket_address"]["ipv4_compat"]
+            .clone()
+    };
+    assert_eq!(at("[::]:80"), true);
+    assert_eq!(at("[::1]:80"), Value::Null);
+    assert_eq!(at("0.0.0.0:80"), Value::Null);
 }
 
 #[test]

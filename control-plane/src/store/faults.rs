@@ -1,1 +1,172 @@
-//! faults
+//! A store that fails when it is told to, before or after a write took place.
+//!
+//! Reading the policies and the asker's token goes on, so that a request gets
+//! as far as the call in question.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use std::sync::{Arc, Mutex};
+use uuid::Uuid;
+
+use super::*;
+
+/// Where in a write the fault strikes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Nothing is stored.
+    Before,
+    /// All of it is stored, and nobody is told.
+    After,
+    /// Nothing is stored, nothing answers.
+    Silent,
+}
+
+#[derive(Debug)]
+pub(crate) struct FaultyStore {
+    inner: Arc<dyn Store>,
+    /// For every call until it is taken away.
+    fault: Mutex<Option<Fault>>,
+}
+
+impl FaultyStore {
+    pub(crate) fn new(inner: Arc<dyn Store>) -> Arc<FaultyStore> {
+        Arc::new(FaultyStore {
+            inner,
+            fault: Mutex::new(None),
+        })
+    }
+
+    pub(crate) fn set(&self, fault: Option<Fault>) {
+        *self.fault.lock().unwrap() = fault;
+    }
+
+    async fn apply<T, E: From<StoreError>>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let failed = || StoreError::Unavailable(Arc::new(std::io::Error::other("told to fail")));
+        let fault = *self.fault.lock().unwrap();
+        match fault {
+            None => work.await,
+            Some(Fault::Before) => Err(failed().into()),
+            Some(Fault::After) => {
+                work.await?;
+                Err(failed().into())
+            }
+            Some(Fault::Silent) => std::future::pending().await,
+        }
+    }
+}
+
+#[async_trait]
+impl Store for FaultyStore {
+    async fn active_policies(&self) -> Result<ActivePolicies, StoreError> {
+        self.inner.active_policies().await
+    }
+
+    async fn policy(&self, name: &str) -> Result<Option<PolicyRevision>, StoreError> {
+        self.apply(self.inner.policy(name)).await
+    }
+
+    async fn put_policy(
+        &self,
+        seen: SetRevision,
+        policy: NewPolicy,
+        bundle: NewBundle,
+        stamp: Stamp,
+    ) -> Result<(PolicyRevision, StoredBundle), ChangeError> {
+        self.apply(self.inner.put_policy(seen, policy, bundle, stamp))
+            .await
+    }
+
+    async fn delete_policy(
+        &self,
+        seen: SetRevision,
+        name: &str,
+        bundle: Option<NewBundle>,
+        stamp: Stamp,
+    ) -> Result<Option<StoredBundle>, ChangeError> {
+        self.apply(self.inner.delete_policy(seen, name, bundle, stamp))
+            .await
+    }
+
+    async fn replace_bundle(
+        &self,
+        seen: SetRevision,
+        bundle: NewBundle,
+        stamp: Stamp,
+    ) -> Result<StoredBundle, ChangeError> {
+        self.apply(self.inner.replace_bundle(seen, bundle, stamp))
+            .await
+    }
+
+    async fn current_bundle(&self) -> Result<Option<StoredBundle>, StoreError> {
+        self.apply(self.inner.current_bundle()).await
+    }
+
+    async fn append_evidence(&self, batch: EvidenceBatch) -> Result<Appended, StoreError> {
+        self.apply(self.inner.append_evidence(batch)).await
+    }
+
+    async fn query_evidence(
+        &self,
+        filter: &EvidenceFilter,
+        before: Option<Uuid>,
+        limit: u32,
+    ) -> Result<EvidencePage, StoreError> {
+        self.apply(self.inner.query_evidence(filter, before, limit))
+            .await
+    }
+
+    async fn evidence(&self, id: Uuid) -> Result<Option<StoredEvidence>, StoreError> {
+        self.apply(self.inner.evidence(id)).await
+    }
+
+    async fn emitters(&self, before: Option<i64>, limit: u32) -> Result<EmitterPage, StoreError> {
+        self.apply(self.inner.emitters(before, limit)).await
+    }
+
+    async fn evidence_totals(&self) -> Result<EvidenceTotals, StoreError> {
+        self.apply(self.inner.evidence_totals()).await
+    }
+
+    async fn create_token(&self, token: NewToken) -> Result<TokenInfo, StoreError> {
+        self.apply(self.inner.create_token(token)).await
+    }
+
+    async fn rotate_token(&self, token: NewToken) -> Result<TokenInfo, StoreError> {
+        self.apply(self.inner.rotate_token(token)).await
+    }
+
+    async fn revoke_token(&self, id: Uuid, at: Timestamp) -> Result<bool, StoreError> {
+        self.apply(self.inner.revoke_token(id, at)).await
+    }
+
+    async fn tokens(&self) -> Result<Vec<TokenInfo>, StoreError> {
+        self.apply(self.inner.tokens()).await
+    }
+
+    async fn token_by_hash(&self, sha256: &[u8; 32]) -> Result<Option<TokenInfo>, StoreError> {
+        self.inner.token_by_hash(sha256).await
+    }
+
+    async fn cursor(&self, name: &str) -> Result<Option<String>, StoreError> {
+        self.apply(self.inner.cursor(name)).await
+    }
+
+    async fn set_cursor(&self, name: &str, value: &str) -> Result<(), StoreError> {
+        self.apply(self.inner.set_cursor(name, value)).await
+    }
+
+    async fn probe_read(&self) -> Result<(), StoreError> {
+        self.apply(self.inner.probe_read()).await
+    }
+
+    async fn probe_write(&self) -> Result<(), StoreError> {
+        self.apply(self.inner.probe_write()).await
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}

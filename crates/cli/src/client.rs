@@ -5,6 +5,7 @@
 //! appears in a message.
 
 use crate::exit::{Answer, Failure, with_causes};
+use bytes::Bytes;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
@@ -191,6 +192,31 @@ impl Client {
             .await
     }
 
+    /// One evidence record: its canonical bytes, and beside them what is known
+    /// of its arrival.
+    pub async fn evidence(&self, id: &str) -> Result<(Bytes, HeaderMap), ClientError> {
+        let path = ["v1", "evidence", id];
+        let response = self.answer(Method::GET, &path, &[], None).await?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let bytes = response.bytes().await.map_err(|e| self.not_answered(e))?;
+        self.read(status, &bytes)?;
+        Ok((bytes, headers))
+    }
+
+    /// Digest of the bundle in force; none while there is no policy.
+    pub async fn bundle_digest(&self) -> Result<Option<String>, ClientError> {
+        let path = ["v1", "bundles", "current"];
+        let response = self.answer(Method::HEAD, &path, &[], None).await?;
+        match response.status() {
+            StatusCode::NOT_FOUND => Ok(None),
+            status if status.is_success() => {
+                let digest = response.headers().get("x-mercator-bundle-digest");
+                Ok(digest.and_then(|d| d.to_str().ok()).map(str::to_owned))
+            }
+            status => self.read(status, b"").map(|_| None),
+        }
+    }
+
     async fn send(
         &self,
         method: Method,
@@ -198,6 +224,19 @@ impl Client {
         query: &[(&str, String)],
         body: Option<(&'static str, Vec<u8>)>,
     ) -> Result<Value, ClientError> {
+        let response = self.answer(method, path, query, body).await?;
+        let status = response.status();
+        let bytes = response.bytes().await.map_err(|e| self.not_answered(e))?;
+        self.read(status, &bytes)
+    }
+
+    async fn answer(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: Option<(&'static str, Vec<u8>)>,
+    ) -> Result<reqwest::Response, ClientError> {
         let mut url = self.server.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
@@ -216,10 +255,7 @@ impl Client {
             request = request.body(body);
         }
         let response = request.headers(headers).send().await;
-        let response = response.map_err(|e| self.not_answered(e))?;
-        let status = response.status();
-        let bytes = response.bytes().await.map_err(|e| self.not_answered(e))?;
-        self.read(status, &bytes)
+        response.map_err(|e| self.not_answered(e))
     }
 
     fn not_answered(&self, error: reqwest::Error) -> ClientError {

@@ -55,6 +55,12 @@ pub fn plain(text: &str) -> String {
         .collect()
 }
 
+/// `2026-11-23T17:09:05.123456Z` as people read it: `2026-11-23 17:09:05`.
+pub fn when(time: &str) -> String {
+    let seconds = time.split_once('.').map_or(time, |(seconds, _)| seconds);
+    seconds.replace('T', " ")
+}
+
 /// One column of a [`Table`].
 #[derive(Debug, Clone, Copy)]
 pub struct Column {
@@ -118,9 +124,10 @@ impl Table {
         self.rows.push(row);
     }
 
-    /// The table as wide as the terminal allows, or in full where there is none.
-    pub fn for_stdout(&self) -> String {
-        self.render(terminal_width())
+    /// The table as wide as the terminal allows beside `indent` columns, or in
+    /// full where there is no terminal.
+    pub fn for_stdout(&self, indent: usize) -> String {
+        self.render(terminal_width().map(|width| width.saturating_sub(indent)))
     }
 
     fn render(&self, limit: Option<usize>) -> String {

@@ -11,8 +11,9 @@ use crate::output;
 use jupiter_control_plane::config::{
     BaseUrl, Config, ConfigError, ProviderConfig, ProviderKind, Secret,
 };
+use jupiter_control_plane::envoy::supervisor::SupervisorError;
 use jupiter_control_plane::run::{self, RunError, RunOptions};
-use jupiter_testkit::fake_provider::FakeProvider;
+use jupiter_testkit::fake_provider::{FakeProvider, Script};
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -35,12 +36,16 @@ pub const ALLOWED: &str =
 /// The same as a stream.
 pub const STREAMED: &str = r#"{"model":"gpt-4o-mini","stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"Count to five."}]}"#;
 /// A call that it refuses.
-pub const REFUSED: &str = r#"{"model":"gpt-4o-mini","messages":[{"role":"user","content":"Summarise this. CONFIDENTIAL: the merger closes in May."}]}"#;
+pub const REFUSED: &str = r#"{"model":"gpt-4o-mini","messages":[{"role":"user","content":"CONFIDENTIAL: the merger closes in May."}]}"#;
 /// The key with which they go: of the client, which any provider's key replaces.
 pub const CLIENT_KEY: &str = "my-app";
 /// Where they go.
 pub const CHAT_PATH: &str = "/v1/chat/completions";
 
+/// What it says to everything.
+const FAKE_REPLY: &str = "Hello! No model was asked: a fake provider says this.";
+/// So that a stream is seen to be one.
+const FAKE_CHUNK_INTERVAL_MS: u64 = 20;
 /// What the fake provider takes for a key: anything.
 const FAKE_KEY: &str = "fake-provider";
 
@@ -125,6 +130,11 @@ pub async fn fake_provider(
     let cannot =
         |e: &dyn std::fmt::Display| Failure::new(format!("the fake provider could not start: {e}"));
     let fake = FakeProvider::start().await.map_err(|e| cannot(&e))?;
+    fake.set_script(Script {
+        reply: Some(FAKE_REPLY.to_owned()),
+        chunk_interval_ms: FAKE_CHUNK_INTERVAL_MS,
+        ..Script::default()
+    });
     for provider in config.providers.iter_mut().filter(|p| stands_for(p)) {
         let url = match provider.kind {
             ProviderKind::OpenAi => fake.openai_base_url(),
@@ -194,7 +204,8 @@ async fn prepare(
     }
     let admin = admin_client(config)?;
     let installed = install_sample(&admin).await?;
-    let digest = current_digest(&admin).await?;
+    let digest = admin.bundle_digest().await?;
+    let digest = digest.ok_or_else(|| Failure::new("the control plane has no bundle in force"))?;
     output::say("waiting for Envoy to enforce the policy …");
     let http = reqwest::Client::builder()
         .no_proxy()
@@ -234,14 +245,6 @@ async fn install_sample(admin: &Client) -> Result<bool, Failure> {
     Ok(true)
 }
 
-async fn current_digest(admin: &Client) -> Result<String, Failure> {
-    let listed = admin.get(&["v1", "policies"], &[]).await?;
-    match listed.get("bundle_digest").and_then(Value::as_str) {
-        Some(digest) => Ok(digest.to_owned()),
-        None => Err(Failure::new("the control plane names no bundle in force")),
-    }
-}
-
 /// Waits until Envoy says that it enforces this bundle.
 async fn enforced(http: &reqwest::Client, config: &Config, digest: &str) {
     let health = format!("{}/health", traffic_url(config));
@@ -265,9 +268,27 @@ fn not_ready(config: &Config) -> Failure {
     .help(format!("its log may say why: `{}`", log.display()))
 }
 
-/// A failed run, told to a person.
+/// A failed run, told to a person with the next step in a shell.
 pub fn run_failed(error: &RunError) -> Failure {
-    Failure::new(with_causes(error))
+    let failure = Failure::new(with_causes(error));
+    match error {
+        RunError::Address { key, address, .. }
+        | RunError::Envoy(SupervisorError::Address { key, address, .. }) => {
+            let variable = format!("MERCATOR_{}", key.to_uppercase().replace('.', "__"));
+            failure.help(format!(
+                "for another address set it in the configuration, or just now: {variable}={}:18{:03}",
+                address.ip(),
+                address.port() % 1_000
+            ))
+        }
+        RunError::Filter { .. } => failure.help(
+            "in a checkout `./justw build` makes it; name it in the configuration, or by MERCATOR_ENVOY__FILTER",
+        ),
+        RunError::Envoy(SupervisorError::Binary(_)) => failure.help(
+            "in a checkout `./justw setup` fetches one into .tools/envoy; name it by MERCATOR_ENVOY__BINARY",
+        ),
+        _ => failure,
+    }
 }
 
 fn ended(result: Result<Result<(), RunError>, JoinError>) -> Result<(), Failure> {

@@ -37,7 +37,7 @@ pub(crate) fn start(config: &Path, log: PathBuf) -> Program {
         // Several Envoys on one machine would otherwise share a memory segment.
         .arg("--disable-hot-restart")
         .args(["--concurrency", "2", "--log-level", "warning"])
-        // The default of ten seconds is longer than a test wants to wait for a line.
-        .args(["--file-flush-interval-msec", "50"]);
+        // As `mercator run` does: a line of the access log is written when it is made.
+        .args(["--file-flush-min-size-kb", "0"]);
     Program::start("envoy", command, log)
 }

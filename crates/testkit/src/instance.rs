@@ -6,6 +6,7 @@
 //! logs of all its programs are printed.
 
 use std::fmt::Write;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -96,7 +97,7 @@ impl InstanceBuilder {
             logs: Vec::new(),
             config,
             ports,
-            provider,
+            provider: Some(provider),
             http: client(),
             folder,
         };
@@ -170,6 +171,13 @@ struct Ports {
     envoy_admin: u16,
 }
 
+/// An Envoy that only polls the control plane; killed when dropped.
+#[derive(Debug)]
+pub struct PollingEnvoy {
+    pub program: Program,
+    pub traffic: Traffic,
+}
+
 /// A running instance. Fields are dropped in order: programs before their folder.
 #[derive(Debug)]
 pub struct Instance {
@@ -178,7 +186,7 @@ pub struct Instance {
     logs: Vec<PathBuf>,
     config: PathBuf,
     ports: Ports,
-    provider: FakeProvider,
+    provider: Option<FakeProvider>,
     http: reqwest::Client,
     folder: TempDir,
 }
@@ -189,7 +197,17 @@ impl Instance {
     }
 
     pub fn provider(&self) -> &FakeProvider {
-        &self.provider
+        self.provider.as_ref().or_fail("the provider is stopped")
+    }
+
+    /// Nobody listens where the provider was; its connections are gone.
+    pub async fn stop_provider(&mut self) {
+        let address = self.provider().address();
+        self.provider = None;
+        wait::until("the provider to be gone", async || {
+            TcpListener::bind(address).map(drop)
+        })
+        .await;
     }
 
     /// The admin API with the first token, which may do everything.
@@ -254,15 +272,23 @@ impl Instance {
             .pid()
     }
 
-    /// SIGKILL to Envoy alone.
-    pub fn kill_envoy(&mut self) {
-        match self.lone_envoy.take() {
-            Some(envoy) => drop(envoy),
-            None => {
-                let pid = self.envoy_pid().or_fail("there is no Envoy to kill");
-                process::signal(pid, Signal::KILL);
-            }
+    /// SIGKILL to Envoy alone, and wait until it is gone.
+    pub async fn kill_envoy(&mut self) {
+        if let Some(envoy) = self.lone_envoy.take() {
+            drop(envoy);
+            return;
         }
+        let pid = self.envoy_pid().or_fail("there is no Envoy to kill");
+        process::signal(pid, Signal::KILL);
+        let folder = self.folder.path().to_string_lossy();
+        wait::until(
+            "the killed Envoy to be gone",
+            async || match process::runs_with(pid, &folder) {
+                true => Err(pid),
+                false => Ok(()),
+            },
+        )
+        .await;
     }
 
     /// SIGTERM, as an operator stops it; everything must then be gone.
@@ -306,10 +332,57 @@ impl Instance {
 
     /// Run Envoy on what the control plane left behind, with nobody to ask.
     pub async fn start_envoy_alone(&mut self) {
+        // A process that is gone may hold its sockets for a moment longer.
+        let ports = [self.ports.traffic, self.ports.envoy_admin];
+        wait::until("Envoy's ports to be free", async || {
+            let bind = |port| TcpListener::bind(("127.0.0.1", port)).map(drop);
+            ports.into_iter().try_for_each(bind)
+        })
+        .await;
         let config = self.data_dir().join("envoy/envoy.yaml");
         let log = self.next_log("envoy-alone");
         self.lone_envoy = Some(envoy::start(&config, log));
         self.wait_for_traffic().await;
+    }
+
+    /// Another Envoy, as in a mesh: not started by the control plane, and polling
+    /// it for the bundle.
+    pub async fn start_polling_envoy(&mut self) -> PollingEnvoy {
+        let folder = self.folder.path().join("polling");
+        let (data, ports) = (folder.join("data/envoy"), [free_port(), free_port()]);
+        std::fs::create_dir_all(data.join("secrets")).or_fail("cannot make a folder");
+        // As an operator's secret store would bring it there.
+        let secret = "secrets/emitter.yaml";
+        std::fs::copy(
+            self.data_dir().join("envoy").join(secret),
+            data.join(secret),
+        )
+        .or_fail("no secret for the emitter");
+
+        let text = std::fs::read_to_string(&self.config).or_fail("no configuration");
+        let own = |port: u16| format!("\"127.0.0.1:{port}\"");
+        let text = text
+            .replace(&own(self.ports.traffic), &own(ports[0]))
+            .replace(&own(self.ports.envoy_admin), &own(ports[1]))
+            .replace(
+                &self.data_dir().display().to_string(),
+                &folder.join("data").display().to_string(),
+            )
+            .replace("\nenvoy:\n", "\nenvoy:\n  bundle_source: rest\n");
+        let config = folder.join("mercator.yaml");
+        std::fs::write(&config, text).or_fail("cannot write the configuration");
+        let printed = Command::new(built("MERCATOR_BIN", target_dir().join("debug/mercator")))
+            .arg("envoy")
+            .arg("--config")
+            .arg(&config)
+            .output()
+            .or_fail("cannot run `mercator envoy`");
+        let config = folder.join("envoy.yaml");
+        std::fs::write(&config, printed.stdout).or_fail("cannot write Envoy's configuration");
+
+        let program = envoy::start(&config, self.next_log("envoy-polling"));
+        let traffic = Traffic::new(self.http.clone(), ports[0]);
+        PollingEnvoy { program, traffic }
     }
 
     /// Wait until Envoy answers, enforcing something (200) or refusing all (503).
@@ -393,7 +466,9 @@ impl Instance {
         for file in self.log_files() {
             let text = std::fs::read(&file).unwrap_or_default();
             let text = String::from_utf8_lossy(&text);
-            let lines: Vec<&str> = text.lines().collect();
+            // Envoy begins by listing all its extensions, one indented line a kind.
+            let lists = |line: &&str| line.contains("server.cc") && line.contains("]   ");
+            let lines: Vec<&str> = text.lines().filter(|line| !lists(line)).collect();
             let skipped = lines.len().saturating_sub(LOG_LINES);
             eprintln!("==== {} ({skipped} lines before)", file.display());
             for line in lines.iter().skip(skipped) {

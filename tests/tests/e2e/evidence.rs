@@ -1,18 +1,17 @@
 //! Every exchange leaves exactly one record, true in content, in a sequence
 //! whose gaps would show.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-use jupiter_evidence::{EvidenceRecord, LeafHash};
-use jupiter_testkit::{Instance, Traffic, wait};
+use jupiter_testkit::{Traffic, wait};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::{
-    GUARD, REFUSED_MODEL, ask, assert_record, guarded, message, question, record_of, streamed,
+    GUARD, REFUSED_MODEL, ask, assert_record, assert_sequences_are_whole, guarded, message,
+    question, record_of, streamed, wait_for_totals,
 };
 
 const EXCHANGES: usize = 10_000;
@@ -125,46 +124,6 @@ async fn one_of_the_mix(traffic: &Traffic, number: usize) -> Made {
     let id = answer.decision_id();
     expected["id"] = json!(id);
     Made { id, expected }
-}
-
-/// Wait until the emitters' sequences hold so many records and lack none.
-async fn wait_for_totals(instance: &Instance, records: u64) {
-    let what = format!("{records} records without a gap");
-    wait::until_within(Duration::from_secs(60), &what, async || {
-        let emitters = instance
-            .admin()
-            .get("/v1/emitters")
-            .await
-            .expect(200)
-            .json();
-        let emitters = emitters["emitters"].as_array().cloned().unwrap_or_default();
-        let sum = |key: &str| -> u64 { emitters.iter().filter_map(|e| e[key].as_u64()).sum() };
-        match (sum("records"), sum("missing")) {
-            (seen, 0) if seen == records => Ok(()),
-            other => Err(other),
-        }
-    })
-    .await;
-}
-
-/// Assert that each emitter's records are numbered without a gap and chained.
-fn assert_sequences_are_whole(records: &[Value]) {
-    let mut sequences: BTreeMap<String, BTreeMap<u64, EvidenceRecord>> = BTreeMap::new();
-    for record in records {
-        let record: EvidenceRecord =
-            serde_json::from_value(record.clone()).expect("an evidence record");
-        let sequence = sequences.entry(record.emitter.epoch.clone()).or_default();
-        let twice = sequence.insert(record.emitter.seq, record);
-        assert!(twice.is_none(), "two records with one number: {twice:?}");
-    }
-    for (epoch, sequence) in sequences {
-        let mut prev = String::new();
-        for (due, (seq, record)) in (0_u64..).zip(sequence) {
-            assert_eq!(seq, due, "a gap in {epoch}");
-            assert_eq!(record.emitter.prev, prev, "{epoch} forks at {seq}");
-            prev = LeafHash::of(&record.to_canonical().expect("canonical bytes")).to_string();
-        }
-    }
 }
 
 #[tokio::test]

@@ -7,6 +7,8 @@
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
+mod evasion;
+#[cfg(test)]
 mod evidence;
 #[cfg(test)]
 mod outage;
@@ -16,6 +18,8 @@ mod request_path;
 mod rollout;
 #[cfg(test)]
 mod streaming;
+#[cfg(test)]
+mod supervision;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

@@ -1,12 +1,16 @@
 //! What is dead or frozen is not asked: the policy holds, nothing allowed
 //! fails, and the evidence arrives once somebody can take it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jupiter_testkit::{Instance, wait};
 use serde_json::{Value, json};
 
-use crate::support::{REFUSED_MODEL, ask, assert_record, assert_refused, guarded, question};
+use crate::support::{
+    GUARD, Load, REFUSED_MODEL, ask, assert_record, assert_refused, assert_sequences_are_whole,
+    guarded, question, wait_for_totals,
+};
 
 /// Make some exchanges of both kinds; the ids of their records, and the decisions.
 async fn exchanges(instance: &Instance, pairs: usize) -> Vec<(String, &'static str)> {
@@ -65,14 +69,14 @@ async fn control_plane_dead_at_envoys_start() {
     let mut instance = guarded().await;
     let digest = instance.digest_in_force().await;
     instance.kill_control_plane();
-    instance.kill_envoy();
+    instance.kill_envoy().await;
     instance.start_envoy_alone().await;
     assert_eq!(instance.digest_in_force().await, digest);
     let made = exchanges(&instance, 5).await;
 
     // Both are dead now; only what Envoy's own log witnessed is left.
     wait_for_access_log(&instance, made.len()).await;
-    instance.kill_envoy();
+    instance.kill_envoy().await;
     instance.start_control_plane().await;
     assert_recorded(&instance, &made).await;
     assert_eq!(instance.admin().evidence("").await.len(), made.len());
@@ -82,11 +86,11 @@ async fn control_plane_dead_at_envoys_start() {
 async fn envoy_polling_a_dead_control_plane_refuses_at_its_start() {
     let mut instance = Instance::builder()
         .envoy("bundle_source: rest")
-        .policy("guard", crate::support::GUARD)
+        .policy("guard", GUARD)
         .start()
         .await;
     instance.kill_control_plane();
-    instance.kill_envoy();
+    instance.kill_envoy().await;
     // It has no last good bundle, so it must not let anything through.
     instance.start_envoy_alone().await;
     let answer = ask(&instance, &question("gpt-4o")).await;
@@ -101,7 +105,7 @@ async fn killed_envoy_is_started_again() {
     let made = exchanges(&instance, 5).await;
     wait_for_access_log(&instance, made.len()).await;
     let first = instance.envoy_pid().expect("a running Envoy");
-    instance.kill_envoy();
+    instance.kill_envoy().await;
     wait::until("another Envoy", async || match instance.envoy_pid() {
         Some(pid) if pid != first => Ok(()),
         other => Err(other),
@@ -132,7 +136,7 @@ async fn request_that_envoys_death_cuts_is_an_honest_error() {
         _ => Ok(()),
     })
     .await;
-    instance.kill_envoy();
+    instance.kill_envoy().await;
     assert!(
         waiting.await.expect("no panic").is_err(),
         "not an honest error"
@@ -187,25 +191,102 @@ async fn sequences_have_no_gap_after_an_outage() {
     for made in [made, more, last] {
         assert_recorded(&instance, &made).await;
     }
-    wait::until_within(
-        Duration::from_secs(30),
-        "sequences without a gap",
-        async || {
-            let emitters = instance.admin().get("/v1/emitters").await.expect(200);
-            let emitters = emitters.json()["emitters"].clone();
-            let emitters = emitters.as_array().cloned().unwrap_or_default();
-            let records: u64 = emitters
-                .iter()
-                .filter_map(|emitter| emitter["records"].as_u64())
-                .sum();
-            let whole = emitters
-                .iter()
-                .all(|emitter| emitter["missing"] == json!(0));
-            if whole && records == 30 {
-                return Ok(());
-            }
-            Err(Value::Array(emitters))
-        },
-    )
+    wait_for_totals(&instance, 30).await;
+    assert_sequences_are_whole(&instance.admin().evidence("").await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_plane_killed_again_and_again_loses_nothing() {
+    let mut instance = guarded().await;
+    let load = Load::start(&instance, 4);
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        instance.kill_control_plane();
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        instance.start_control_plane().await;
+    }
+    let asked = load.stop().await;
+    assert_eq!(asked.failed, Vec::<String>::new());
+    assert!(asked.answered.len() > 100, "{}", asked.answered.len());
+    wait_for_totals(&instance, asked.answered.len() as u64).await;
+    let records = instance.admin().evidence("").await;
+    assert_sequences_are_whole(&records);
+    assert_eq!(ids_of(&records), asked.answered.into_iter().collect());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stop_under_load_finishes_what_it_began() {
+    let mut instance = guarded().await;
+    let load = Load::start(&instance, 4);
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert!(instance.stop().await.success());
+    let asked = load.stop().await;
+    for error in &asked.failed {
+        // Nobody there, or gone before it answered: never half an answer.
+        assert!(!error.contains("Body"), "{error}");
+    }
+    instance.start_control_plane().await;
+    let admin = instance.admin();
+    for id in &asked.answered {
+        admin.wait_for_record(id).await;
+    }
+    assert_sequences_are_whole(&admin.evidence("").await);
+}
+
+#[tokio::test]
+async fn full_outbox_stops_traffic_where_evidence_is_required() {
+    let mut instance = Instance::builder()
+        .policy("guard", GUARD)
+        .evidence("capacity: 5")
+        .evidence("on_full: deny")
+        .start()
+        .await;
+    instance.kill_control_plane();
+    let refused = wait::until("the outboxes to be full", async || {
+        let answer = ask(&instance, &question("gpt-4o")).await;
+        match answer.status {
+            503 => Ok(answer),
+            status => Err(status),
+        }
+    })
     .await;
+    assert_eq!(refused.json()["error"]["code"], "evidence_unavailable");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    // One outbox a worker.
+    let reached = instance.provider().received().len();
+    assert!(
+        (5..=10).contains(&reached),
+        "{reached} requests were let through"
+    );
+
+    instance.start_control_plane().await;
+    wait::until("traffic to flow again", async || {
+        let answer = ask(&instance, &question("gpt-4o")).await;
+        match answer.status {
+            200 => Ok(()),
+            status => Err(status),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_full_outbox_drops_the_witness_recovers() {
+    let mut instance = Instance::builder()
+        .policy("guard", GUARD)
+        .evidence("capacity: 5")
+        .evidence("on_full: drop_counted")
+        .start()
+        .await;
+    instance.kill_control_plane();
+    let made = exchanges(&instance, 20).await;
+    instance.start_control_plane().await;
+    assert_recorded(&instance, &made).await;
+    wait_for_totals(&instance, made.len() as u64).await;
+    assert_sequences_are_whole(&instance.admin().evidence("").await);
+}
+
+fn ids_of(records: &[Value]) -> BTreeSet<String> {
+    let ids = records.iter().filter_map(|record| record["id"].as_str());
+    ids.map(str::to_owned).collect()
 }

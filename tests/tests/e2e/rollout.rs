@@ -9,7 +9,10 @@ use jupiter_testkit::wait;
 use jupiter_testkit::{Answer, Instance, Traffic};
 use serde_json::json;
 
-use crate::support::{GUARD, REFUSED_MODEL, ask, assert_record, question, record_of};
+use crate::support::{
+    GUARD, REFUSED_MODEL, ask, assert_record, assert_sequences_are_whole, question, record_of,
+    wait_for_totals,
+};
 
 const VERSION_A: &str = include_str!("policies/refuse-a.yaml");
 const VERSION_B: &str = include_str!("policies/refuse-b.yaml");
@@ -36,6 +39,7 @@ async fn policy_changes_while_requests_flow() {
 
     let admin = instance.admin();
     let mut enforced = Vec::new();
+    let mut fresh_ones = 0;
     for round in 0..6 {
         let (text, due) = match round % 2 {
             0 => (VERSION_B, "version_b"),
@@ -46,6 +50,7 @@ async fn policy_changes_while_requests_flow() {
         // Both workers must have it: several answers in a row, each on a new connection.
         wait::until("the new version to be enforced", async || {
             for _ in 0..8 {
+                fresh_ones += 1;
                 let code = code(&fresh(&instance).await);
                 if code != due {
                     return Err(code);
@@ -57,7 +62,7 @@ async fn policy_changes_while_requests_flow() {
         enforced.push(published.elapsed());
     }
     running.store(false, Ordering::Relaxed);
-    let mut requests = 0;
+    let mut requests = fresh_ones;
     for flow in flows {
         requests += flow
             .await
@@ -70,6 +75,9 @@ async fn policy_changes_while_requests_flow() {
         enforced[enforced.len() / 2] < ENFORCED_WITHIN,
         "enforced after {enforced:?}"
     );
+    // Each worker's filter was replaced six times, and no record went missing.
+    wait_for_totals(&instance, requests).await;
+    assert_sequences_are_whole(&instance.admin().evidence("").await);
 }
 
 /// One request on a connection of its own.
@@ -82,7 +90,7 @@ async fn fresh(instance: &Instance) -> Answer {
 }
 
 /// Ask until told to stop: what is refused stays refused, what is allowed allowed.
-async fn flow(traffic: Traffic, running: Arc<AtomicBool>) -> usize {
+async fn flow(traffic: Traffic, running: Arc<AtomicBool>) -> u64 {
     let mut requests = 0;
     while running.load(Ordering::Relaxed) {
         let refused = traffic
@@ -221,5 +229,53 @@ async fn envoy_that_polls_the_control_plane_follows_it_and_outlives_it() {
         let allowed = ask(&instance, &question("gpt-4o")).await;
         assert_eq!(allowed.status, 200, "{}", allowed.text());
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn envoy_of_a_mesh_follows_the_control_plane_and_outlives_it() {
+    let mut instance = Instance::builder()
+        .policy("versioned", VERSION_A)
+        .start()
+        .await;
+    let mesh = instance.start_polling_envoy().await;
+    let ask = async || {
+        let request = mesh.traffic.chat(&question(REFUSED_MODEL));
+        mesh.traffic.try_complete(request).await
+    };
+    // Until it has a bundle it refuses everything with 503, never lets through.
+    let due = async |version: &str| {
+        wait::until(version, async || match ask().await {
+            Ok(answer) if answer.status == 403 && code(&answer) == version => Ok(answer),
+            Ok(answer) => {
+                assert_ne!(answer.status, 200);
+                Err(answer.text())
+            }
+            Err(error) => Err(error.to_string()),
+        })
+        .await
+    };
+    let first = due("version_a").await;
+    let admin = instance.admin();
+    admin
+        .put_policy("versioned", VERSION_B)
+        .await
+        .expect_success();
+    due("version_b").await;
+    admin.wait_for_record(&first.decision_id()).await;
+
+    instance.kill_control_plane();
+    let mut meanwhile = Vec::new();
+    for _ in 0..10 {
+        meanwhile.push(due("version_b").await);
+        let allowed = mesh.traffic.chat(&question("gpt-4o"));
+        let allowed = mesh.traffic.complete(allowed).await;
+        assert_eq!(allowed.status, 200, "{}", allowed.text());
+        meanwhile.push(allowed);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    instance.start_control_plane().await;
+    for answer in &meanwhile {
+        admin.wait_for_record(&answer.decision_id()).await;
     }
 }

@@ -1,7 +1,14 @@
 //! Words that the tests share.
 
-use jupiter_testkit::{Answer, Instance};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use jupiter_evidence::{EvidenceRecord, LeafHash};
+use jupiter_testkit::{Answer, Instance, Traffic, wait};
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 /// Refuses `gpt-4-turbo…` and `claude-opus…` with `model_not_approved`.
 pub(crate) const GUARD: &str = include_str!("policies/guard.yaml");
@@ -87,4 +94,103 @@ pub(crate) fn assert_refused(answer: &Answer) {
     assert_eq!(error["decision_id"], json!(answer.decision_id()));
     assert_eq!(answer.header("content-type"), Some("application/json"));
     assert_eq!(answer.header("x-should-retry"), Some("false"));
+}
+
+/// Clients that ask on and on, an allowed and a refused request in turn.
+pub(crate) struct Load {
+    running: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<Asked>>,
+}
+
+/// What came of the requests of a [`Load`].
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    /// Decision ids of the exchanges that were answered as they had to be.
+    pub(crate) answered: Vec<String>,
+    /// Requests without a whole answer, each with its error.
+    pub(crate) failed: Vec<String>,
+}
+
+impl Load {
+    pub(crate) fn start(instance: &Instance, clients: usize) -> Load {
+        let running = Arc::new(AtomicBool::new(true));
+        let clients = (0..clients)
+            .map(|_| tokio::spawn(ask_on(instance.traffic(), Arc::clone(&running))))
+            .collect();
+        Load { running, clients }
+    }
+
+    /// Stop asking; what was asked is answered first. Panics on a wrong answer.
+    pub(crate) async fn stop(self) -> Asked {
+        self.running.store(false, Ordering::Relaxed);
+        let mut all = Asked::default();
+        for client in self.clients {
+            let asked = client.await.expect("every answer was a due one");
+            all.answered.extend(asked.answered);
+            all.failed.extend(asked.failed);
+        }
+        all
+    }
+}
+
+async fn ask_on(traffic: Traffic, running: Arc<AtomicBool>) -> Asked {
+    let mut asked = Asked::default();
+    let kinds = [("gpt-4o", 200), (REFUSED_MODEL, 403)];
+    for (model, due) in kinds.into_iter().cycle() {
+        if !running.load(Ordering::Relaxed) {
+            break;
+        }
+        match traffic.try_complete(traffic.chat(&question(model))).await {
+            Ok(answer) => {
+                assert_eq!(answer.status, due, "{}", answer.text());
+                asked.answered.push(answer.decision_id());
+            }
+            Err(error) => {
+                asked.failed.push(format!("{error:?}"));
+                // Nobody listens: asking faster would not help.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+    asked
+}
+
+/// Wait until the emitters' sequences hold so many records and lack none.
+pub(crate) async fn wait_for_totals(instance: &Instance, records: u64) {
+    let what = format!("{records} records without a gap");
+    wait::until_within(Duration::from_secs(60), &what, async || {
+        let emitters = instance
+            .admin()
+            .get("/v1/emitters")
+            .await
+            .expect(200)
+            .json();
+        let emitters = emitters["emitters"].as_array().cloned().unwrap_or_default();
+        let sum = |key: &str| -> u64 { emitters.iter().filter_map(|e| e[key].as_u64()).sum() };
+        match (sum("records"), sum("missing")) {
+            (seen, 0) if seen == records => Ok(()),
+            other => Err(other),
+        }
+    })
+    .await;
+}
+
+/// Assert that each emitter's records are numbered without a gap and chained.
+pub(crate) fn assert_sequences_are_whole(records: &[Value]) {
+    let mut sequences: BTreeMap<String, BTreeMap<u64, EvidenceRecord>> = BTreeMap::new();
+    for record in records {
+        let record: EvidenceRecord =
+            serde_json::from_value(record.clone()).expect("an evidence record");
+        let sequence = sequences.entry(record.emitter.epoch.clone()).or_default();
+        let twice = sequence.insert(record.emitter.seq, record);
+        assert!(twice.is_none(), "two records with one number: {twice:?}");
+    }
+    for (epoch, sequence) in sequences {
+        let mut prev = String::new();
+        for (due, (seq, record)) in (0_u64..).zip(sequence) {
+            assert_eq!(seq, due, "a gap in {epoch}");
+            assert_eq!(record.emitter.prev, prev, "{epoch} forks at {seq}");
+            prev = LeafHash::of(&record.to_canonical().expect("canonical bytes")).to_string();
+        }
+    }
 }

@@ -337,7 +337,16 @@ async fn bodies_of_the_admin_api_are_bounded() {
             assert_eq!(reply.status, 413, "{path}");
         }
     }
-    instance.admin().get("/v1/policies/guard").await.expect(200);
+    // The client may first try a connection that was hung up on.
+    wait::until("the policy to be as it was", async || {
+        let reply = admin.try_send(Method::GET, "/v1/policies/guard", "", Vec::new());
+        match reply.await {
+            Ok(reply) if reply.status == 200 => Ok(()),
+            Ok(reply) => Err(reply.status.to_string()),
+            Err(error) => Err(error.to_string()),
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -464,4 +473,30 @@ async fn database_that_cannot_be_written_is_told_by_deep_health_alone() {
     holder.kill().expect("it runs");
     holder.wait().expect("it ends");
     crate::support::record_of(&instance, &answer).await;
+}
+
+#[tokio::test]
+async fn provider_that_is_down_degrades_deep_health_and_nothing_else() {
+    let mut instance = guarded().await;
+    instance.stop_provider().await;
+    let health = wait::until("deep health to notice", async || {
+        let health = instance.traffic().get("/health/deep").await;
+        match health.json()["status"].as_str() {
+            Some("degraded") => Ok(health),
+            _ => Err(health.text()),
+        }
+    })
+    .await;
+    // An instance that works is not to be taken out for a provider's sake.
+    assert_eq!(health.status, 200);
+    let told = health.json();
+    assert_ne!(told["checks"]["providers"]["openai"], "ok", "{told:#}");
+    assert_eq!(told["checks"]["database"], "ok", "{told:#}");
+    assert_eq!(instance.traffic().get("/health").await.status, 200);
+    instance
+        .admin()
+        .with_token(None)
+        .get("/readyz")
+        .await
+        .expect(200);
 }

@@ -23,7 +23,8 @@ pub(super) async fn query(
     before: Option<Uuid>,
     limit: u32,
 ) -> Result<EvidencePage, StoreError> {
-    let mut select = selection(filter, before);
+    let mut select = QueryBuilder::new("");
+    selection_into(&mut select, filter, before);
     // One more than asked for tells whether there are more.
     select.push_bind(i64::from(limit) + 1);
     let rows = select.build().fetch_all(pool).await?;
@@ -40,8 +41,12 @@ pub(super) async fn query(
 }
 
 /// Everything of the query up to `LIMIT`.
-fn selection(filter: &EvidenceFilter, before: Option<Uuid>) -> QueryBuilder<Sqlite> {
-    let mut select = QueryBuilder::new("SELECT e.id, e.record FROM ");
+fn selection_into(
+    select: &mut QueryBuilder<Sqlite>,
+    filter: &EvidenceFilter,
+    before: Option<Uuid>,
+) {
+    select.push("SELECT e.id, e.record FROM ");
     let id = match &filter.rule {
         // The side table leads; CROSS JOIN keeps SQLite from thinking otherwise.
         Some(rule) => {
@@ -89,7 +94,6 @@ fn selection(filter: &EvidenceFilter, before: Option<Uuid>) -> QueryBuilder<Sqli
         Some(DecisionKind::Error) => " AND e.decision = 'error'",
     });
     select.push(format_args!(" ORDER BY {id} DESC LIMIT "));
-    select
 }
 
 /// The least id of a moment, shifted by what id and `time` may differ.
@@ -184,4 +188,17 @@ pub(super) async fn totals(pool: &SqlitePool) -> Result<EvidenceTotals, StoreErr
         missing: to_count(row.try_get("missing")?)?,
         chain_breaks: to_count(row.try_get("chain_breaks")?)?,
     })
+}
+
+/// How SQLite would go about a query.
+#[cfg(test)]
+pub(super) async fn plan(pool: &SqlitePool, filter: &EvidenceFilter) -> String {
+    let mut explain = QueryBuilder::<Sqlite>::new("EXPLAIN QUERY PLAN ");
+    selection_into(&mut explain, filter, Some(Uuid::nil()));
+    explain.push_bind(10_i64);
+    let rows = explain.build().fetch_all(pool).await.unwrap();
+    let steps = rows
+        .iter()
+        .map(|row| row.try_get::<String, _>("detail").unwrap());
+    steps.collect::<Vec<_>>().join("; ")
 }

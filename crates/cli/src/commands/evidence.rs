@@ -4,6 +4,7 @@ use crate::client::ServerArgs;
 use crate::exit::{Answer, Failure};
 use crate::output::{self, Column, Format, Table};
 use jupiter_evidence::rfc3339_micros;
+use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -70,10 +71,11 @@ pub async fn run(args: EvidenceArgs, format: Format) -> Result<Answer, Failure> 
             }
         }
         EvidenceCommand::Show { id } => {
-            let found = client.get(&["v1", "evidence", &id], &[]).await?;
+            let (record, arrival) = client.evidence(&id).await?;
             match format {
-                Format::Json => output::print_json(&found),
-                Format::Text => output::print(&details(&found)),
+                // Byte for byte: this is what the leaf hash is made of.
+                Format::Json => output::print(&String::from_utf8_lossy(&record)),
+                Format::Text => output::print(&details(&record, &arrival)),
             }
         }
     }
@@ -135,7 +137,7 @@ fn show_list(records: &[Value], next: Option<&str>) {
     for record in records {
         table.row(row(record));
     }
-    output::print(&table.for_stdout());
+    output::print(&table.for_stdout(0));
     if let Some(cursor) = next {
         output::say(&format!(
             "more: add `--cursor {cursor}`, or raise `--limit`"
@@ -154,8 +156,7 @@ fn row(record: &Value) -> [String; 8] {
         (input, output) => (input.unwrap_or(0) + output.unwrap_or(0)).to_string(),
     };
     [
-        // Milliseconds are enough for people, and leave room.
-        seconds(text(record, "/time").unwrap_or_default()),
+        output::when(text(record, "/time").unwrap_or_default()),
         of("/decision"),
         number("/http.response.status_code").map_or(String::new(), |n| n.to_string()),
         of("/gen_ai.request.model"),
@@ -174,22 +175,22 @@ pub fn deciding_rule(record: &Value) -> Option<String> {
     Some(format!("{policy}/{rule}"))
 }
 
-/// `2026-11-23T17:09:05.123456Z` as `2026-11-23 17:09:05`.
-pub fn seconds(time: &str) -> String {
-    match time.split_once('.') {
-        Some((seconds, _)) => seconds.replace('T', " "),
-        None => time.replace('T', " "),
-    }
-}
-
 fn text<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
     value.pointer(pointer).and_then(Value::as_str)
 }
 
-/// Every field of a record, one a line, nested ones by their path.
-pub fn details(record: &Value) -> String {
+/// Every field of a record, one a line, nested ones by their path; below it
+/// what the control plane knows of its arrival.
+fn details(record: &[u8], arrival: &HeaderMap) -> String {
     let mut lines = Vec::new();
-    flatten("", record, &mut lines);
+    let record: Value = serde_json::from_slice(record).unwrap_or_default();
+    flatten("", &record, &mut lines);
+    for name in ["leaf-hash", "received-at", "source", "provisional"] {
+        let value = arrival.get(format!("x-mercator-{name}"));
+        if let Some(value) = value.and_then(|v| v.to_str().ok()) {
+            lines.push((format!("({name})"), value.to_owned()));
+        }
+    }
     let width = lines.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
     lines
         .iter()
@@ -294,10 +295,16 @@ mod tests {
 
     #[test]
     fn details_show_every_field_by_its_path() {
-        let text = details(&record());
+        let mut arrival = HeaderMap::new();
+        arrival.insert("x-mercator-source", "outbox".parse().unwrap());
+        let text = details(record().to_string().as_bytes(), &arrival);
         assert!(text.contains("emitter.seq                 7\n"), "{text}");
         assert!(text.contains("matched_rules.1.rule        no\n"), "{text}");
         assert!(text.contains("emitter.prev                -\n"), "{text}");
+        assert!(
+            text.contains("(source)                    outbox\n"),
+            "{text}"
+        );
     }
 
     #[test]

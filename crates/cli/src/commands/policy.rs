@@ -78,12 +78,12 @@ async fn list(client: &Client, format: Format) -> Result<Answer, Failure> {
             of("name"),
             of("version"),
             of("revision"),
-            super::evidence::seconds(&of("created_at")),
+            output::when(&of("created_at")),
             of("author"),
             of("description"),
         ]);
     }
-    output::print(&table.for_stdout());
+    output::print(&table.for_stdout(0));
     Ok(Answer::Yes)
 }
 
@@ -112,29 +112,31 @@ async fn put_in_force(
     let put = answered?;
     match format {
         Format::Json => output::print_json(&put),
-        Format::Text => output::print(&format!("policy `{name}` is in force{}", bundle(&put))),
-    }
-    Ok(Answer::Yes)
-}
-
-async fn delete(client: &Client, name: &str, format: Format) -> Result<Answer, Failure> {
-    let deleted = client.delete(&["v1", "policies", name]).await?;
-    match format {
-        Format::Json if deleted.is_null() => output::print_json(&json!({"deleted": name})),
-        Format::Json => output::print_json(&deleted),
         Format::Text => output::print(&format!(
-            "policy `{name}` is no longer in force{}",
-            bundle(&deleted)
+            "policy `{name}` {} is in force; the bundle is now {}",
+            output::plain(&field(&put, "version")),
+            output::plain(&field(&put, "bundle_digest"))
         )),
     }
     Ok(Answer::Yes)
 }
 
-fn bundle(answer: &Value) -> String {
-    match answer.get("bundle_digest").and_then(Value::as_str) {
-        Some(digest) => format!("; the bundle is now {}", output::plain(digest)),
-        None => String::new(),
+async fn delete(client: &Client, name: &str, format: Format) -> Result<Answer, Failure> {
+    client.delete(&["v1", "policies", name]).await?;
+    let digest = client.bundle_digest().await?;
+    match (format, digest) {
+        (Format::Json, digest) => {
+            output::print_json(&json!({"deleted": name, "bundle_digest": digest}));
+        }
+        (Format::Text, Some(digest)) => output::print(&format!(
+            "policy `{name}` is no longer in force; the bundle is now {}",
+            output::plain(&digest)
+        )),
+        (Format::Text, None) => output::print(&format!(
+            "policy `{name}` is no longer in force; no policy is left, so every call is refused"
+        )),
     }
+    Ok(Answer::Yes)
 }
 
 /// A field as text, whatever its type; empty when it is not there.

@@ -63,40 +63,42 @@ async fn quick(args: RunArgs) -> Result<Answer, Failure> {
     Ok(Answer::Yes)
 }
 
-/// What is there now, and what to try.
+/// What is there now, and what to try; the comments may be pasted along.
 fn invitation(running: &Running, faked: &[String]) -> String {
-    let data = running.config.data_dir.display();
-    let traffic = running.traffic_url();
-    let admin = running.admin_url();
-    let chat = quickstart::CHAT_PATH;
-    let token = format!("$(cat {data}/admin.token)");
+    let config = &running.config;
+    let data = config.data_dir.display();
+    let (traffic, admin) = (running.traffic_url(), running.admin_url());
     let mut text = format!(
-        "\nTraffic {traffic}   admin {admin}   metrics http://{}/metrics   data {data}\n",
-        running.config.metrics.listen
+        "\n\
+         Traffic    {traffic}\n\
+         Admin API  {admin}  (token in {data}/admin.token)\n\
+         Metrics    http://{}/metrics\n",
+        config.metrics.listen
     );
-    for provider in &running.config.providers {
+    for provider in &config.providers {
         let how = match faked.contains(&provider.name) {
             true => "a fake one answers, since no key is configured",
             false => "called with the configured key",
         };
-        text.push_str(&format!("Provider {}: {how}\n", provider.name));
+        text.push_str(&format!("Provider   {}: {how}\n", provider.name));
     }
-    if running.installed {
-        text.push_str(&format!(
-            "Policy {}: now in force ({})\n",
-            quickstart::SAMPLE_POLICY_NAME,
-            quickstart::SAMPLE_POLICY_PATH
-        ));
-    }
+    let policy = match running.installed {
+        true => format!("{}, now in force", quickstart::SAMPLE_POLICY_PATH),
+        false => "those that were in force before".to_owned(),
+    };
     let curl = format!(
-        "curl -s {traffic}{chat} -H 'authorization: Bearer {}' -H 'content-type: application/json'",
+        "curl -s {traffic}{} -H 'authorization: Bearer {}' -H 'content-type: application/json'",
+        quickstart::CHAT_PATH,
         quickstart::CLIENT_KEY
     );
     text.push_str(&format!(
-        "\nAn allowed call, a refused one, and the evidence of both:\n\n\
+        "Policy     {policy}\n\n\
+         # a call that the sample policy allows\n\
          {curl} -d '{}'\n\n\
+         # one that it refuses\n\
          {curl} -d '{}'\n\n\
-         curl -s '{admin}/v1/evidence?limit=2' -H \"authorization: Bearer {token}\"\n\n\
+         # the evidence of both, which arrives within half a second\n\
+         curl -s '{admin}/v1/evidence?limit=2' -H \"authorization: Bearer $(cat {data}/admin.token)\"\n\n\
          Ctrl-C stops everything.\n",
         quickstart::ALLOWED,
         quickstart::REFUSED,

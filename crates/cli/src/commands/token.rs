@@ -88,19 +88,18 @@ async fn list(client: &Client, format: Format) -> Result<Answer, Failure> {
             of("name"),
             of("role"),
             state.to_owned(),
-            super::evidence::seconds(&of("created_at")),
+            output::when(&of("created_at")),
             of("id"),
         ]);
     }
-    output::print(&table.for_stdout());
+    output::print(&table.for_stdout(0));
     Ok(Answer::Yes)
 }
 
 async fn revoke(client: &Client, id: &str, format: Format) -> Result<Answer, Failure> {
-    let revoked = client.delete(&["v1", "tokens", id]).await?;
+    client.delete(&["v1", "tokens", id]).await?;
     match format {
-        Format::Json if revoked.is_null() => output::print_json(&json!({"revoked": id})),
-        Format::Json => output::print_json(&revoked),
+        Format::Json => output::print_json(&json!({"revoked": id})),
         Format::Text => output::print(&format!("token {id} is revoked")),
     }
     Ok(Answer::Yes)

@@ -32,7 +32,7 @@ pub fn judge(story: &Story) -> Vec<Check> {
             only_allowed_ones_arrived(story),
         ),
         check(
-            "the streamed call came in chunks and ended as streams end",
+            "the streamed call came chunk by chunk, not held back, and ended as streams end",
             story.streamed.status == 200 && came_in_chunks(&story.streamed),
         ),
         check(
@@ -92,7 +92,8 @@ fn came_in_chunks(streamed: &Exchange) -> bool {
     streamed
         .stream
         .as_ref()
-        .is_some_and(|s| s.chunks > 1 && s.done)
+        // Held back to its end, the first chunk would come with the last.
+        .is_some_and(|s| s.chunks > 1 && s.done && s.first_after * 2 < streamed.took)
 }
 
 fn is(record: Option<&Value>, pointer: &str, expected: &str) -> bool {

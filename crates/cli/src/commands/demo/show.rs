@@ -13,8 +13,9 @@ const TITLE: Style = Style::new().bold();
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 
-/// Wide enough for everything that matters, narrow enough for half a screen.
-const WIDTH: usize = 100;
+const INDENT: usize = 3;
+/// Of an answer's text; enough to recognise it.
+const WIDTH: usize = 60;
 
 pub fn opening(running: &Running, format: Format) {
     if format == Format::Json {
@@ -23,7 +24,7 @@ pub fn opening(running: &Running, format: Format) {
     output::print(&format!(
         "\n{TITLE}One instance, at work{TITLE:#}\n\
          Traffic   {} (Envoy with the filter), a fake provider behind it\n\
-         Policy    {} as bundle {}\n",
+         Policy    {}, in force as bundle {}\n",
         running.traffic_url(),
         quickstart::SAMPLE_POLICY_PATH,
         short_digest(&running.digest),
@@ -35,7 +36,7 @@ pub fn exchange(number: usize, title: &str, exchange: &Exchange, format: Format)
         return;
     }
     let mut lines = vec![
-        format!("{TITLE}{number}  {title}{TITLE:#}"),
+        format!("\n{TITLE}{number}  {title}{TITLE:#}"),
         format!(
             "   request   POST {}  {}",
             quickstart::CHAT_PATH,
@@ -43,13 +44,17 @@ pub fn exchange(number: usize, title: &str, exchange: &Exchange, format: Format)
         ),
         format!("   answer    {}", answer(exchange)),
     ];
+    if let Some(message) = exchange.error_message() {
+        let code = exchange.error_code().unwrap_or("-");
+        lines.push(format!("   code      {}", plain(code)));
+        lines.push(format!("   message   {}", plain(message)));
+    }
     if let Some(usage) = exchange.usage() {
         lines.push(format!("   tokens    {} in, {} out", usage.0, usage.1));
     }
     if let Some(id) = &exchange.decision_id {
         lines.push(format!("   decision  {}", plain(id)));
     }
-    lines.push(String::new());
     output::print(&lines.join("\n"));
 }
 
@@ -66,22 +71,14 @@ fn prompt(sent: &str) -> String {
 fn answer(exchange: &Exchange) -> String {
     let millis = exchange.took.as_secs_f64() * 1e3;
     let status = exchange.status;
-    if let Some(message) = exchange.error_message() {
-        let code = exchange.error_code().unwrap_or("no code");
-        let word = match status {
-            403 => format!("{BAD}REFUSED{BAD:#}"),
-            _ => format!("{BAD}FAILED{BAD:#}"),
-        };
-        return format!(
-            "{word} {status} after {millis:.0} ms, {}: {}",
-            plain(code),
-            cut(&plain(message), WIDTH)
-        );
+    if exchange.error_message().is_some() || status != 200 {
+        let word = if status == 403 { "REFUSED" } else { "FAILED" };
+        return format!("{BAD}{word}{BAD:#} {status} after {millis:.0} ms");
     }
-    let text = cut(&plain(&exchange.text), WIDTH / 2);
+    let text = cut(&plain(&exchange.text), WIDTH);
     match &exchange.stream {
         Some(streamed) => format!(
-            "{GOOD}STREAMED{GOOD:#} {status}, {} chunks, the first after {:.0} ms, the last after {millis:.0} ms: \"{text}\"",
+            "{GOOD}STREAMED{GOOD:#} {status}, {} chunks from {:.0} to {millis:.0} ms: \"{text}\"",
             streamed.chunks,
             streamed.first_after.as_secs_f64() * 1e3,
         ),
@@ -95,7 +92,7 @@ pub fn verdict(story: &Story, checks: &[Check], format: Format) {
         Format::Json => output::print_json(&as_json(story, checks)),
         Format::Text => {
             output::print(&format!(
-                "{TITLE}The evidence of it{TITLE:#}\n{}",
+                "\n{TITLE}The evidence of it{TITLE:#}\n{}",
                 indented(&table(story))
             ));
             output::print(&conclusion(checks));
@@ -105,17 +102,18 @@ pub fn verdict(story: &Story, checks: &[Check], format: Format) {
 
 fn table(story: &Story) -> String {
     let mut table = Table::new(&[
+        Column::right("call"),
         Column::left("decision"),
-        Column::left("rule"),
+        Column::left("rule").may_cut(),
         Column::right("status"),
         Column::left("outcome"),
         Column::right("tokens"),
         Column::left("bundle"),
         Column::left("emitter"),
         Column::right("seq"),
-        Column::left("answer"),
     ]);
-    for record in story.records.iter().flatten() {
+    for (index, record) in story.records.iter().enumerate() {
+        let Some(record) = record else { continue };
         let of = |pointer| {
             let value = record.pointer(pointer).and_then(Value::as_str);
             value.unwrap_or_default()
@@ -129,6 +127,7 @@ fn table(story: &Story) -> String {
             input => format!("{input}+{}", number("/gen_ai.usage.output_tokens")),
         };
         table.row([
+            (index + 1).to_string(),
             of("/decision").to_owned(),
             deciding_rule(record).unwrap_or_default(),
             number("/http.response.status_code"),
@@ -137,14 +136,13 @@ fn table(story: &Story) -> String {
             short_digest(of("/policy/digest")),
             of("/emitter/epoch").chars().take(8).collect(),
             number("/emitter/seq"),
-            short_digest(of("/response_digest")),
         ]);
     }
-    table.for_stdout()
+    table.for_stdout(INDENT)
 }
 
 fn conclusion(checks: &[Check]) -> String {
-    let mut text = format!("{TITLE}Checked{TITLE:#}\n");
+    let mut text = format!("\n{TITLE}Checked{TITLE:#}\n");
     for check in checks {
         let word = match check.held {
             true => format!("{GOOD}ok{GOOD:#}    "),
@@ -161,15 +159,17 @@ fn conclusion(checks: &[Check]) -> String {
 }
 
 fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("   {line}\n")).collect()
+    text.lines()
+        .map(|line| format!("{:INDENT$}{line}\n", ""))
+        .collect()
 }
 
-/// Enough of a digest to recognise it: `sha256:` and 12 of 64 digits.
+/// Enough of a digest to recognise it: 8 of 64 digits.
 fn short_digest(digest: &str) -> String {
     let digits = digest.strip_prefix("sha256:").unwrap_or(digest);
     match digits.is_empty() {
         true => String::new(),
-        false => cut(&plain(digits), 13),
+        false => cut(&plain(digits), 9),
     }
 }
 

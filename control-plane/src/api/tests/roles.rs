@@ -1,0 +1,231 @@
+//! Who may do what, as a table.
+
+use axum::http::Method;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+use crate::auth::Role;
+use crate::testing::{TestApp, policy};
+
+const YAML: &str = "application/yaml";
+const JSON: &str = "application/json";
+const NDJSON: &str = "application/x-ndjson";
+
+struct Door {
+    method: Method,
+    /// As documented.
+    path: &'static str,
+    uri: &'static str,
+    content_type: &'static str,
+    body: String,
+    /// For nobody, admin, author, auditor, emitter.
+    statuses: [u16; 5],
+}
+
+fn doors() -> Vec<Door> {
+    let door = |method, path, uri, content_type, body: &str, statuses| Door {
+        method,
+        path,
+        uri,
+        content_type,
+        body: body.to_owned(),
+        statuses,
+    };
+    let (get, put, post, delete) = (Method::GET, Method::PUT, Method::POST, Method::DELETE);
+    let guard = policy("guard", "gpt-4o");
+    let name = "/v1/policies/{name}";
+    let none = "00000000-0000-7000-8000-000000000000";
+    let unknown_record = Box::leak(format!("/v1/evidence/{none}").into_boxed_str());
+    let unknown_token = Box::leak(format!("/v1/tokens/{none}").into_boxed_str());
+    vec![
+        door(
+            put,
+            name,
+            "/v1/policies/guard",
+            YAML,
+            &guard,
+            [401, 200, 200, 403, 403],
+        ),
+        door(
+            get.clone(),
+            name,
+            "/v1/policies/guard",
+            "",
+            "",
+            [401, 200, 200, 200, 403],
+        ),
+        door(
+            get.clone(),
+            "/v1/policies",
+            "/v1/policies",
+            "",
+            "",
+            [401, 200, 200, 200, 403],
+        ),
+        door(
+            post.clone(),
+            "/v1/policies/validate",
+            "/v1/policies/validate",
+            YAML,
+            &guard,
+            [401, 200, 200, 403, 403],
+        ),
+        door(
+            get.clone(),
+            "/v1/bundles/current",
+            "/v1/bundles/current",
+            "",
+            "",
+            [401, 200, 403, 200, 200],
+        ),
+        door(
+            post.clone(),
+            "/v3/discovery:extension_configs",
+            "/v3/discovery:extension_configs",
+            JSON,
+            "{}",
+            [401, 200, 403, 403, 200],
+        ),
+        door(
+            post.clone(),
+            "/v1/evidence",
+            "/v1/evidence",
+            NDJSON,
+            "",
+            [401, 200, 403, 403, 200],
+        ),
+        door(
+            get.clone(),
+            "/v1/evidence",
+            "/v1/evidence",
+            "",
+            "",
+            [401, 200, 403, 200, 403],
+        ),
+        door(
+            get.clone(),
+            "/v1/evidence/{id}",
+            unknown_record,
+            "",
+            "",
+            [401, 404, 403, 404, 403],
+        ),
+        door(
+            get.clone(),
+            "/v1/emitters",
+            "/v1/emitters",
+            "",
+            "",
+            [401, 200, 403, 200, 403],
+        ),
+        door(
+            get.clone(),
+            "/v1/tokens",
+            "/v1/tokens",
+            "",
+            "",
+            [401, 200, 403, 403, 403],
+        ),
+        door(
+            post,
+            "/v1/tokens",
+            "/v1/tokens",
+            JSON,
+            r#"{"name":"x","role":"auditor"}"#,
+            [401, 201, 403, 403, 403],
+        ),
+        door(
+            delete.clone(),
+            "/v1/tokens/{id}",
+            unknown_token,
+            "",
+            "",
+            [401, 404, 403, 403, 403],
+        ),
+        door(
+            get,
+            "/v1/openapi.json",
+            "/v1/openapi.json",
+            "",
+            "",
+            [401, 200, 200, 200, 200],
+        ),
+        door(
+            delete,
+            name,
+            "/v1/policies/absent",
+            "",
+            "",
+            [401, 404, 404, 403, 403],
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn each_role_opens_its_doors_and_no_other() {
+    let test = TestApp::start().await;
+    test.put_policy("guard", &policy("guard", "gpt-4o"), &[])
+        .await;
+    for door in doors() {
+        let askers = [None].into_iter().chain(Role::ALL.into_iter().map(Some));
+        for (asker, expected) in askers.zip(door.statuses) {
+            let content_type = format!("content-type: {}", door.content_type);
+            let headers: &[&str] = match door.content_type {
+                "" => &[],
+                _ => &[&content_type],
+            };
+            let reply = test
+                .send(
+                    asker,
+                    door.method.clone(),
+                    door.uri,
+                    headers,
+                    door.body.clone(),
+                )
+                .await;
+            let told = format!("{asker:?} {} {}: {}", door.method, door.uri, reply.text());
+            assert_eq!(reply.status.as_u16(), expected, "{told}");
+            if expected >= 400 {
+                reply.problem();
+            }
+            assert_eq!(
+                expected == 401,
+                !reply.header("www-authenticate").is_empty(),
+                "{told}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_operation_is_in_the_table_or_is_health() {
+    let test = TestApp::start().await;
+    let api = test.get("/v1/openapi.json").await.json();
+    let mut closed = BTreeSet::new();
+    let mut open = BTreeSet::new();
+    for (path, item) in api["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let entry = format!("{} {path}", method.to_uppercase());
+            match &operation["security"] {
+                Value::Null => open.insert(entry),
+                security => {
+                    assert_eq!(security[0]["bearer"], serde_json::json!([]), "{entry}");
+                    closed.insert(entry)
+                }
+            };
+            let refused = &operation["responses"]["default"]["content"];
+            assert!(refused["application/problem+json"].is_object(), "{path}");
+        }
+    }
+    let tabled = doors()
+        .into_iter()
+        .map(|door| format!("{} {}", door.method, door.path));
+    assert_eq!(closed, tabled.collect::<BTreeSet<_>>());
+    let health = [
+        "GET /health",
+        "GET /health/deep",
+        "GET /livez",
+        "GET /readyz",
+    ];
+    assert_eq!(open, health.map(str::to_owned).into_iter().collect());
+}

@@ -1,0 +1,87 @@
+//! What every [`Store`](super::Store) must pass.
+//!
+//! Each promise is a function that takes an empty store and panics where the
+//! promise is broken. [`store_contract!`](crate::store_contract) makes a test of
+//! each.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "these are tests, also where they are compiled for another crate's"
+)]
+
+pub mod evidence;
+pub mod policies;
+pub mod queries;
+pub mod samples;
+pub mod sequences;
+pub mod tokens;
+
+/// Tests every promise. `$empty` is an async function without arguments that
+/// gives a new, empty store and something that cleans up when it is dropped.
+#[macro_export]
+macro_rules! store_contract {
+    ($empty:path) => {
+        $crate::store_contract!(@each $empty, policies:
+            empty_store_has_neither_policy_nor_bundle,
+            put_policy_is_in_force_with_its_bundle,
+            policies_are_listed_by_name,
+            second_text_is_the_next_revision,
+            revisions_go_on_after_a_delete,
+            last_delete_leaves_no_bundle,
+            writer_who_saw_an_older_set_changes_nothing,
+            of_racing_writers_one_wins,
+            bundle_may_come_back,
+            replaced_bundle_leaves_policies_alone,
+        );
+        $crate::store_contract!(@each $empty, evidence:
+            record_comes_back_byte_for_byte,
+            batch_sent_again_is_all_duplicates,
+            partly_known_batch_stores_the_rest,
+            record_twice_in_one_batch_is_stored_once,
+            other_bytes_under_a_known_id_change_nothing,
+            final_record_replaces_a_provisional_one,
+            provisional_record_after_the_final_one_is_a_duplicate,
+            provisional_and_final_record_in_one_batch_leave_the_final_one,
+            rejected_lines_do_not_disturb_records,
+            concurrent_senders_of_the_same_records_store_each_once,
+        );
+        $crate::store_contract!(@each $empty, sequences:
+            whole_sequence_misses_nothing,
+            gap_shows_until_it_is_filled,
+            records_out_of_order_fit_all_the_same,
+            wrong_predecessor_is_a_break_in_either_order,
+            place_taken_twice_is_a_break,
+            provisional_record_takes_no_place,
+            epochs_are_kept_apart_and_paged,
+        );
+        $crate::store_contract!(@each $empty, queries:
+            each_filter_selects_its_records,
+            pages_neither_repeat_nor_skip,
+            pages_hold_while_records_arrive,
+            superseded_record_is_found_by_its_last_rules,
+        );
+        $crate::store_contract!(@each $empty, tokens:
+            token_is_found_by_its_hash,
+            revoked_token_stays_revoked,
+            rotation_revokes_the_others_of_that_name,
+            hash_is_stored_once,
+            cursor_keeps_its_last_value,
+            probes_pass_and_leave_nothing,
+            closed_store_refuses,
+        );
+    };
+    (@each $empty:path, $topic:ident: $($promise:ident,)*) => {
+        mod $topic {
+            $(
+                #[tokio::test]
+                async fn $promise() {
+                    let (store, _cleanup) = $empty().await;
+                    $crate::store::contract::$topic::$promise(store).await;
+                }
+            )*
+        }
+    };
+}

@@ -1,0 +1,87 @@
+//! `docs/reference/cli.md` says what the command says of itself.
+//!
+//! `just bless` (`MERCATOR_BLESS=1`) rewrites it for review.
+
+#![expect(clippy::unwrap_used, reason = "a helper that fails, fails its test")]
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+const HEAD: &str = "\
+# The `mercator` command
+
+What the command says of itself, compared in a test; `just bless` rewrites it.
+
+Results go to stdout, everything else to stderr. Exit codes, the same for every command:
+
+| Code | Meaning |
+| --- | --- |
+| 0 | yes: done, valid, allowed |
+| 1 | no: refused, invalid, not there |
+| 2 | could not tell: wrong usage, nobody answers, not allowed to ask |
+
+Environment: `MERCATOR_SERVER`, `MERCATOR_TOKEN` and `MERCATOR_CONFIG` stand for the options of those names; \
+`MERCATOR_LOG`, else `RUST_LOG`, sets how much is logged (`info`, `debug`, `info,hyper=warn`); `NO_COLOR` switches colour off; \
+`MERCATOR_<SECTION>__<KEY>` overrides single keys of the configuration.
+";
+
+const COMMANDS: &[&[&str]] = &[
+    &[],
+    &["run"],
+    &["lint"],
+    &["policy"],
+    &["policy", "list"],
+    &["policy", "show"],
+    &["policy", "put"],
+    &["policy", "delete"],
+    &["evidence"],
+    &["evidence", "query"],
+    &["evidence", "show"],
+    &["token"],
+    &["token", "create"],
+    &["token", "list"],
+    &["token", "revoke"],
+    &["envoy"],
+    &["version"],
+    &["completion"],
+];
+
+fn help(command: &[&str]) -> String {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_mercator"));
+    // The width and the values of the one who runs the test are not the command's.
+    for (name, _) in std::env::vars_os() {
+        if name == "COLUMNS" || name.to_string_lossy().starts_with("MERCATOR_") {
+            child.env_remove(name);
+        }
+    }
+    let output = child
+        .args(command)
+        .arg("--help")
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines()
+        .map(|line| line.trim_end().to_owned() + "\n")
+        .collect()
+}
+
+#[test]
+fn reference_says_what_the_command_says_of_itself() {
+    let mut expected = HEAD.to_owned();
+    for command in COMMANDS {
+        let name = [&["mercator"], *command].concat().join(" ");
+        let help = help(command);
+        expected.push_str(&format!("\n## `{name}`\n\n```text\n{}\n```\n", help.trim()));
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/cli.md");
+    if std::env::var_os("MERCATOR_BLESS").is_some() {
+        std::fs::write(&path, &expected).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        found == expected,
+        "docs/reference/cli.md is not what the command says of itself; `just bless` rewrites it"
+    );
+}
