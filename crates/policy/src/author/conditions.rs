@@ -27,7 +27,7 @@ pub const OPERATORS: &[&str] = &[
     "exists",
 ];
 
-const CONDITION: Keys = Keys {
+pub(super) const CONDITION: Keys = Keys {
     what: "a condition",
     known: &[
         "field", "operator", "value", "any", "all", "not", "function", "args",

@@ -58,11 +58,7 @@ pub(super) const RULE: Keys = Keys {
 const MAX_NAME_BYTES: usize = 100;
 
 /// Reads a policy from its tree. `None` only after an error.
-pub(super) fn policy(
-    tree: &Node,
-    source: &str,
-    diagnostics: &mut Diagnostics,
-) -> Option<Policy> {
+pub(super) fn policy(tree: &Node, source: &str, diagnostics: &mut Diagnostics) -> Option<Policy> {
     let mut checker = Checker {
         source: yaml::without_mark(source),
         diagnostics,

@@ -22,6 +22,7 @@ mod operands;
 mod patterns;
 mod render;
 mod requests;
+mod schema;
 mod selectors;
 mod templates;
 pub mod testing;
@@ -39,6 +40,7 @@ pub use diagnostics::{Code, Diagnostic, Severity, Span};
 pub use fields::{FieldInfo, FieldType, Provision, field_reference};
 pub use functions::FUNCTIONS;
 pub use render::render;
+pub use schema::schema;
 pub use typed::Policy;
 
 /// Longest policy text that is read.

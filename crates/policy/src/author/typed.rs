@@ -8,7 +8,7 @@ use crate::program::{
     BoolField, BoolValue, COUNTED_ENTRIES, Case, Field, List, NumberField, NumberValue, Order,
     TextField,
 };
-use crate::settings::{Mode, Phase, RuleSettings};
+use crate::settings::RuleSettings;
 use std::sync::Arc;
 
 /// A valid policy, ready to be compiled.
@@ -70,14 +70,6 @@ pub(super) struct Rule {
     pub actions: Vec<Action>,
     /// A unit in its conditions looks wrong, which has been said.
     pub suspicious: bool,
-}
-
-impl Rule {
-    /// Takes part in what is decided of a request.
-    pub(super) fn acts(&self) -> bool {
-        let RuleSettings { phase, mode, .. } = self.settings;
-        self.enabled && phase == Phase::Request && mode == Mode::Enforce
-    }
 }
 
 #[derive(Debug, Clone)]
