@@ -265,7 +265,9 @@ impl Reader<'_, '_> {
                 (Constant::Text(_) | Constant::Number(_), Constant::EmptyList) => {
                     Condition::Constant(false)
                 }
-                (left, list) => return self.refuse_membership(left.describe(), list.describe(), at),
+                (left, list) => {
+                    return self.refuse_membership(left.describe(), list.describe(), at);
+                }
             },
             (Value::Field(resolved, case), Value::Constant(list))
                 if resolved.field_type == FieldType::Text =>
@@ -296,7 +298,8 @@ impl Reader<'_, '_> {
                         negated: false,
                     },
                     number => {
-                        let equal = |it| ordered(number.clone(), Order::Equal, Computed::Constant(it));
+                        let equal =
+                            |it| ordered(number.clone(), Order::Equal, Computed::Constant(it));
                         Condition::Any(set.into_iter().map(equal).collect())
                     }
                 }
@@ -428,7 +431,9 @@ impl Reader<'_, '_> {
                     }
                     Value::Constant(_) => "use `in` to compare with a list",
                     Value::Null => "only `==`, `!=` and `has()` ask whether a field is missing",
-                    Value::Field(..) | Value::Number(_) => "only a field with one text can be a value",
+                    Value::Field(..) | Value::Number(_) => {
+                        "only a field with one text can be a value"
+                    }
                 };
                 self.report_with_help(Code::ValueType, &operand.at, message, help);
                 None

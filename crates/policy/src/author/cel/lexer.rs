@@ -175,8 +175,9 @@ impl<'t> Lexer<'t> {
                 Some('\\') if !raw => value.push(self.escape(at)?),
                 None | Some('\n' | '\r') if long.is_none() => {
                     let fault = Fault::syntax(start..at, "the text is not closed");
-                    let help =
-                        format!("close it with `{quote}` in its line, or write `\\n` for a new line");
+                    let help = format!(
+                        "close it with `{quote}` in its line, or write `\\n` for a new line"
+                    );
                     return Err(fault.help(help));
                 }
                 Some(c) => value.push(c),

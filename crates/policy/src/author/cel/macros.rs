@@ -123,9 +123,10 @@ fn compares_with_an_entry(test: &TextTest) -> bool {
         | TextTest::Has(value)
         | TextTest::Contains(value)
         | TextTest::StartsWith(value)
-        | TextTest::EndsWith(value) => {
-            !matches!(value, TextValue::Constant(_) | TextValue::Field(TextField::Single(_)))
-        }
+        | TextTest::EndsWith(value) => !matches!(
+            value,
+            TextValue::Constant(_) | TextValue::Field(TextField::Single(_))
+        ),
         TextTest::In(_) | TextTest::Matches(_) => false,
     }
 }

@@ -133,9 +133,7 @@ impl Reader<'_, '_> {
         };
         let value = match found.field {
             Field::Number(number) => Value::Number(Computed::Field(number)),
-            Field::Text(_) | Field::Bool(_) | Field::Messages => {
-                Value::Field(found, Case::AsIs)
-            }
+            Field::Text(_) | Field::Bool(_) | Field::Messages => Value::Field(found, Case::AsIs),
         };
         Some(Operand {
             value,
@@ -219,7 +217,9 @@ impl Reader<'_, '_> {
                     Value::Constant(Constant::Text(text)) if text.parse::<f64>().is_ok() => {
                         "remove the quotes"
                     }
-                    Value::Field(..) => "texts have `==`, `!=`, `in` and methods; lists have `size()`",
+                    Value::Field(..) => {
+                        "texts have `==`, `!=`, `in` and methods; lists have `size()`"
+                    }
                     Value::Null => "only `==`, `!=` and `has()` ask whether a field is missing",
                     Value::Constant(_) | Value::Number(_) => {
                         "numbers have `<`, `<=`, `>`, `>=`, `+`, `-` and `*`"
@@ -233,7 +233,11 @@ impl Reader<'_, '_> {
 
     /// Functions with a value: `size` and `lowerAscii`.
     fn call(&mut self, call: &Call, at: &At) -> Option<Operand> {
-        match (call.name.as_str(), &call.receiver, call.arguments.as_slice()) {
+        match (
+            call.name.as_str(),
+            &call.receiver,
+            call.arguments.as_slice(),
+        ) {
             ("size", None, [one]) => self.size(one, at),
             ("size", Some(one), []) => self.size(one, at),
             ("lowerAscii", Some(receiver), []) => {

@@ -156,11 +156,7 @@ impl Parser<'_> {
             let otherwise = parser.expression()?;
             let at = condition.at.start..otherwise.at.end;
             let height = condition.height.max(then.height).max(otherwise.height);
-            raised(
-                Kind::If(Box::new([condition, then, otherwise])),
-                at,
-                height,
-            )
+            raised(Kind::If(Box::new([condition, then, otherwise])), at, height)
         })
     }
 
@@ -287,7 +283,8 @@ impl Parser<'_> {
             _ => {
                 let message = "an index is a whole number";
                 let fault = Fault::unsupported(index.at, message);
-                Err(fault.help("for any of the entries write `.exists(x, …)`, for every `.all(x, …)`"))
+                Err(fault
+                    .help("for any of the entries write `.exists(x, …)`, for every `.all(x, …)`"))
             }
         }
     }
@@ -428,7 +425,10 @@ fn joined(left: Expr, operator: Operator, right: Expr) -> Result<Expr, Fault> {
 fn too_deep(at: At) -> Fault {
     Fault {
         kind: FaultKind::TooDeep,
-        ..Fault::syntax(at, format!("the expression has more than {MAX_HEIGHT} levels"))
+        ..Fault::syntax(
+            at,
+            format!("the expression has more than {MAX_HEIGHT} levels"),
+        )
     }
 }
 
