@@ -1,7 +1,7 @@
-//! Conditions as jumps: what is asked next, after yes and after no.
+//! Rules as jumps: what is asked next, after yes and after no.
 //!
-//! Made from the nodes when a bundle is loaded. A tree of `all`, `any`, `not` becomes a
-//! sequence without recursion, in which the usual tests (a symbol, a set, a number, a
+//! Made from the nodes when a bundle is loaded. All conditions of a policy become one
+//! sequence without recursion that goes on to the next rule where one fails, and in which the usual tests (a symbol, a set, a number, a
 //! flag) are answered in place; everything else is left to [`Evaluation::holds`], whose
 //! answers are kept when several rules ask the same.
 
@@ -10,18 +10,20 @@ use crate::program::{
     BoolField, BoolValue, Case, Node, NodeId, NumberField, NumberValue, Order, Program, SingleText,
     StringId, TextField, TextNode, TextTest, TextValue,
 };
+use crate::settings::Phase;
 use std::cell::Cell;
 
-/// Ends of the jumps.
-const HOLDS: u32 = u32::MAX;
-const FAILS: u32 = u32::MAX - 1;
+/// A jump out: no rule matches.
+const NONE: u32 = u32::MAX;
+/// With this bit a jump out: the rule matches whose place the other bits are.
+const MATCH: u32 = 1 << 31;
 
-/// The conditions of all rules.
+/// The rules of the request phase.
 #[derive(Debug, Default)]
 pub(crate) struct Code {
     steps: Vec<Step>,
-    /// By node: where the code of a rule's condition begins.
-    entries: Vec<u32>,
+    /// By policy and rule: where that rule begins, or the next one of its phase.
+    rules: Vec<Vec<u32>>,
     /// Answers that are worth keeping.
     kept: usize,
 }
@@ -49,6 +51,17 @@ enum Test {
         order: Order,
         value: f64,
     },
+    /// The text begins with, ends with, or contains a constant.
+    Part {
+        field: SingleText,
+        part: Part,
+        text: StringId,
+    },
+    /// A list of names has this one.
+    Name {
+        list: NameList,
+        symbol: StringId,
+    },
     /// Equal; null is neither.
     Bool {
         field: BoolField,
@@ -59,8 +72,50 @@ enum Test {
     Kept(NodeId, u32),
 }
 
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    Start,
+    End,
+    Any,
+}
+
 /// Answers given so far in one evaluation.
 pub(crate) struct Kept(Vec<Cell<Option<bool>>>);
+
+/// Lists of names, whose constants are looked up once per exchange.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum NameList {
+    Tools,
+    Stop,
+    PiiTypes,
+    SensitiveCategories,
+    UserRoles,
+}
+
+impl NameList {
+    pub(crate) const COUNT: usize = 5;
+
+    pub(crate) fn field(self) -> TextField {
+        match self {
+            NameList::Tools => TextField::Tools,
+            NameList::Stop => TextField::Stop,
+            NameList::PiiTypes => TextField::PiiTypes,
+            NameList::SensitiveCategories => TextField::SensitiveCategories,
+            NameList::UserRoles => TextField::UserRoles,
+        }
+    }
+
+    fn of(field: TextField) -> Option<NameList> {
+        Some(match field {
+            TextField::Tools => NameList::Tools,
+            TextField::Stop => NameList::Stop,
+            TextField::PiiTypes => NameList::PiiTypes,
+            TextField::SensitiveCategories => NameList::SensitiveCategories,
+            TextField::UserRoles => NameList::UserRoles,
+            _ => return None,
+        })
+    }
+}
 
 impl Code {
     pub(crate) fn of(program: &Program) -> Code {
@@ -70,17 +125,19 @@ impl Code {
             uses: uses(program),
             slots: vec![None; program.nodes.len()],
         };
-        builder.code.entries = vec![FAILS; program.nodes.len()];
-        let rules = program.policies.iter().flat_map(|policy| &policy.rules);
-        for rule in rules {
-            let condition = rule.condition;
-            let known = builder.code.entries.get(condition as usize).copied();
-            if known == Some(FAILS) {
-                let entry = builder.node(condition, HOLDS, FAILS);
-                if let Some(slot) = builder.code.entries.get_mut(condition as usize) {
-                    *slot = entry;
+        for policy in &program.policies {
+            // From the last rule on, so that each finds the next one there.
+            let mut next = NONE;
+            let mut begins = Vec::with_capacity(policy.rules.len());
+            let rules = (0u32..).zip(&policy.rules);
+            for (nth, rule) in rules.collect::<Vec<_>>().into_iter().rev() {
+                if rule.settings.phase == Phase::Request {
+                    next = builder.node(rule.condition, MATCH | nth, next);
                 }
+                begins.push(next);
             }
+            begins.reverse();
+            builder.code.rules.push(begins);
         }
         builder.code
     }
@@ -89,20 +146,22 @@ impl Code {
         Kept(vec![Cell::new(None); self.kept])
     }
 
-    /// Whether a rule's condition holds. Jumps only lead forward or out: see [`Builder`].
-    pub(crate) fn holds(&self, condition: NodeId, evaluation: &Evaluation<'_>) -> bool {
-        let mut at = self
-            .entries
-            .get(condition as usize)
-            .copied()
-            .unwrap_or(FAILS);
+    /// The first rule of a policy, from a place on, whose condition holds. Ends: jumps lead
+    /// to steps that were there before, see [`Builder`].
+    pub(crate) fn first_match(
+        &self,
+        policy: usize,
+        from: usize,
+        evaluation: &Evaluation<'_>,
+    ) -> Option<usize> {
+        let mut at = *self.rules.get(policy)?.get(from)?;
         while let Some(step) = self.steps.get(at as usize) {
             at = match step.test.holds(evaluation) {
                 true => step.yes,
                 false => step.no,
             };
         }
-        at == HOLDS
+        (at != NONE).then_some((at & !MATCH) as usize)
     }
 }
 
@@ -122,6 +181,16 @@ impl Test {
                 order,
                 value,
             } => in_order(evaluation.number(field), order, Some(value)),
+            Test::Part { field, part, text } => {
+                let constant = evaluation.bundle.string(text);
+                let text = evaluation.single_text(field);
+                text.is_some_and(|text| match part {
+                    Part::Start => text.starts_with(constant),
+                    Part::End => text.ends_with(constant),
+                    Part::Any => text.contains(constant),
+                })
+            }
+            Test::Name { list, symbol } => evaluation.names(list).contains(&symbol),
             Test::Bool { field, value } => evaluation.bool(field) == Some(value),
             Test::Node(node) => evaluation.holds(node),
             Test::Kept(node, slot) => {
@@ -176,7 +245,7 @@ impl Builder<'_> {
                     (test, false) => (test, yes, no),
                     (test, true) => (test, no, yes),
                 };
-                let at = u32::try_from(self.code.steps.len()).unwrap_or(FAILS);
+                let at = u32::try_from(self.code.steps.len()).unwrap_or(NONE);
                 self.code.steps.push(Step { test, yes, no });
                 at
             }
@@ -222,6 +291,20 @@ impl Builder<'_> {
                 value: BoolValue::Constant(value),
                 negated,
             } if !matches!(field, BoolField::Found(..)) => (Test::Bool { field, value }, negated),
+            Node::Text(TextNode {
+                field: TextField::Single(field),
+                case: Case::AsIs,
+                test,
+                negated: false,
+            }) if let Some((part, text)) = part_of(test) => {
+                (Test::Part { field, part, text }, false)
+            }
+            Node::Text(TextNode {
+                field,
+                case: Case::AsIs,
+                test: TextTest::Has(TextValue::Constant(symbol)),
+                negated: false,
+            }) if let Some(list) = NameList::of(field) => (Test::Name { list, symbol }, false),
             _ => (self.general(id), false),
         }
     }
@@ -237,6 +320,15 @@ impl Builder<'_> {
             u32::try_from(fresh).unwrap_or(u32::MAX)
         });
         Test::Kept(id, slot)
+    }
+}
+
+fn part_of(test: TextTest) -> Option<(Part, StringId)> {
+    match test {
+        TextTest::StartsWith(TextValue::Constant(id)) => Some((Part::Start, id)),
+        TextTest::EndsWith(TextValue::Constant(id)) => Some((Part::End, id)),
+        TextTest::Contains(TextValue::Constant(id)) => Some((Part::Any, id)),
+        _ => None,
     }
 }
 

@@ -8,7 +8,7 @@ use crate::eval::Evaluation;
 use crate::facts::Facts;
 use crate::load::Bundle;
 use crate::program::{Action, Field, NewValue, Piece, PolicyProgram, RuleProgram, StringId};
-use crate::settings::{Mode, Phase};
+use crate::settings::Mode;
 
 /// Longest piece of a field shown in a message: what a client sends must not flood a log.
 const MAX_SHOWN_CHARS: usize = 256;
@@ -29,8 +29,8 @@ pub fn decide(bundle: &Bundle, facts: &Facts) -> Decision {
         logs: Vec::new(),
         actions: Vec::new(),
     };
-    for policy in &bundle.program.policies {
-        evaluation.policy(policy, &mut decision);
+    for (policy, nth) in bundle.program.policies.iter().zip(0..) {
+        evaluation.policy(policy, nth, &mut decision);
         if decision.verdict == Verdict::Deny {
             break;
         }
@@ -39,19 +39,19 @@ pub fn decide(bundle: &Bundle, facts: &Facts) -> Decision {
 }
 
 impl Evaluation<'_> {
-    fn policy(&self, policy: &PolicyProgram, decision: &mut Decision) {
+    fn policy(&self, policy: &PolicyProgram, nth: usize, decision: &mut Decision) {
         let mut shadowed = false;
-        for rule in &policy.rules {
-            let shadow = rule.settings.mode == Mode::Shadow;
-            if rule.settings.phase != Phase::Request || (shadow && shadowed) {
-                continue;
-            }
-            if !self.bundle.code.holds(rule.condition, self) {
-                continue;
-            }
-            if !shadow {
+        let mut from = 0;
+        while let Some(matching) = self.bundle.code.first_match(nth, from, self)
+            && let Some(rule) = policy.rules.get(matching)
+        {
+            from = matching + 1;
+            if rule.settings.mode != Mode::Shadow {
                 self.act(policy, rule, decision);
                 return;
+            }
+            if shadowed {
+                continue;
             }
             shadowed = true;
             decision.shadow.push(MatchedRule {
@@ -227,7 +227,7 @@ impl Evaluation<'_> {
 }
 
 /// The first allow or denial decides; a rule without either lets the exchange go on.
-fn effect(rule: &RuleProgram) -> Effect {
+pub(crate) fn effect(rule: &RuleProgram) -> Effect {
     let decisive = rule.actions.iter().find_map(|action| match action {
         Action::Allow => Some(Effect::Allow),
         Action::Deny { .. } => Some(Effect::Deny),

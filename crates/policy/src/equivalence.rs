@@ -37,6 +37,14 @@ rules:
                 - {field: request.stream, operator: "!=", value: false}
       - {field: request.text, operator: matches, value: '(?i)\bsecret\s*[:=]\s*\S+'}
     actions: [{type: allow}]
+  - name: parts
+    conditions:
+      - any:
+          - {field: request.user, operator: starts_with, value: a}
+          - {field: request.model, operator: ends_with, value: "-4"}
+          - {field: request.tools, operator: contains, value: search}
+          - not: {field: request.model, operator: contains, value: "4"}
+    actions: [{type: log, level: info, message: m}]
   - name: models
     conditions:
       - {field: request.model, operator: not_in, value: [gpt-4o, other]}
@@ -58,6 +66,7 @@ prop_compose! {
         user in proptest::option::of("a"),
         temperature in proptest::option::of(0.0..2.0f64),
         max_tokens in proptest::option::of(0.0..200.0f64),
+        tools in proptest::collection::vec("search|mail", 0..3),
         stream in any::<Option<bool>>(),
         time_unix_us in any::<u64>(),
     ) -> Facts {
@@ -65,7 +74,7 @@ prop_compose! {
         Facts {
             request: RequestFacts {
                 messages: messages.into_iter().map(message).collect(),
-                other_texts, model, user, temperature, max_tokens, stream,
+                other_texts, model, user, temperature, max_tokens, stream, tools,
                 ..RequestFacts::default()
             },
             context: ContextFacts { time_unix_us, ..ContextFacts::default() },
@@ -101,10 +110,12 @@ proptest! {
                 prop_assert_eq!(found, evaluation.text_holds(text), "{:?}", text);
             }
         }
-        for policy in &bundle.program.policies {
-            for rule in &policy.rules {
-                let by_code = bundle.code.holds(rule.condition, &evaluation);
-                prop_assert_eq!(by_code, evaluation.holds(rule.condition));
+        for (policy, nth) in bundle.program.policies.iter().zip(0..) {
+            for from in 0..=policy.rules.len() {
+                let mut rules = policy.rules.iter().enumerate().skip(from);
+                let plain = rules.find(|(_, rule)| evaluation.holds(rule.condition));
+                let by_code = bundle.code.first_match(nth, from, &evaluation);
+                prop_assert_eq!(by_code, plain.map(|(place, _)| place));
             }
         }
     }

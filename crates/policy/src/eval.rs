@@ -6,7 +6,7 @@
 //! with several texts satisfies an operator when any of its texts does.
 
 use crate::calendar::Moment;
-use crate::code::Kept;
+use crate::code::{Kept, NameList};
 use crate::facts::{Facts, Message};
 use crate::load::Bundle;
 use crate::program::{
@@ -31,10 +31,11 @@ pub(crate) enum Symbol {
 pub(crate) struct Evaluation<'a> {
     pub bundle: &'a Bundle,
     pub facts: &'a Facts,
-    pub moment: Moment,
+    moment: OnceCell<Moment>,
     pub date: OnceCell<String>,
     pub turns: OnceCell<usize>,
     symbols: [Cell<Symbol>; SingleText::COUNT],
+    names: [OnceCell<Vec<StringId>>; NameList::COUNT],
     pub searched: Searched,
     /// Answers that several rules ask for.
     pub kept: Kept,
@@ -54,11 +55,12 @@ impl<'a> Evaluation<'a> {
         Evaluation {
             bundle,
             facts,
-            moment: Moment::at(facts.context.time_unix_us),
+            moment: OnceCell::new(),
             date: OnceCell::new(),
             turns: OnceCell::new(),
             symbols: [const { Cell::new(Symbol::NotLookedUp) }; SingleText::COUNT],
             entry: Cell::new(None),
+            names: Default::default(),
             searched: Searched::default(),
             kept: bundle.code.kept(),
         }
@@ -237,11 +239,24 @@ impl<'a> Evaluation<'a> {
     }
 
     fn intern(&self, text: &str) -> Option<StringId> {
-        let strings = &self.bundle.program.strings;
-        let index = strings
-            .binary_search_by(|known| known.as_str().cmp(text))
-            .ok()?;
-        u32::try_from(index).ok()
+        self.bundle.symbols.find(text, &self.bundle.program.strings)
+    }
+
+    /// The constants among the names of a list.
+    pub fn names(&self, list: NameList) -> &[StringId] {
+        let known = || {
+            let names = self.texts(list.field());
+            names.filter_map(|name| self.intern(name)).collect()
+        };
+        let list = self.names.get(list as usize);
+        list.map_or(&[], |names: &OnceCell<Vec<StringId>>| {
+            names.get_or_init(known)
+        })
+    }
+
+    pub fn moment(&self) -> &Moment {
+        let time = self.facts.context.time_unix_us;
+        self.moment.get_or_init(|| Moment::at(time))
     }
 
     fn set_has(&self, set: u32, symbol: StringId) -> bool {

@@ -24,6 +24,7 @@ mod reading;
 mod scans;
 mod settings;
 mod shape;
+mod symbols;
 
 #[cfg(feature = "author")]
 pub use author::{

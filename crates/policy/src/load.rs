@@ -11,6 +11,7 @@ use crate::program::{
 };
 use crate::scans::{MAX_WEIGHT, Scans};
 use crate::shape;
+use crate::symbols::Symbols;
 use jupiter_detect::TextPattern;
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -24,6 +25,7 @@ pub struct Bundle {
     pub(crate) patterns: Vec<Arc<TextPattern>>,
     pub(crate) scans: Scans,
     pub(crate) code: Code,
+    pub(crate) symbols: Symbols,
 }
 
 /// `sha256:` and 64 hexadecimal digits.
@@ -110,6 +112,7 @@ impl Bundle {
             digest: BundleDigest::of(bytes),
             scans: Scans::of(&program, &patterns)?,
             code: Code::of(&program),
+            symbols: Symbols::of(&program.strings),
             program,
             patterns,
         })
