@@ -4,9 +4,11 @@
 //! be decided. `request` turns its mapping into facts, `run` decides and compares.
 
 mod describe;
+mod explain;
 mod request;
 mod run;
 
+pub use explain::{ExplainedCondition, ExplainedRule, Explanation, RuleState, explain};
 pub use run::{ConditionCoverage, Coverage, Outcome, Report, RuleCoverage, run};
 
 use super::checker::{Checker, Keys, shown};
