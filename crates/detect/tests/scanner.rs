@@ -124,6 +124,21 @@ proptest! {
         prop_assert_eq!(bits(&found, words.len()), reference(&words, &[], &text));
     }
 
+    /// Long ones alone: the search steps over places.
+    #[test]
+    fn long_keywords_are_found(
+        words in proptest::collection::vec("[abA]{3,9}|[abé]{5,9}", 1..6),
+        text in "[abAcé]{0,90}",
+    ) {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let scanner = scanner(&words, &[]);
+        let expected = reference(&words, &[], &text);
+        prop_assert_eq!(bits(&scanner.scan(&text), words.len()), expected.clone());
+        let mut scan = scanner.start();
+        text.as_bytes().chunks(2).for_each(|part| scan.push(part));
+        prop_assert_eq!(bits(&scan.finish(), words.len()), expected);
+    }
+
     #[test]
     fn keywords_in_any_case_are_found(word in "[aBé]{1,3}", text in "[aAbBé]{0,20}") {
         let scanner = TextScanner::new(&[keyword(&word, true), keyword(&word, false)], vec![]);
