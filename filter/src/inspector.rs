@@ -230,6 +230,7 @@ impl Inspector {
         let facts = Facts {
             request: read.facts,
             context: self.context.clone(),
+            ..Facts::default()
         };
         let decision = decide(&in_force.bundle, &facts);
         self.recorder.on_decision(&decision);

@@ -67,6 +67,9 @@ impl Recorder {
             reason: Some(NOT_DECIDED.to_owned()),
             outcome: Outcome::FilterFault,
             matched_rules: vec![],
+            shadow_rules: vec![],
+            deciding_facts: vec![],
+            actions_not_applied: vec![],
             policy,
             request_inspection: InspectionStatus::Unscanned,
             request_unscanned_reason: Some(NOT_DECIDED.to_owned()),
@@ -169,14 +172,14 @@ impl Recorder {
     }
 
     pub fn on_decision(&mut self, decision: &Decision) {
-        self.record.matched_rules = decision
-            .matched
+        self.record.matched_rules = decision.matched.iter().map(matched_rule).collect();
+        self.record.shadow_rules = decision.shadow.iter().map(matched_rule).collect();
+        self.record.deciding_facts = decision.facts.clone();
+        // The filter refuses and lets pass; whatever else a rule asks for is told, not done.
+        self.record.actions_not_applied = decision
+            .actions
             .iter()
-            .map(|matched| MatchedRule {
-                policy: matched.policy.clone(),
-                rule: matched.rule.clone(),
-                effect: effect_name(matched.effect).to_owned(),
-            })
+            .map(|asked| format!("{}/{}: {}", asked.policy, asked.rule, asked.action.kind()))
             .collect();
         let code = decision.denial.as_ref().map(|denial| denial.code.as_str());
         match decision.verdict {
@@ -329,6 +332,14 @@ fn trace_context(traceparent: &str) -> Option<(&str, &str)> {
         text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
     };
     (is_hex(trace_id, 32) && is_hex(span_id, 16)).then_some((trace_id, span_id))
+}
+
+fn matched_rule(matched: &jupiter_policy::MatchedRule) -> MatchedRule {
+    MatchedRule {
+        policy: matched.policy.clone(),
+        rule: matched.rule.clone(),
+        effect: effect_name(matched.effect).to_owned(),
+    }
 }
 
 fn effect_name(effect: Effect) -> &'static str {

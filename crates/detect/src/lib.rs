@@ -1,15 +1,21 @@
 //! Text matchers, compiled ahead of time and run in linear time.
 //!
-//! A pattern is turned into the bytes of a dense DFA where policies are written
-//! ([`compile()`], feature `compile`); where exchanges pass, [`TextPattern`] only
-//! loads those bytes and walks them: one step per byte of text, no backtracking,
-//! no parser, no allocation. The same pattern gives the same bytes on every machine.
-//! Bytes from outside never panic: they load, or a [`PatternLoadError`] says why not.
+//! A pattern is turned into the bytes of a small table where policies are written
+//! ([`compile()`], feature `compile`); where exchanges pass, [`TextPattern`] only loads
+//! those bytes and walks them, and [`TextScanner`] asks a text for all patterns and
+//! keywords of a bundle at once: no backtracking, no parser, one pass. The same pattern
+//! gives the same bytes on every machine. Bytes from outside never panic: they load, or a
+//! [`PatternLoadError`] says why not.
 
 #[cfg(feature = "compile")]
 mod compile;
+mod keywords;
 mod pattern;
+mod scanner;
+mod table;
 
 #[cfg(feature = "compile")]
 pub use compile::{MAX_PATTERN_BYTES, MAX_PATTERN_TEXT_BYTES, PatternError, compile};
-pub use pattern::{PatternLoadError, TextPattern};
+pub use pattern::TextPattern;
+pub use scanner::{Found, Keyword, Scan, TextScanner};
+pub use table::PatternLoadError;

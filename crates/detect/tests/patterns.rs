@@ -76,7 +76,12 @@ fn faults_are_told_apart() {
         PatternError::Syntax { .. }
     ));
     assert_eq!(
-        compile(r"(a|b)*a(a|b){14}").unwrap_err(),
+        compile(r"(a|b)*a(a|b){14}c").unwrap_err(),
+        PatternError::TooLarge
+    );
+    // Two windows multiply each other.
+    assert_eq!(
+        compile(r"foo.{0,40}bar.{0,40}baz").unwrap_err(),
         PatternError::TooLarge
     );
     assert_eq!(compile(r"\pL{200}").unwrap_err(), PatternError::TooLarge);
@@ -161,5 +166,23 @@ proptest! {
             let ours = TextPattern::load(&bytes).unwrap();
             prop_assert_eq!(ours.is_match(&text), oracle.is_match(&text));
         }
+    }
+}
+
+#[test]
+fn counted_repeats_stay_small() {
+    for pattern in [
+        r"foo.{0,40}bar",
+        r"(?i)\b(ignore|disregard)\b.{0,40}\b(instructions|prompts)\b",
+        r"(?:\d[ -]*?){13,16}",
+        r"\b(?:\d[ -]*?){13,16}\b",
+        r"[A-Za-z0-9+/]{40,}={0,2}",
+        r"password\W{0,20}\w{8,64}",
+        r"(?s)begin.{0,200}end",
+    ] {
+        let start = std::time::Instant::now();
+        let bytes = compile(pattern).map(|bytes| bytes.len());
+        println!("{pattern}: {bytes:?} in {:?}", start.elapsed());
+        assert!(bytes.is_ok_and(|bytes| bytes < 32 * 1024), "{pattern}");
     }
 }

@@ -171,6 +171,9 @@ pub(crate) mod tests {
                 rule: "block".into(),
                 effect: "deny".into(),
             }],
+            shadow_rules: vec![],
+            deciding_facts: vec!["request.model".into()],
+            actions_not_applied: vec![],
             policy: Some(PolicyInForce {
                 digest: format!("sha256:{}", "ab".repeat(32)),
                 commit: Some("0f".repeat(20)),

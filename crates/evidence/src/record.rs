@@ -34,6 +34,16 @@ pub struct EvidenceRecord {
     pub outcome: Outcome,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub matched_rules: Vec<MatchedRule>,
+    /// Rules in shadow mode that would have acted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shadow_rules: Vec<MatchedRule>,
+    /// Names of the fields that made the matched rules hold; never their text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deciding_facts: Vec<String>,
+    /// Kinds of action that matched rules asked for and that were not carried
+    /// out, as `policy/rule: kind`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub actions_not_applied: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicyInForce>,
     /// Whether the request was read in full before it was decided upon.

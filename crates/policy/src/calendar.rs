@@ -69,6 +69,42 @@ impl Moment {
     }
 }
 
+/// Microseconds since the Unix epoch of `YYYY-MM-DD`, perhaps with `THH:MM`, `:SS` and `Z`.
+#[cfg(feature = "author")]
+pub(crate) fn parse(text: &str) -> Option<u64> {
+    let text = text.trim().trim_end_matches('Z');
+    let (date, time) = text.split_once(['T', ' ']).unwrap_or((text, "00:00"));
+    let mut numbers = date.splitn(3, '-').map(number);
+    let (year, month, day) = (numbers.next()??, numbers.next()??, numbers.next()??);
+    let mut numbers = time.splitn(3, ':').map(number);
+    let (hour, minute) = (numbers.next()??, numbers.next()??);
+    let second = numbers.next().unwrap_or(Some(0))?;
+    if !(1970..=9999).contains(&year) || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    // Years begin in March here as well, see `Moment::at`.
+    let shifted_year = if month <= 2 { year - 1 } else { year };
+    let shifted_month = if month <= 2 {
+        month + 9
+    } else {
+        month.checked_sub(3)?
+    };
+    let day_of_year = (153 * shifted_month + 2) / 5 + day.checked_sub(1)?;
+    let days = shifted_year * 365 + shifted_year / 4 - shifted_year / 100
+        + shifted_year / 400
+        + day_of_year;
+    let seconds = days.checked_sub(719_468)? * 86_400 + hour * 3_600 + minute * 60 + second;
+    let moment = Moment::at(seconds * 1_000_000);
+    // A day that the month does not have comes back as another.
+    ((moment.year, moment.month, moment.day) == (year, month, day)).then_some(seconds * 1_000_000)
+}
+
+#[cfg(feature = "author")]
+fn number(text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    (digits && text.len() <= 4).then(|| text.parse().ok())?
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,6 +124,27 @@ mod tests {
             assert_eq!((moment.hour, moment.minute), (hour, minute), "{date}");
             assert_eq!(moment.day_of_week(), weekday, "{date}");
             assert_eq!(moment.unix_seconds, seconds);
+        }
+    }
+
+    #[cfg(feature = "author")]
+    #[test]
+    fn moments_are_read_back() {
+        for (text, seconds) in [
+            ("1970-01-01", Some(0)),
+            ("2024-02-29T12:34:56Z", Some(1_709_210_096)),
+            ("2026-01-27 09:00", Some(1_769_504_400)),
+            ("2100-03-01T00:00:00", Some(4_107_542_400)),
+            ("2026-02-29", None),
+            ("2026-13-01", None),
+            ("2026-01-00", None),
+            ("2026-01-27T24:00", None),
+            ("1969-12-31", None),
+            ("yesterday", None),
+            ("", None),
+        ] {
+            let expected = seconds.map(|seconds: u64| seconds * 1_000_000);
+            assert_eq!(parse(text), expected, "{text}");
         }
     }
 

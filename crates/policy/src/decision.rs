@@ -3,14 +3,20 @@
 use serde::{Deserialize, Serialize};
 
 /// What every policy together says of an exchange.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
     pub verdict: Verdict,
     /// Present exactly when the verdict is [`Verdict::Deny`].
     pub denial: Option<Denial>,
     /// One rule at most per policy, in the order the policies were evaluated.
     pub matched: Vec<MatchedRule>,
+    /// Rules in shadow mode that would have acted: one at most per policy.
+    pub shadow: Vec<MatchedRule>,
+    /// Names of the fields that made the matched rules hold; never their text.
+    pub facts: Vec<String>,
     pub logs: Vec<LogLine>,
+    /// What matched rules ask for besides the verdict, in order.
+    pub actions: Vec<RequestedAction>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +48,7 @@ pub struct MatchedRule {
 pub enum Effect {
     Allow,
     Deny,
+    /// None of both: it logs, or asks for other actions.
     Log,
 }
 
@@ -61,4 +68,111 @@ pub enum LogLevel {
     Info,
     Warn,
     Error,
+}
+
+/// An action a matched rule asks for. Deciding carries nothing out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RequestedAction {
+    pub policy: String,
+    pub rule: String,
+    pub action: ActionRequest,
+}
+
+/// Templates are filled in; fields stand as authors write them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ActionRequest {
+    Redact {
+        fields: Vec<String>,
+        method: RedactMethod,
+        replacement: Option<String>,
+    },
+    Modify {
+        field: String,
+        value: ModifyValue,
+    },
+    Route {
+        provider: Option<String>,
+        model: Option<String>,
+        reason: Option<String>,
+    },
+    Alert {
+        webhook: Option<String>,
+        message: String,
+        severity: AlertSeverity,
+    },
+    RateLimit {
+        key: String,
+        limit: u64,
+        window: Window,
+    },
+    Budget {
+        key: String,
+        /// Tokens, or millionths of a US dollar.
+        limit: u64,
+        unit: BudgetUnit,
+        window: Window,
+    },
+    Tag {
+        tags: Vec<(String, String)>,
+    },
+}
+
+impl ActionRequest {
+    /// The word authors write.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            ActionRequest::Redact { .. } => "redact",
+            ActionRequest::Modify { .. } => "modify",
+            ActionRequest::Route { .. } => "route",
+            ActionRequest::Alert { .. } => "alert",
+            ActionRequest::RateLimit { .. } => "rate_limit",
+            ActionRequest::Budget { .. } => "budget",
+            ActionRequest::Tag { .. } => "tag",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RedactMethod {
+    Mask,
+    Remove,
+    Replace,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModifyValue {
+    Null,
+    Bool(bool),
+    Number(f64),
+    Text(String),
+    Texts(Vec<String>),
+}
+
+/// How urgent an alert is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlertSeverity {
+    Low,
+    Medium,
+    High,
+    Critical,
+}
+
+/// The span of time a limit counts in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Window {
+    Seconds(u64),
+    /// Calendar months, UTC.
+    Months(u32),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BudgetUnit {
+    Tokens,
+    UsdMicros,
 }

@@ -6,47 +6,20 @@
 //! with several texts satisfies an operator when any of its texts does.
 
 use crate::calendar::Moment;
-use crate::decision::{Decision, Denial, Effect, LogLine, MatchedRule, Verdict};
+use crate::code::{Kept, NameList};
 use crate::facts::{Facts, Message};
 use crate::load::Bundle;
 use crate::program::{
-    Action, BoolField, BoolValue, Field, Node, NodeId, NumberField, NumberValue, Order, Piece,
-    PolicyProgram, RuleProgram, SingleText, StringId, TextField, TextNode, TextTest, TextValue,
+    BoolValue, Case, List, Node, NodeId, NumberId, NumberNode, NumberValue, Order, SingleText,
+    StringId, TextField, TextNode, TextTest, TextValue,
 };
+use crate::scans::Searched;
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
 
-/// Longest piece of a field shown in a message: what a client sends must not flood a log.
-const MAX_SHOWN_CHARS: usize = 256;
-
-/// Decides an exchange. Policies are evaluated in their order; in each the first rule
-/// that matches acts; a denial is final, an allow leaves the later policies their say.
-pub fn decide(bundle: &Bundle, facts: &Facts) -> Decision {
-    let evaluation = Evaluation::new(bundle, facts);
-    let mut decision = Decision {
-        verdict: Verdict::Allow,
-        denial: None,
-        matched: Vec::new(),
-        logs: Vec::new(),
-    };
-    for policy in &bundle.program.policies {
-        let matching = policy
-            .rules
-            .iter()
-            .find(|rule| evaluation.holds(rule.condition));
-        if let Some(rule) = matching {
-            evaluation.act(policy, rule, &mut decision);
-        }
-        if decision.verdict == Verdict::Deny {
-            break;
-        }
-    }
-    decision
-}
-
 /// What a field's text is among the interned constants.
 #[derive(Clone, Copy)]
-enum Symbol {
+pub(crate) enum Symbol {
     NotLookedUp,
     /// The field is missing.
     Null,
@@ -55,62 +28,45 @@ enum Symbol {
     Known(StringId),
 }
 
-struct Evaluation<'a> {
-    bundle: &'a Bundle,
-    facts: &'a Facts,
-    moment: Moment,
-    date: OnceCell<String>,
+pub(crate) struct Evaluation<'a> {
+    pub bundle: &'a Bundle,
+    pub facts: &'a Facts,
+    moment: OnceCell<Moment>,
+    pub date: OnceCell<String>,
+    pub turns: OnceCell<usize>,
     symbols: [Cell<Symbol>; SingleText::COUNT],
+    names: [OnceCell<Vec<StringId>>; NameList::COUNT],
+    pub searched: Searched,
+    /// Answers that several rules ask for.
+    pub kept: Kept,
+    /// What the quantifier being evaluated looks at.
+    pub entry: Cell<Option<ListEntry<'a>>>,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum ListEntry<'a> {
+    /// With its place.
+    Message(usize, &'a Message),
+    Name(&'a str),
 }
 
 impl<'a> Evaluation<'a> {
-    fn new(bundle: &'a Bundle, facts: &'a Facts) -> Evaluation<'a> {
+    pub fn new(bundle: &'a Bundle, facts: &'a Facts) -> Evaluation<'a> {
         Evaluation {
             bundle,
             facts,
-            moment: Moment::at(facts.context.time_unix_us),
+            moment: OnceCell::new(),
             date: OnceCell::new(),
+            turns: OnceCell::new(),
             symbols: [const { Cell::new(Symbol::NotLookedUp) }; SingleText::COUNT],
+            entry: Cell::new(None),
+            names: Default::default(),
+            searched: Searched::default(),
+            kept: bundle.code.kept(),
         }
     }
 
-    /// The rule's actions in their order, up to its first allow or denial.
-    fn act(&self, policy: &PolicyProgram, rule: &RuleProgram, decision: &mut Decision) {
-        let policy_name = self.bundle.string(policy.name);
-        let rule_name = self.bundle.string(rule.name);
-        let mut effect = Effect::Log;
-        for action in &rule.actions {
-            match *action {
-                Action::Allow => effect = Effect::Allow,
-                Action::Deny { message, code } => {
-                    effect = Effect::Deny;
-                    decision.verdict = Verdict::Deny;
-                    decision.denial = Some(Denial {
-                        policy: policy_name.to_owned(),
-                        rule: rule_name.to_owned(),
-                        message: self.render(message),
-                        code: self.bundle.string(code).to_owned(),
-                    });
-                }
-                Action::Log { level, message } => decision.logs.push(LogLine {
-                    level,
-                    message: self.render(message),
-                    policy: policy_name.to_owned(),
-                    rule: rule_name.to_owned(),
-                }),
-            }
-            if effect != Effect::Log {
-                break;
-            }
-        }
-        decision.matched.push(MatchedRule {
-            policy: policy_name.to_owned(),
-            rule: rule_name.to_owned(),
-            effect,
-        });
-    }
-
-    fn holds(&self, id: NodeId) -> bool {
+    pub fn holds(&self, id: NodeId) -> bool {
         // `load` checked every index; a missing node would match nothing.
         let Some(node) = self.bundle.program.nodes.get(id as usize) else {
             return false;
@@ -120,8 +76,22 @@ impl<'a> Evaluation<'a> {
             Node::Not(child) => !self.holds(*child),
             Node::All(children) => children.iter().all(|child| self.holds(*child)),
             Node::Any(children) => children.iter().any(|child| self.holds(*child)),
+            Node::If(condition, then, otherwise) => match self.holds(*condition) {
+                true => self.holds(*then),
+                false => self.holds(*otherwise),
+            },
+            Node::Quantified { list, every, body } => self.quantified(*list, *every, *body),
+            Node::Compare { left, order, right } => {
+                match (self.computed(*left), self.computed(*right)) {
+                    (Some(left), Some(right)) => in_order(Some(left), *order, Some(right)),
+                    _ => false,
+                }
+            }
             Node::Present(field) => self.is_present(*field),
-            Node::Text(node) => self.text_holds(node),
+            Node::Text(node) => match self.scanned(id, node.field) {
+                Some(found) => found,
+                None => self.text_holds(node),
+            },
             Node::Number {
                 field,
                 order,
@@ -156,8 +126,53 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    fn text_holds(&self, node: &TextNode) -> bool {
+    fn quantified(&self, list: List, every: bool, body: NodeId) -> bool {
+        // Some entry, or no entry that fails.
+        let decides = |entry: ListEntry<'a>| {
+            self.entry.set(Some(entry));
+            self.holds(body) != every
+        };
+        let request = &self.facts.request;
+        let mut names = match list {
+            List::Messages => {
+                let mut entries = request.messages.iter().enumerate();
+                let decides = |(nth, message)| decides(ListEntry::Message(nth, message));
+                return entries.any(decides) != every;
+            }
+            List::Tools => request.tools.iter(),
+            List::Stop => request.stop.iter(),
+        };
+        names.any(|name| decides(ListEntry::Name(name))) != every
+    }
+
+    fn computed(&self, id: NumberId) -> Option<f64> {
+        // `load` checked every index, and that numbers refer to earlier ones only.
+        match *self.bundle.program.numbers.get(id as usize)? {
+            NumberNode::Constant(number) => Some(number),
+            NumberNode::Field(field) => self.number(field),
+            NumberNode::Count(list) => {
+                let request = &self.facts.request;
+                Some(match list {
+                    List::Messages => request.messages.len() as f64,
+                    List::Tools => request.tools.len() as f64,
+                    List::Stop => request.stop.len() as f64,
+                })
+            }
+            NumberNode::Length(field) => {
+                let text = self.texts(field).next()?;
+                Some(text.chars().count() as f64)
+            }
+            NumberNode::Sum(left, right) => Some(self.computed(left)? + self.computed(right)?),
+            NumberNode::Difference(left, right) => {
+                Some(self.computed(left)? - self.computed(right)?)
+            }
+            NumberNode::Product(left, right) => Some(self.computed(left)? * self.computed(right)?),
+        }
+    }
+
+    pub fn text_holds(&self, node: &TextNode) -> bool {
         if let TextField::Single(single) = node.field
+            && node.case == Case::AsIs
             && let Some(holds) = self.symbol_holds(single, node.test, node.negated)
         {
             return holds;
@@ -175,7 +190,7 @@ impl<'a> Evaluation<'a> {
         let mut any = false;
         for text in self.texts(node.field) {
             any = true;
-            if self.test(node.test, text, value) {
+            if self.test(node.test, &node.case.of(text), value) {
                 if !node.negated {
                     return true;
                 }
@@ -197,16 +212,20 @@ impl<'a> Evaluation<'a> {
                 let equal = matches!(self.symbol(field), Symbol::Known(symbol) if symbol == id);
                 Some(equal != negated)
             }
-            TextTest::In(set) => Some(match self.symbol(field) {
-                Symbol::Known(symbol) => self.set_has(set, symbol) != negated,
-                Symbol::Unknown => negated,
-                Symbol::Null | Symbol::NotLookedUp => false,
-            }),
+            TextTest::In(set) => Some(self.symbol_in(field, set, negated)),
             _ => None,
         }
     }
 
-    fn symbol(&self, field: SingleText) -> Symbol {
+    pub fn symbol_in(&self, field: SingleText, set: u32, negated: bool) -> bool {
+        match self.symbol(field) {
+            Symbol::Known(symbol) => self.set_has(set, symbol) != negated,
+            Symbol::Unknown => negated,
+            Symbol::Null | Symbol::NotLookedUp => false,
+        }
+    }
+
+    pub fn symbol(&self, field: SingleText) -> Symbol {
         let Some(cell) = self.symbols.get(field as usize) else {
             return Symbol::Null;
         };
@@ -220,11 +239,24 @@ impl<'a> Evaluation<'a> {
     }
 
     fn intern(&self, text: &str) -> Option<StringId> {
-        let strings = &self.bundle.program.strings;
-        let index = strings
-            .binary_search_by(|known| known.as_str().cmp(text))
-            .ok()?;
-        u32::try_from(index).ok()
+        self.bundle.symbols.find(text, &self.bundle.program.strings)
+    }
+
+    /// The constants among the names of a list.
+    pub fn names(&self, list: NameList) -> &[StringId] {
+        let known = || {
+            let names = self.texts(list.field());
+            names.filter_map(|name| self.intern(name)).collect()
+        };
+        let list = self.names.get(list as usize);
+        list.map_or(&[], |names: &OnceCell<Vec<StringId>>| {
+            names.get_or_init(known)
+        })
+    }
+
+    pub fn moment(&self) -> &Moment {
+        let time = self.facts.context.time_unix_us;
+        self.moment.get_or_init(|| Moment::at(time))
     }
 
     fn set_has(&self, set: u32, symbol: StringId) -> bool {
@@ -250,178 +282,23 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    fn text_value(&self, value: TextValue) -> Option<Cow<'_, str>> {
+    pub fn text_value(&self, value: TextValue) -> Option<Cow<'_, str>> {
         match value {
             TextValue::Constant(id) => Some(Cow::Borrowed(self.bundle.string(id))),
             TextValue::Field(field) => self.texts(field).next().map(Cow::Borrowed),
-            TextValue::Template(id) => Some(Cow::Owned(self.join(id, &mut |text, piece| {
-                text.push_str(piece);
-            }))),
+            TextValue::Template(id) => Some(Cow::Owned(self.joined(id))),
         }
-    }
-
-    fn is_present(&self, field: Field) -> bool {
-        match field {
-            Field::Text(field) => self.texts(field).next().is_some(),
-            Field::Number(field) => self.number(field).is_some(),
-            Field::Bool(field) => self.bool(field).is_some(),
-            Field::Messages => !self.facts.request.messages.is_empty(),
-        }
-    }
-
-    /// The texts of a field, none when it is missing.
-    fn texts(&self, field: TextField) -> Texts<'_> {
-        let request = &self.facts.request;
-        match field {
-            TextField::Single(single) => Texts::One(self.single_text(single)),
-            TextField::MessageRole(index) => Texts::One(self.message(index).map(role)),
-            TextField::MessageContent(index) => Texts::One(self.message(index).map(content)),
-            TextField::EveryRole => Texts::Roles(request.messages.iter()),
-            TextField::EveryContent => Texts::Contents(request.messages.iter(), [].iter()),
-            TextField::EveryText => {
-                Texts::Contents(request.messages.iter(), request.other_texts.iter())
-            }
-            TextField::Tools => Texts::Contents([].iter(), request.tools.iter()),
-            TextField::Stop => Texts::Contents([].iter(), request.stop.iter()),
-        }
-    }
-
-    fn message(&self, index: i32) -> Option<&'a Message> {
-        let messages = &self.facts.request.messages;
-        let distance = index.unsigned_abs() as usize;
-        match index < 0 {
-            true => messages.get(messages.len().checked_sub(distance)?),
-            false => messages.get(distance),
-        }
-    }
-
-    fn single_text(&self, field: SingleText) -> Option<&str> {
-        let Facts { request, context } = self.facts;
-        match field {
-            SingleText::Model => request.model.as_deref(),
-            SingleText::User => request.user.as_deref(),
-            SingleText::Environment => context.environment.as_deref(),
-            SingleText::ClientIp => context.client_ip.as_deref(),
-            SingleText::UserId => context.user_id.as_deref(),
-            SingleText::DayOfWeek => Some(self.moment.day_of_week()),
-            SingleText::Date => Some(self.date.get_or_init(|| self.moment.date())),
-        }
-    }
-
-    fn number(&self, field: NumberField) -> Option<f64> {
-        let request = &self.facts.request;
-        match field {
-            NumberField::Temperature => request.temperature,
-            NumberField::MaxTokens => request.max_tokens,
-            NumberField::TopP => request.top_p,
-            NumberField::FrequencyPenalty => request.frequency_penalty,
-            NumberField::PresencePenalty => request.presence_penalty,
-            NumberField::TurnCount => {
-                let turns = request
-                    .messages
-                    .iter()
-                    .filter(|message| message.role == "user");
-                Some(turns.count() as f64)
-            }
-            NumberField::Hour => Some(self.moment.hour as f64),
-            NumberField::Minute => Some(self.moment.minute as f64),
-            NumberField::Day => Some(self.moment.day as f64),
-            NumberField::Month => Some(self.moment.month as f64),
-            NumberField::Year => Some(self.moment.year as f64),
-            NumberField::Timestamp => Some(self.moment.unix_seconds as f64),
-        }
-    }
-
-    fn bool(&self, field: BoolField) -> Option<bool> {
-        match field {
-            BoolField::Stream => self.facts.request.stream,
-        }
-    }
-
-    /// A message for a person: fields cut and without control characters.
-    fn render(&self, template: u32) -> String {
-        self.join(template, &mut |text, piece| {
-            let shown = piece.chars().take(MAX_SHOWN_CHARS);
-            text.extend(shown.map(|c| if c.is_control() { ' ' } else { c }));
-            if piece.chars().nth(MAX_SHOWN_CHARS).is_some() {
-                text.push('…');
-            }
-        })
-    }
-
-    /// Puts a template together, each field's text by `push`; a missing field is empty.
-    fn join(&self, template: u32, push: &mut dyn FnMut(&mut String, &str)) -> String {
-        let mut text = String::new();
-        let pieces = self.bundle.program.templates.get(template as usize);
-        for piece in pieces.into_iter().flatten() {
-            match *piece {
-                Piece::Text(id) => text.push_str(self.bundle.string(id)),
-                Piece::Field(Field::Text(field)) => {
-                    for (nth, value) in self.texts(field).enumerate() {
-                        if nth > 0 {
-                            text.push_str(", ");
-                        }
-                        push(&mut text, value);
-                    }
-                }
-                Piece::Field(Field::Number(field)) => {
-                    if let Some(number) = self.number(field) {
-                        push(&mut text, &number.to_string());
-                    }
-                }
-                Piece::Field(Field::Bool(field)) => {
-                    if let Some(value) = self.bool(field) {
-                        push(&mut text, if value { "true" } else { "false" });
-                    }
-                }
-                Piece::Field(Field::Messages) => {}
-            }
-        }
-        text
     }
 }
 
-fn in_order(left: Option<f64>, order: Order, right: Option<f64>) -> bool {
-    let both = |check: fn(&f64, &f64) -> bool| match (left, right) {
-        (Some(left), Some(right)) => check(&left, &right),
-        _ => false,
-    };
-    match order {
-        Order::Equal => left == right,
-        Order::NotEqual => left != right,
-        Order::Less => both(f64::lt),
-        Order::Greater => both(f64::gt),
-        Order::AtMost => both(f64::le),
-        Order::AtLeast => both(f64::ge),
-    }
-}
-
-fn role(message: &Message) -> &str {
-    &message.role
-}
-
-fn content(message: &Message) -> &str {
-    &message.content
-}
-
-/// The texts of one field, without collecting them.
-enum Texts<'a> {
-    One(Option<&'a str>),
-    Roles(std::slice::Iter<'a, Message>),
-    Contents(std::slice::Iter<'a, Message>, std::slice::Iter<'a, String>),
-}
-
-impl<'a> Iterator for Texts<'a> {
-    type Item = &'a str;
-
-    fn next(&mut self) -> Option<&'a str> {
-        match self {
-            Texts::One(text) => text.take(),
-            Texts::Roles(messages) => messages.next().map(role),
-            Texts::Contents(messages, others) => {
-                let message = messages.next().map(content);
-                message.or_else(|| others.next().map(String::as_str))
-            }
-        }
+pub(crate) fn in_order(left: Option<f64>, order: Order, right: Option<f64>) -> bool {
+    match (left, right) {
+        (Some(left), Some(right)) => order.holds(left, right),
+        // Null: equal to null alone, and in no order.
+        _ => match order {
+            Order::Equal => left == right,
+            Order::NotEqual => left != right,
+            Order::Less | Order::Greater | Order::AtMost | Order::AtLeast => false,
+        },
     }
 }

@@ -10,17 +10,31 @@
 #[cfg(feature = "author")]
 pub mod author;
 mod calendar;
+mod code;
+mod decide;
 mod decision;
+#[cfg(all(test, feature = "author"))]
+mod equivalence;
 mod eval;
 pub mod facts;
 mod load;
+mod names;
 mod program;
+mod reading;
+mod scans;
+mod settings;
+mod shape;
+mod symbols;
 
 #[cfg(feature = "author")]
 pub use author::{
     Checked, CompileError, Diagnostic, Policy, Severity, Span, check, compile, render,
 };
-pub use decision::{Decision, Denial, Effect, LogLevel, LogLine, MatchedRule, Verdict};
-pub use eval::decide;
+pub use decide::decide;
+pub use decision::{
+    ActionRequest, AlertSeverity, BudgetUnit, Decision, Denial, Effect, LogLevel, LogLine,
+    MatchedRule, ModifyValue, RedactMethod, RequestedAction, Verdict, Window,
+};
 pub use load::{Bundle, BundleDigest, LoadError, LoadedPolicy};
 pub use program::{FORMAT_VERSION, MAX_BUNDLE_BYTES};
+pub use settings::{Durability, Mode, OnError, Phase, RuleSettings};

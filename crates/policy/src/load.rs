@@ -2,22 +2,30 @@
 //!
 //! Every index, order and bound is checked here, once, so that `eval` may treat a
 //! missing entry as impossible: conditions cannot refer to themselves, nest deeper than
-//! [`MAX_DEPTH`], or cost more than [`MAX_COST`] steps over all policies.
+//! `MAX_DEPTH`, or cost more than [`MAX_COST`] steps over all policies (see `shape`).
 
+use crate::code::Code;
 use crate::program::{
-    Action, FORMAT_VERSION, Field, MAGIC, MAX_BUNDLE_BYTES, MAX_COST, MAX_DEPTH, Node, Piece,
+    Action, FORMAT_VERSION, Field, MAGIC, MAX_BUNDLE_BYTES, MAX_COST, NewValue, Node, Piece,
     Program, RuleProgram, TextTest, TextValue,
 };
+use crate::scans::{MAX_WEIGHT, Scans};
+use crate::shape;
+use crate::symbols::Symbols;
 use jupiter_detect::TextPattern;
 use sha2::{Digest, Sha256};
 use std::fmt;
+use std::sync::Arc;
 
 /// Compiled policies, immutable, named by the digest of their bytes.
 #[derive(Debug)]
 pub struct Bundle {
     digest: BundleDigest,
     pub(crate) program: Program,
-    pub(crate) patterns: Vec<TextPattern>,
+    pub(crate) patterns: Vec<Arc<TextPattern>>,
+    pub(crate) scans: Scans,
+    pub(crate) code: Code,
+    pub(crate) symbols: Symbols,
 }
 
 /// `sha256:` and 64 hexadecimal digits.
@@ -48,6 +56,8 @@ pub enum LoadError {
     Inconsistent(&'static str),
     /// Conditions too deep or too many for one exchange.
     TooCostly,
+    /// More patterns for long texts than one exchange may cost.
+    TooManyPatterns,
     /// A regular expression's table does not load.
     Pattern(String),
 }
@@ -92,14 +102,17 @@ impl Bundle {
             Ok(_) | Err(_) => return Err(LoadError::Malformed),
         };
         verify(&program)?;
-        let patterns = program
+        let patterns: Vec<_> = program
             .patterns
             .iter()
-            .map(|bytes| TextPattern::load(bytes))
+            .map(|bytes| TextPattern::load(bytes).map(Arc::new))
             .collect::<Result<_, _>>()
             .map_err(|cause| LoadError::Pattern(cause.to_string()))?;
         Ok(Bundle {
             digest: BundleDigest::of(bytes),
+            scans: Scans::of(&program, &patterns)?,
+            code: Code::of(&program),
+            symbols: Symbols::of(&program.strings),
             program,
             patterns,
         })
@@ -146,7 +159,10 @@ fn verify(program: &Program) -> Result<(), LoadError> {
             has(&program.strings, *id, "a template names a missing string")?;
         }
     }
-    let shapes = verify_nodes(program)?;
+    for node in &program.nodes {
+        verify_leaf(program, node)?;
+    }
+    let shapes = shape::of_nodes(program)?;
     let mut cost = 0u32;
     for policy in &program.policies {
         has(&program.strings, policy.name, "a policy has no name")?;
@@ -155,6 +171,7 @@ fn verify(program: &Program) -> Result<(), LoadError> {
             verify_rule(program, rule)?;
             let shape = shapes.get(rule.condition as usize);
             let shape = shape.ok_or(LoadError::Inconsistent("a rule has no condition"))?;
+            ensure(shape.is_closed(), "a rule reads an entry of no list")?;
             cost = cost.saturating_add(shape.cost);
         }
     }
@@ -162,39 +179,6 @@ fn verify(program: &Program) -> Result<(), LoadError> {
         return Err(LoadError::TooCostly);
     }
     Ok(())
-}
-
-/// What evaluating a node may take at worst.
-struct Shape {
-    depth: u32,
-    cost: u32,
-}
-
-/// Children come before their parents, so one pass bounds depth and cost of all nodes,
-/// shared ones counted as often as they are reached.
-fn verify_nodes(program: &Program) -> Result<Vec<Shape>, LoadError> {
-    let mut shapes: Vec<Shape> = Vec::with_capacity(program.nodes.len());
-    for node in &program.nodes {
-        verify_leaf(program, node)?;
-        let children: &[u32] = match node {
-            Node::Not(child) => std::slice::from_ref(child),
-            Node::All(children) | Node::Any(children) => children,
-            _ => &[],
-        };
-        let mut shape = Shape { depth: 1, cost: 1 };
-        for child in children {
-            let child = shapes.get(*child as usize).ok_or(LoadError::Inconsistent(
-                "a condition comes before its parts",
-            ))?;
-            shape.depth = shape.depth.max(child.depth.saturating_add(1));
-            shape.cost = shape.cost.saturating_add(child.cost);
-        }
-        if shape.depth > MAX_DEPTH || shape.cost > MAX_COST {
-            return Err(LoadError::TooCostly);
-        }
-        shapes.push(shape);
-    }
-    Ok(shapes)
 }
 
 fn verify_leaf(program: &Program, node: &Node) -> Result<(), LoadError> {
@@ -209,10 +193,14 @@ fn verify_leaf(program: &Program, node: &Node) -> Result<(), LoadError> {
             TextTest::Matches(pattern) => has(&program.patterns, pattern, "a pattern is missing"),
         },
         Node::NumberIn { set, .. } => has(&program.number_sets, *set, "a set is missing"),
-        Node::Constant(_)
-        | Node::Not(_)
+        // Their parts are checked by `shape`.
+        Node::Not(_)
         | Node::All(_)
         | Node::Any(_)
+        | Node::If(..)
+        | Node::Quantified { .. }
+        | Node::Compare { .. }
+        | Node::Constant(_)
         | Node::Present(_)
         | Node::Number { .. }
         | Node::Bool { .. } => Ok(()),
@@ -230,22 +218,63 @@ fn verify_text_value(program: &Program, value: TextValue) -> Result<(), LoadErro
 fn verify_rule(program: &Program, rule: &RuleProgram) -> Result<(), LoadError> {
     has(&program.strings, rule.name, "a rule has no name")?;
     for action in &rule.actions {
-        let message = match action {
-            Action::Allow => continue,
-            Action::Deny { message, code } => {
-                has(&program.strings, *code, "a denial has no code")?;
-                message
-            }
-            Action::Log { message, .. } => message,
-        };
-        let pieces = program.templates.get(*message as usize);
-        let pieces = pieces.ok_or(LoadError::Inconsistent("an action has no message"))?;
-        let prompt = pieces
-            .iter()
-            .any(|piece| matches!(piece, Piece::Field(Field::Text(field)) if field.is_prompt()));
-        ensure(!prompt, "a message shows text of the prompt")?;
+        verify_action(program, action)?;
     }
     Ok(())
+}
+
+fn verify_action(program: &Program, action: &Action) -> Result<(), LoadError> {
+    let string = |id: &u32| has(&program.strings, *id, "an action names a missing string");
+    let shown = |template: &u32| shows_no_prompt(program, *template);
+    match action {
+        Action::Allow => Ok(()),
+        Action::Deny { message, code } => string(code).and(shown(message)),
+        Action::Log { message, .. } => shown(message),
+        Action::Redact {
+            fields,
+            replacement,
+            ..
+        } => fields.iter().chain(replacement).try_for_each(string),
+        Action::Modify { field, value } => {
+            string(field)?;
+            match value {
+                NewValue::Null | NewValue::Bool(_) | NewValue::Number(_) => Ok(()),
+                // What a request is changed to may hold its own text.
+                NewValue::Text(template) => has(&program.templates, *template, NO_MESSAGE),
+                NewValue::Texts(texts) => texts.iter().try_for_each(string),
+            }
+        }
+        Action::Route {
+            provider,
+            model,
+            reason,
+        } => provider
+            .iter()
+            .chain(model)
+            .chain(reason)
+            .try_for_each(shown),
+        Action::Alert {
+            webhook, message, ..
+        } => webhook.iter().try_for_each(string).and(shown(message)),
+        Action::RateLimit { key, .. } | Action::Budget { key, .. } => shown(key),
+        Action::Tag(tags) => tags
+            .iter()
+            .try_for_each(|(name, value)| string(name).and(shown(value))),
+    }
+}
+
+const NO_MESSAGE: &str = "an action has no message";
+
+/// Messages reach logs, labels and other services.
+fn shows_no_prompt(program: &Program, template: u32) -> Result<(), LoadError> {
+    let pieces = program.templates.get(template as usize);
+    let pieces = pieces.ok_or(LoadError::Inconsistent(NO_MESSAGE))?;
+    let prompt = pieces.iter().any(|piece| match piece {
+        Piece::Text(_) => false,
+        Piece::Field(Field::Text(field)) | Piece::Cased(field, _) => field.is_prompt(),
+        Piece::Field(_) => false,
+    });
+    ensure(!prompt, "a message shows text of the prompt")
 }
 
 fn ensure(holds: bool, otherwise: &'static str) -> Result<(), LoadError> {
@@ -275,6 +304,10 @@ impl fmt::Display for LoadError {
             LoadError::Malformed => write!(f, "the bundle is cut short or corrupt"),
             LoadError::Inconsistent(what) => write!(f, "the bundle is inconsistent: {what}"),
             LoadError::TooCostly => write!(f, "the bundle's conditions are too deep or too many"),
+            LoadError::TooManyPatterns => write!(
+                f,
+                "the bundle's patterns for texts weigh more than {MAX_WEIGHT}"
+            ),
             LoadError::Pattern(cause) => write!(f, "a pattern of the bundle is unusable: {cause}"),
         }
     }

@@ -5,14 +5,17 @@
 //! conditions are nodes in one array whose children come before their parents.
 //! Change anything here and [`FORMAT_VERSION`] must rise.
 
-use crate::decision::LogLevel;
+use crate::decision::{AlertSeverity, BudgetUnit, LogLevel, RedactMethod, Window};
+use crate::facts::{Detector, PartKind};
+use crate::settings::RuleSettings;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// First bytes of a bundle.
 pub(crate) const MAGIC: &[u8; 4] = b"MJPB";
 
 /// Version of the encoding that follows the magic, as two little-endian bytes.
-pub const FORMAT_VERSION: u16 = 1;
+pub const FORMAT_VERSION: u16 = 2;
 
 /// Most bytes of a bundle: at this size Envoy applies a new one in 0.2 s.
 pub const MAX_BUNDLE_BYTES: usize = 200 * 1024;
@@ -23,10 +26,16 @@ pub(crate) const MAX_DEPTH: u32 = 32;
 /// Most conditions evaluated for one exchange, all policies together.
 pub(crate) const MAX_COST: u32 = 20_000;
 
+/// A quantifier's body costs as if its list had this many entries. A longer list costs in
+/// proportion: quantifiers do not nest, so evaluation stays linear in the exchange.
+pub(crate) const COUNTED_ENTRIES: u32 = 100;
+
 /// Index into [`Program::strings`].
 pub(crate) type StringId = u32;
 /// Index into [`Program::nodes`].
 pub(crate) type NodeId = u32;
+/// Index into [`Program::numbers`].
+pub(crate) type NumberId = u32;
 
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Program {
@@ -38,6 +47,8 @@ pub(crate) struct Program {
     /// Compiled regular expressions, see `jupiter_detect`.
     pub patterns: Vec<Vec<u8>>,
     pub templates: Vec<Vec<Piece>>,
+    /// INVARIANT: a number refers only to numbers before it.
+    pub numbers: Vec<NumberNode>,
     /// INVARIANT: a node refers only to nodes before it.
     pub nodes: Vec<Node>,
     /// In the order of their evaluation.
@@ -54,15 +65,66 @@ pub(crate) struct PolicyProgram {
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RuleProgram {
     pub name: StringId,
+    pub settings: RuleSettings,
     pub condition: NodeId,
     pub actions: Vec<Action>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// Messages and keys are templates.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Action {
     Allow,
-    Deny { message: u32, code: StringId },
-    Log { level: LogLevel, message: u32 },
+    Deny {
+        message: u32,
+        code: StringId,
+    },
+    Log {
+        level: LogLevel,
+        message: u32,
+    },
+    Redact {
+        fields: Vec<StringId>,
+        method: RedactMethod,
+        replacement: Option<StringId>,
+    },
+    Modify {
+        field: StringId,
+        value: NewValue,
+    },
+    Route {
+        provider: Option<u32>,
+        model: Option<u32>,
+        reason: Option<u32>,
+    },
+    Alert {
+        webhook: Option<StringId>,
+        message: u32,
+        severity: AlertSeverity,
+    },
+    RateLimit {
+        key: u32,
+        limit: u64,
+        window: Window,
+    },
+    Budget {
+        key: u32,
+        limit: u64,
+        unit: BudgetUnit,
+        window: Window,
+    },
+    /// Names and values.
+    Tag(Vec<(StringId, u32)>),
+}
+
+/// What a field is set to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum NewValue {
+    Null,
+    Bool(bool),
+    Number(f64),
+    /// A template.
+    Text(u32),
+    Texts(Vec<StringId>),
 }
 
 /// A part of a message or of a text put together when an exchange is decided.
@@ -70,6 +132,7 @@ pub(crate) enum Action {
 pub(crate) enum Piece {
     Text(StringId),
     Field(Field),
+    Cased(TextField, Case),
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -78,6 +141,21 @@ pub(crate) enum Node {
     Not(NodeId),
     All(Vec<NodeId>),
     Any(Vec<NodeId>),
+    /// The second where the first holds, else the third.
+    If(NodeId, NodeId, NodeId),
+    /// Whether the body holds for every entry of the list, or for some entry.
+    /// INVARIANT: bodies have no quantifiers, and read nothing long but the entry.
+    Quantified {
+        list: List,
+        every: bool,
+        body: NodeId,
+    },
+    /// False when either side is missing.
+    Compare {
+        left: NumberId,
+        order: Order,
+        right: NumberId,
+    },
     /// Whether the field has a value.
     Present(Field),
     Text(TextNode),
@@ -102,8 +180,40 @@ pub(crate) enum Node {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct TextNode {
     pub field: TextField,
+    pub case: Case,
     pub test: TextTest,
     pub negated: bool,
+}
+
+/// What a field's text becomes before it is tested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Case {
+    AsIs,
+    LowerAscii,
+    Lower,
+    Upper,
+}
+
+/// A number computed from others; missing when any of them is.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) enum NumberNode {
+    Constant(f64),
+    Field(NumberField),
+    /// Entries of a list.
+    Count(List),
+    /// Characters of a text.
+    Length(TextField),
+    Sum(NumberId, NumberId),
+    Difference(NumberId, NumberId),
+    Product(NumberId, NumberId),
+}
+
+/// Lists of an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum List {
+    Messages,
+    Tools,
+    Stop,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -164,12 +274,81 @@ pub(crate) enum TextField {
     /// Counted from the start, or from the end when negative (-1 is the last).
     MessageRole(i32),
     MessageContent(i32),
+    /// Of the entry a quantifier looks at.
+    Entry(Entry),
     /// The rest have any number of texts.
     EveryRole,
     EveryContent,
     EveryText,
     Tools,
     Stop,
+    /// Contents of the messages with this role.
+    RoleContent(Role),
+    /// Kinds of the parts that messages are made of.
+    Parts(PartFilter),
+    PiiTypes,
+    SensitiveCategories,
+    UserRoles,
+    ResponseContent,
+    /// All text of the answer.
+    ResponseText,
+}
+
+/// Roles that a message can be chosen by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Role {
+    System,
+    Developer,
+    User,
+    Assistant,
+    Tool,
+    Function,
+}
+
+impl Role {
+    pub(crate) const ALL: [Role; 6] = [
+        Role::System,
+        Role::Developer,
+        Role::User,
+        Role::Assistant,
+        Role::Tool,
+        Role::Function,
+    ];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Role::System => "system",
+            Role::Developer => "developer",
+            Role::User => "user",
+            Role::Assistant => "assistant",
+            Role::Tool => "tool",
+            Role::Function => "function",
+        }
+    }
+}
+
+/// Which parts, of one message or of all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PartFilter {
+    /// Counted as for [`TextField::MessageContent`]; `None` for all.
+    pub message: Option<i32>,
+    pub kind: KindFilter,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum KindFilter {
+    Any,
+    Is(PartKind),
+    IsNot(PartKind),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Entry {
+    /// Of a message.
+    Role,
+    Content,
+    /// The entry itself, where it is a text.
+    Name,
 }
 
 /// Fields with at most one text. Their interned symbol is looked up once per exchange.
@@ -182,10 +361,18 @@ pub(crate) enum SingleText {
     UserId,
     DayOfWeek,
     Date,
+    Tier,
+    Department,
+    Region,
+    SensitiveSeverity,
+    InjectionType,
+    SentimentLabel,
+    ResponseModel,
+    FinishReason,
 }
 
 impl SingleText {
-    pub(crate) const COUNT: usize = 7;
+    pub(crate) const COUNT: usize = 15;
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -202,11 +389,41 @@ pub(crate) enum NumberField {
     Month,
     Year,
     Timestamp,
+    EstimatedPromptTokens,
+    EstimatedCompletionTokens,
+    EstimatedTotalTokens,
+    PromptCost,
+    CompletionCost,
+    TotalCost,
+    PiiConfidence,
+    InjectionConfidence,
+    SentimentScore,
+    RiskScore,
+    ComplexityScore,
+    ContextWindowUsage,
+    ContextWindowPercent,
+    RequestsThisHour,
+    RequestsToday,
+    DailyTokenUsage,
+    MonthlyTokenUsage,
+    DailyCost,
+    MonthlyCost,
+    UsagePromptTokens,
+    UsageCompletionTokens,
+    UsageTotalTokens,
+    MessageCount,
+    /// Texts of a list, characters of a text.
+    Length(TextField),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum BoolField {
     Stream,
+    HasPii,
+    HasSensitiveContent,
+    HasInjection,
+    /// Whether the detector noticed something in any text of the field.
+    Found(Detector, TextField),
 }
 
 impl TextField {
@@ -214,7 +431,11 @@ impl TextField {
     pub(crate) fn is_single(self) -> bool {
         matches!(
             self,
-            TextField::Single(_) | TextField::MessageRole(_) | TextField::MessageContent(_)
+            TextField::Single(_)
+                | TextField::MessageRole(_)
+                | TextField::MessageContent(_)
+                | TextField::Entry(_)
+                | TextField::ResponseContent
         )
     }
 
@@ -226,6 +447,44 @@ impl TextField {
                 | TextField::EveryContent
                 | TextField::EveryText
                 | TextField::Stop
+                | TextField::RoleContent(_)
+                | TextField::ResponseContent
+                | TextField::ResponseText
+                | TextField::Entry(_)
         )
+    }
+}
+
+impl Order {
+    pub(crate) fn holds(self, left: f64, right: f64) -> bool {
+        match self {
+            Order::Equal => left == right,
+            Order::NotEqual => left != right,
+            Order::Less => left < right,
+            Order::Greater => left > right,
+            Order::AtMost => left <= right,
+            Order::AtLeast => left >= right,
+        }
+    }
+}
+
+impl List {
+    /// Whether its entries have this text.
+    pub(crate) fn has(self, entry: Entry) -> bool {
+        match self {
+            List::Messages => matches!(entry, Entry::Role | Entry::Content),
+            List::Tools | List::Stop => entry == Entry::Name,
+        }
+    }
+}
+
+impl Case {
+    pub(crate) fn of(self, text: &str) -> Cow<'_, str> {
+        match self {
+            Case::AsIs => Cow::Borrowed(text),
+            Case::LowerAscii => Cow::Owned(text.to_ascii_lowercase()),
+            Case::Lower => Cow::Owned(text.to_lowercase()),
+            Case::Upper => Cow::Owned(text.to_uppercase()),
+        }
     }
 }

@@ -3,7 +3,8 @@
 
 use jupiter_policy::Severity;
 use jupiter_policy::author::{
-    ACTIONS, ACTIONS_NOT_PROVIDED, Code, FUNCTIONS, FieldType, OPERATORS, field_reference,
+    ACTIONS, ACTIONS_NOT_PROVIDED, Code, FUNCTIONS, FieldType, OPERATORS, Provision,
+    field_reference, schema,
 };
 
 const PAGE: &str = include_str!("../../../docs/reference/policy-language.md");
@@ -40,31 +41,33 @@ fn every_diagnostic_is_listed_in_order_with_its_severity() {
 }
 
 #[test]
-fn every_field_is_listed_in_order_with_its_type() {
-    let (provided, later) = section("## Fields").split_once("### Not provided").unwrap();
-    let mut listed = rows(provided);
-    let provided_count = listed.len();
-    listed.extend(rows(later));
+fn every_field_is_listed_in_order_with_type_provision_and_values() {
+    let listed = rows(section("## Fields"));
     let fields: Vec<_> = field_reference().collect();
     let paths: Vec<_> = listed.iter().map(|row| row[0].trim_matches('`')).collect();
     assert_eq!(
         paths,
         fields.iter().map(|field| field.path).collect::<Vec<_>>()
     );
-    for (nth, (row, field)) in listed.iter().zip(&fields).enumerate() {
+    for (row, field) in listed.iter().zip(&fields) {
         let word = match field.field_type {
-            None => {
-                assert!(nth >= provided_count, "{} is not provided", field.path);
-                continue;
-            }
-            Some(FieldType::Text) => "text",
-            Some(FieldType::Texts) => "several texts",
-            Some(FieldType::Names) => "names",
-            Some(FieldType::Number) => "number",
-            Some(FieldType::Bool) => "boolean",
-            Some(FieldType::Messages) => "messages",
+            FieldType::Text => "text",
+            FieldType::Texts => "several texts",
+            FieldType::Names => "names",
+            FieldType::Number => "number",
+            FieldType::Bool => "boolean",
+            FieldType::Messages => "messages",
         };
-        assert!(row[1].starts_with(word), "{} is {word}", field.path);
+        let provision = match field.provision {
+            Provision::Provided => "provided",
+            Provision::Later => "later",
+            Provision::Response => "response",
+            Provision::Never => "never",
+        };
+        assert_eq!((row[1], row[2]), (word, provision), "{}", field.path);
+        for value in field.values.unwrap_or_default() {
+            assert!(row[3].contains(&format!("`{value}`")), "{}", field.path);
+        }
     }
 }
 
@@ -80,8 +83,11 @@ fn operators_actions_and_functions_are_listed() {
         .map(|row| row[0].trim_matches('`'))
         .collect();
     assert_eq!(listed, ACTIONS);
-    for word in ACTIONS_NOT_PROVIDED.iter().chain(FUNCTIONS) {
-        assert!(actions.contains(&format!("`{word}`")), "{word}");
+    for word in ACTIONS_NOT_PROVIDED {
+        assert!(ACTIONS.contains(word), "{word}");
+    }
+    for function in FUNCTIONS {
+        assert!(operators.contains(&format!("`{function}(")), "{function}");
     }
 }
 
@@ -92,4 +98,54 @@ fn the_example_on_the_page_is_a_sound_policy() {
     let checked = jupiter_policy::check(example);
     assert_eq!(checked.diagnostics, []);
     assert_eq!(checked.policy.unwrap().name(), "approved-models");
+}
+
+fn from_yaml(text: &str) -> serde_json::Value {
+    serde_saphyr::from_str(text).unwrap()
+}
+
+#[test]
+fn the_schema_in_the_reference_is_the_one_made_from_the_source() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../docs/reference/mpl.schema.json"
+    );
+    let made = serde_json::to_string_pretty(&schema()).unwrap() + "\n";
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(path, &made).unwrap();
+    }
+    let kept = std::fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(
+        kept, made,
+        "write it anew with `BLESS=1 cargo test -p jupiter-policy`"
+    );
+}
+
+#[test]
+fn the_schema_admits_every_example_and_refuses_slips() {
+    let schema = jsonschema::validator_for(&schema()).unwrap();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/policies");
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let policy = from_yaml(&std::fs::read_to_string(&path).unwrap());
+        let faults: Vec<String> = schema
+            .iter_errors(&policy)
+            .map(|fault| format!("{}: {fault}", fault.instance_path()))
+            .collect();
+        assert!(faults.is_empty(), "{}: {faults:?}", path.display());
+    }
+    let (_, rest) = PAGE.split_once("```yaml\n").unwrap();
+    let (sound, _) = rest.split_once("```").unwrap();
+    assert!(schema.is_valid(&from_yaml(sound)));
+    for (right, wrong) in [
+        ("request.model", "request.modle"),
+        ("not_in", "not-in"),
+        ("type: deny", "type: denny"),
+        ("rules:", "rule:"),
+        ("code:", "cod:"),
+        ("\"1.0.0\"", "v1"),
+    ] {
+        let slip = sound.replacen(right, wrong, 1);
+        assert!(!schema.is_valid(&from_yaml(&slip)), "{wrong}");
+    }
 }

@@ -82,6 +82,7 @@ prop_compose! {
                 ..RequestFacts::default()
             },
             context: ContextFacts { user_id: user, time_unix_us, ..ContextFacts::default() },
+            ..Facts::default()
         }
     }
 }

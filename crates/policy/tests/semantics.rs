@@ -53,6 +53,7 @@ fn chat() -> Facts {
             time_unix_us: 1_769_504_400_000_000,
             ..ContextFacts::default()
         },
+        ..Facts::default()
     }
 }
 
@@ -282,6 +283,7 @@ fn the_first_matching_rule_acts_and_disabled_rules_do_not() {
         matched,
         logs,
         denial,
+        ..
     } = decide(&bundle(text), &chat());
     assert_eq!((verdict, denial), (Verdict::Allow, None));
     assert_eq!(matched.len(), 1);

@@ -8,7 +8,7 @@
 
 use crate::json::{self, DUPLICATE_KEY, Json, TOO_MANY_VALUES};
 use crate::{Api, Dialect};
-use jupiter_policy::facts::{Message, RequestFacts};
+use jupiter_policy::facts::{Message, Part, PartKind, RequestFacts};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -164,6 +164,7 @@ impl Reader {
     }
 
     fn conversation(&mut self, members: &Members) -> Result<(), Unreadable> {
+        self.read.facts.parts = Some(vec![]);
         if let Some(system) = members.get("system") {
             let content = self.content(system);
             self.read.facts.messages.push(Message {
@@ -214,12 +215,18 @@ impl Reader {
     /// The text of a message: a string, or the `text` of its parts.
     fn content(&mut self, content: &Json) -> String {
         match content {
-            Json::String(text) => text.clone(),
+            Json::String(text) => {
+                self.note_part(PartKind::Text);
+                text.clone()
+            }
             Json::Array(parts) => {
                 let mut texts: Vec<String> = Vec::new();
                 for part in parts {
                     match part {
-                        Json::String(text) => texts.push(text.clone()),
+                        Json::String(text) => {
+                            self.note_part(PartKind::Text);
+                            texts.push(text.clone());
+                        }
                         Json::Object(fields) => self.part(fields, &mut texts),
                         other => self.other(other),
                     }
@@ -235,7 +242,9 @@ impl Reader {
 
     fn part(&mut self, fields: &Members, texts: &mut Vec<String>) {
         let kind = fields.get("type").and_then(Json::as_str).unwrap_or("text");
-        if !TEXT_PARTS.contains(&kind) {
+        let part_kind = part_kind(kind);
+        self.note_part(part_kind);
+        if part_kind != PartKind::Text {
             self.read.non_text = true;
         }
         if let Some(text) = fields.get("text").and_then(Json::as_str) {
@@ -253,6 +262,14 @@ impl Reader {
             &["type", "text"]
         };
         self.others(fields, told);
+    }
+
+    /// A part of the message that is being read.
+    fn note_part(&mut self, kind: PartKind) {
+        let message = u32::try_from(self.read.facts.messages.len()).unwrap_or(u32::MAX);
+        if let Some(parts) = &mut self.read.facts.parts {
+            parts.push(Part { message, kind });
+        }
     }
 
     /// All strings of `members` but those under the keys already told.
@@ -283,18 +300,19 @@ impl Reader {
     }
 }
 
-/// Parts whose whole meaning is in their strings; of others the record says
-/// that something was not read.
-const TEXT_PARTS: [&str; 8] = [
-    "text",
-    "refusal",
-    "tool_use",
-    "tool_result",
-    "thinking",
-    "input_text",
-    "output_text",
-    "tool_reference",
-];
+/// What the dialects' names of parts mean. Of parts that are not text, the
+/// record says that something was not read; unknown ones count among them.
+fn part_kind(name: &str) -> PartKind {
+    match name {
+        "text" | "input_text" | "output_text" | "refusal" | "thinking" | "tool_use"
+        | "tool_result" | "tool_reference" => PartKind::Text,
+        "image" | "image_url" | "input_image" => PartKind::Image,
+        "audio" | "input_audio" => PartKind::Audio,
+        "video" | "video_url" | "input_video" => PartKind::Video,
+        "file" | "input_file" | "document" => PartKind::File,
+        _ => PartKind::Other,
+    }
+}
 
 /// Where the dialects put encoded bytes.
 const ENCODED_KEYS: [&str; 2] = ["data", "file_data"];

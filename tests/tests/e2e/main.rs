@@ -11,6 +11,8 @@ mod evasion;
 #[cfg(test)]
 mod evidence;
 #[cfg(test)]
+mod examples;
+#[cfg(test)]
 mod gitops;
 #[cfg(test)]
 mod outage;

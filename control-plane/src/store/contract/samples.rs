@@ -78,6 +78,9 @@ pub fn record(us: u64, number: u64) -> EvidenceRecord {
         decision: DecisionKind::Allow,
         reason: None,
         outcome: Outcome::Completed,
+        shadow_rules: vec![],
+        deciding_facts: vec![],
+        actions_not_applied: vec![],
         matched_rules: vec![MatchedRule {
             policy: "guard".into(),
             rule: "seen".into(),

@@ -2,14 +2,18 @@
 
 use super::diagnostics::{Code, Diagnostics, Span, did_you_mean, nearest};
 use super::patterns::Patterns;
+use super::uses::RuleUses;
 use super::variables::Variables;
 use super::yaml::{Entry, Node, Value};
 
 /// What every step of validation shares.
 pub(super) struct Checker<'d> {
+    /// The policy's text, as it was parsed.
+    pub source: &'d str,
     pub diagnostics: &'d mut Diagnostics,
     pub variables: Variables,
     pub patterns: Patterns,
+    pub uses: RuleUses,
 }
 
 /// The keys of one kind of mapping.
@@ -17,8 +21,8 @@ pub(super) struct Keys {
     /// What the mapping is, with its article.
     pub what: &'static str,
     pub known: &'static [&'static str],
-    /// Part of the language, not provided by this version.
-    pub later: &'static [&'static str],
+    /// Understood, and without effect.
+    pub ignored: &'static [&'static str],
 }
 
 /// A mapping whose keys have been checked.
@@ -31,6 +35,11 @@ pub(super) struct Fields<'n> {
 impl<'n> Fields<'n> {
     pub(super) fn get(&self, key: &str) -> Option<&'n Node> {
         self.entry(key).map(|entry| &entry.value)
+    }
+
+    /// Where to look.
+    pub(super) fn span(&self) -> Span {
+        self.span
     }
 
     pub(super) fn entry(&self, key: &str) -> Option<&'n Entry> {
@@ -72,9 +81,16 @@ impl Checker<'_> {
             if keys.known.contains(&key) {
                 continue;
             }
-            if keys.later.contains(&key) {
-                let message = format!("`{key}` is not provided by this version");
-                self.report(Code::KeyNotProvided, entry.key_span, message);
+            if keys.ignored.contains(&key) {
+                let message = format!("`{key}` has no effect in {}", keys.what);
+                let help = match key {
+                    "priority" => {
+                        "rules are evaluated in the order they are written; policies have \
+                         priorities"
+                    }
+                    _ => "put what readers should know into `description` or a comment",
+                };
+                self.report_with_help(Code::KeyIgnored, entry.key_span, message, help);
                 continue;
             }
             let help = did_you_mean(key, keys.known.iter().copied())

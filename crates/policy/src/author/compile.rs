@@ -3,11 +3,11 @@
 //! Deterministic: policies are put in the order of their evaluation, constants are
 //! interned in sorted tables, and nothing here depends on hashing or addresses.
 
-use super::typed::{self, Condition, Piece, Policy, Template};
+use super::typed::{self, Computed, Condition, Piece, Policy, Template};
 use crate::load::{Bundle, LoadError};
 use crate::program::{
-    self, FORMAT_VERSION, MAGIC, MAX_BUNDLE_BYTES, Node, PolicyProgram, Program, RuleProgram,
-    StringId, TextNode,
+    self, FORMAT_VERSION, MAGIC, MAX_BUNDLE_BYTES, Node, NumberNode, PolicyProgram, Program,
+    RuleProgram, StringId, TextNode,
 };
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -25,6 +25,8 @@ pub enum CompileError {
     },
     /// More conditions than one exchange may cost.
     TooCostly,
+    /// More patterns for long texts than one exchange may cost.
+    TooManyPatterns,
     /// What was compiled does not load: a fault of ours, caught before anyone meets it.
     Unloadable(LoadError),
 }
@@ -52,6 +54,7 @@ pub fn compile(policies: &[Policy]) -> Result<Vec<u8>, CompileError> {
     match Bundle::load(&bytes) {
         Ok(_) => Ok(bytes),
         Err(LoadError::TooCostly) => Err(CompileError::TooCostly),
+        Err(LoadError::TooManyPatterns) => Err(CompileError::TooManyPatterns),
         Err(cause) => Err(CompileError::Unloadable(cause)),
     }
 }
@@ -71,6 +74,8 @@ struct Lowering {
     strings: HashMap<String, StringId>,
     sets: BTreeMap<Vec<StringId>, u32>,
     patterns: HashMap<Vec<u8>, u32>,
+    /// By their encoding: equal conditions are one node, evaluated once.
+    nodes: HashMap<Vec<u8>, u32>,
     program: Program,
 }
 
@@ -97,6 +102,7 @@ impl Lowering {
         let rules = enabled
             .map(|rule| RuleProgram {
                 name: self.string(&rule.name),
+                settings: rule.settings,
                 condition: self.condition(&rule.condition),
                 actions: rule
                     .actions
@@ -123,6 +129,70 @@ impl Lowering {
                 level: *level,
                 message: self.template(message),
             },
+            typed::Action::Redact {
+                fields,
+                method,
+                replacement,
+            } => program::Action::Redact {
+                fields: fields.iter().map(|field| self.string(field)).collect(),
+                method: *method,
+                replacement: replacement.as_ref().map(|text| self.string(text)),
+            },
+            typed::Action::Modify { field, value } => program::Action::Modify {
+                field: self.string(field),
+                value: self.new_value(value),
+            },
+            typed::Action::Route {
+                provider,
+                model,
+                reason,
+            } => program::Action::Route {
+                provider: provider.as_ref().map(|text| self.template(text)),
+                model: model.as_ref().map(|text| self.template(text)),
+                reason: reason.as_ref().map(|text| self.template(text)),
+            },
+            typed::Action::Alert {
+                webhook,
+                message,
+                severity,
+            } => program::Action::Alert {
+                webhook: webhook.as_ref().map(|text| self.string(text)),
+                message: self.template(message),
+                severity: *severity,
+            },
+            typed::Action::RateLimit { key, limit, window } => program::Action::RateLimit {
+                key: self.template(key),
+                limit: *limit,
+                window: *window,
+            },
+            typed::Action::Budget {
+                key,
+                limit,
+                unit,
+                window,
+            } => program::Action::Budget {
+                key: self.template(key),
+                limit: *limit,
+                unit: *unit,
+                window: *window,
+            },
+            typed::Action::Tag(tags) => program::Action::Tag(
+                tags.iter()
+                    .map(|(name, value)| (self.string(name), self.template(value)))
+                    .collect(),
+            ),
+        }
+    }
+
+    fn new_value(&mut self, value: &typed::NewValue) -> program::NewValue {
+        match value {
+            typed::NewValue::Null => program::NewValue::Null,
+            typed::NewValue::Bool(value) => program::NewValue::Bool(*value),
+            typed::NewValue::Number(number) => program::NewValue::Number(*number),
+            typed::NewValue::Text(text) => program::NewValue::Text(self.template(text)),
+            typed::NewValue::Texts(texts) => {
+                program::NewValue::Texts(texts.iter().map(|text| self.string(text)).collect())
+            }
         }
     }
 
@@ -137,13 +207,33 @@ impl Lowering {
             Condition::Any(parts) => {
                 Node::Any(parts.iter().map(|part| self.condition(part)).collect())
             }
+            Condition::If(parts) => {
+                let [condition, then, otherwise] = parts.each_ref();
+                Node::If(
+                    self.condition(condition),
+                    self.condition(then),
+                    self.condition(otherwise),
+                )
+            }
+            Condition::Quantified { list, every, body } => Node::Quantified {
+                list: *list,
+                every: *every,
+                body: self.condition(body),
+            },
+            Condition::Compare { left, order, right } => Node::Compare {
+                left: self.computed(left),
+                order: *order,
+                right: self.computed(right),
+            },
             Condition::Present(field) => Node::Present(*field),
             Condition::Text {
                 field,
+                case,
                 test,
                 negated,
             } => Node::Text(TextNode {
                 field: *field,
+                case: *case,
                 test: self.text_test(test),
                 negated: *negated,
             }),
@@ -175,7 +265,38 @@ impl Lowering {
                 negated: *negated,
             },
         };
-        push(&mut self.program.nodes, node)
+        // Without an encoding a node is its own; there is none that cannot be encoded.
+        let Ok(key) = postcard::to_allocvec(&node) else {
+            return push(&mut self.program.nodes, node);
+        };
+        let table = &mut self.program.nodes;
+        *self.nodes.entry(key).or_insert_with(|| push(table, node))
+    }
+
+    fn computed(&mut self, number: &Computed) -> u32 {
+        let mut both = |sides: &[Computed; 2]| {
+            let [left, right] = sides;
+            (self.computed(left), self.computed(right))
+        };
+        let node = match number {
+            Computed::Constant(number) => NumberNode::Constant(*number),
+            Computed::Field(field) => NumberNode::Field(*field),
+            Computed::Count(list) => NumberNode::Count(*list),
+            Computed::Length(field) => NumberNode::Length(*field),
+            Computed::Sum(sides) => {
+                let (left, right) = both(sides);
+                NumberNode::Sum(left, right)
+            }
+            Computed::Difference(sides) => {
+                let (left, right) = both(sides);
+                NumberNode::Difference(left, right)
+            }
+            Computed::Product(sides) => {
+                let (left, right) = both(sides);
+                NumberNode::Product(left, right)
+            }
+        };
+        push(&mut self.program.numbers, node)
     }
 
     fn text_test(&mut self, test: &typed::TextTest) -> program::TextTest {
@@ -219,6 +340,7 @@ impl Lowering {
             .map(|piece| match piece {
                 Piece::Text(text) => program::Piece::Text(self.string(text)),
                 Piece::Field(field) => program::Piece::Field(*field),
+                Piece::Cased(field, case) => program::Piece::Cased(*field, *case),
             })
             .collect();
         push(&mut self.program.templates, pieces)
@@ -243,13 +365,53 @@ fn collect_texts<'p>(policy: &'p Policy, texts: &mut BTreeSet<&'p str>) {
         texts.insert(&rule.name);
         collect_condition(&rule.condition, texts);
         for action in &rule.actions {
-            match action {
-                typed::Action::Allow => {}
-                typed::Action::Deny { message, code } => {
-                    texts.insert(code);
-                    collect_template(message, texts);
-                }
-                typed::Action::Log { message, .. } => collect_template(message, texts),
+            collect_action(action, texts);
+        }
+    }
+}
+
+fn collect_action<'p>(action: &'p typed::Action, texts: &mut BTreeSet<&'p str>) {
+    use typed::{Action, NewValue};
+    match action {
+        Action::Allow => {}
+        Action::Deny { message, code } => {
+            texts.insert(code);
+            collect_template(message, texts);
+        }
+        Action::Log { message, .. } => collect_template(message, texts),
+        Action::Redact {
+            fields,
+            replacement,
+            ..
+        } => texts.extend(fields.iter().chain(replacement).map(String::as_str)),
+        Action::Modify { field, value } => {
+            texts.insert(field);
+            match value {
+                NewValue::Null | NewValue::Bool(_) | NewValue::Number(_) => {}
+                NewValue::Text(text) => collect_template(text, texts),
+                NewValue::Texts(more) => texts.extend(more.iter().map(String::as_str)),
+            }
+        }
+        Action::Route {
+            provider,
+            model,
+            reason,
+        } => {
+            for template in provider.iter().chain(model).chain(reason) {
+                collect_template(template, texts);
+            }
+        }
+        Action::Alert {
+            webhook, message, ..
+        } => {
+            texts.extend(webhook.as_deref());
+            collect_template(message, texts);
+        }
+        Action::RateLimit { key, .. } | Action::Budget { key, .. } => collect_template(key, texts),
+        Action::Tag(tags) => {
+            for (name, value) in tags {
+                texts.insert(name);
+                collect_template(value, texts);
             }
         }
     }
@@ -264,6 +426,12 @@ fn collect_condition<'p>(condition: &'p Condition, texts: &mut BTreeSet<&'p str>
                 collect_condition(part, texts);
             }
         }
+        Condition::If(parts) => {
+            for part in parts.iter() {
+                collect_condition(part, texts);
+            }
+        }
+        Condition::Quantified { body, .. } => collect_condition(body, texts),
         Condition::Text { test, .. } => match test {
             TextTest::Equals(value)
             | TextTest::Has(value)
@@ -280,6 +448,7 @@ fn collect_condition<'p>(condition: &'p Condition, texts: &mut BTreeSet<&'p str>
             TextTest::Matches(_) => {}
         },
         Condition::Constant(_)
+        | Condition::Compare { .. }
         | Condition::Present(_)
         | Condition::Number { .. }
         | Condition::NumberIn { .. }
@@ -316,6 +485,13 @@ impl fmt::Display for CompileError {
                 f,
                 "the policies have more than {} conditions together",
                 program::MAX_COST
+            ),
+            CompileError::TooManyPatterns => write!(
+                f,
+                "the policies search texts for too many patterns: each counts 1 when it begins \
+                 with a fixed text of 3 bytes or more, 2 when it contains one, 4 otherwise, 16 \
+                 when repeats make it large, and {} are too much",
+                crate::scans::MAX_WEIGHT + 1
             ),
             CompileError::Unloadable(cause) => write!(f, "compiled to an unusable bundle: {cause}"),
         }

@@ -2,12 +2,13 @@
 
 use super::checker::{Checker, Fields, Keys, list, shown};
 use super::diagnostics::{Code, Span, did_you_mean};
-use super::fields::FieldType;
+use super::fields::{FieldType, Resolved, resolved as of_field};
+use super::functions::parse_call;
 use super::operands::{Operand, Place};
 use super::typed::{Condition, TextTest, TextValue};
 use super::variables::Constant;
-use super::yaml::{Entry, Node};
-use crate::program::{Field, MAX_DEPTH, Order, TextField};
+use super::yaml::{Entry, Node, Value};
+use crate::program::{BoolValue, Field, MAX_DEPTH, Order, TextField};
 
 /// The operators of the language.
 pub const OPERATORS: &[&str] = &[
@@ -26,24 +27,23 @@ pub const OPERATORS: &[&str] = &[
     "exists",
 ];
 
-/// Functions of the language, none of which this version provides.
-pub const FUNCTIONS: &[&str] = &[
-    "len",
-    "lower",
-    "upper",
-    "contains",
-    "has_pii",
-    "has_injection",
-    "has_sensitive",
-];
-
-const CONDITION: Keys = Keys {
+pub(super) const CONDITION: Keys = Keys {
     what: "a condition",
     known: &[
         "field", "operator", "value", "any", "all", "not", "function", "args",
     ],
-    later: &["when"],
+    ignored: &["name", "description", "metadata"],
 };
+
+/// The left side of a comparison.
+pub(super) enum Left {
+    Field(Resolved),
+    /// A function that is a condition by itself.
+    Condition(Condition),
+}
+
+/// Operators that read a text.
+const TEXT_TESTS: &[&str] = &["contains", "starts_with", "ends_with", "matches"];
 
 /// A rule's list takes one level of the program, and its own `not` another.
 const DEEPEST: u32 = MAX_DEPTH - 4;
@@ -51,11 +51,54 @@ const DEEPEST: u32 = MAX_DEPTH - 4;
 impl Checker<'_> {
     /// A rule's conditions, all of which must hold; none at all always hold.
     pub(super) fn conditions(&mut self, node: &Node) -> Option<Condition> {
+        if let Value::Map(entries) = &node.value {
+            if entries.is_empty() {
+                return Some(Condition::Constant(true));
+            }
+            self.alternate("one condition by itself", "a list of conditions", node.span);
+            return self.condition(node, 0);
+        }
         let items = self.list(node, "`conditions`")?;
         if items.is_empty() {
             return Some(Condition::Constant(true));
         }
         self.group(items, Condition::All, 0)
+    }
+
+    /// `match` holds conditions, or fields with the values they must have.
+    pub(super) fn matched(&mut self, node: &Node) -> Option<Condition> {
+        let Value::Map(entries) = &node.value else {
+            return self.conditions(node);
+        };
+        if entries
+            .iter()
+            .any(|entry| CONDITION.known.contains(&entry.key.as_str()))
+        {
+            return self.condition(node, 0);
+        }
+        let parts: Vec<_> = entries
+            .iter()
+            .map(|entry| {
+                let resolved = self.field(&entry.key, entry.key_span)?;
+                let operand = self.operand(&entry.value)?;
+                let list = matches!(
+                    operand,
+                    Operand::Constant(Constant::Texts(_) | Constant::Numbers(_))
+                );
+                let at = Place {
+                    path: &entry.key,
+                    field: &resolved,
+                    operator: if list { "in" } else { "==" },
+                    value: entry.value.span,
+                };
+                self.typed(at, operand, entry.key_span)
+            })
+            .collect();
+        let parts: Vec<Condition> = parts.into_iter().collect::<Option<_>>()?;
+        Some(match parts.is_empty() {
+            true => Condition::Constant(true),
+            false => Condition::All(parts),
+        })
     }
 
     /// Every part is read, so that all their diagnostics are seen at once.
@@ -89,10 +132,8 @@ impl Checker<'_> {
         let kinds = ["field", "function", "any", "all", "not"];
         let mut found = kinds.iter().filter_map(|kind| fields.entry(kind));
         let Some(entry) = found.next() else {
-            if fields.entry("when").is_none() {
-                let help = "write `field`, `operator`, `value`; or `any`, `all`, `not`";
-                self.report_with_help(Code::MissingKey, node.span, "a condition is empty", help);
-            }
+            let help = "write `field`, `operator`, `value`; or `any`, `all`, `not`";
+            self.report_with_help(Code::MissingKey, node.span, "a condition is empty", help);
             return None;
         };
         if let Some(second) = found.next() {
@@ -106,12 +147,7 @@ impl Checker<'_> {
         }
         match entry.key.as_str() {
             "field" => self.comparison(&fields, entry),
-            "function" => {
-                if let Some(name) = self.text(&entry.value, "`function`") {
-                    self.refuse_function(name, entry.value.span);
-                }
-                None
-            }
+            "function" => self.function(&fields, entry),
             kind => {
                 self.refuse_operator_beside(&fields, kind);
                 self.connective(entry, depth)
@@ -154,13 +190,62 @@ impl Checker<'_> {
             let message = "`args` has no meaning beside `field`";
             self.report(Code::WrongShape, args.key_span, message);
         }
-        let path = self.text(&entry.value, "`field`");
-        let resolved = path.and_then(|path| self.field(path, entry.value.span));
-        let operator = self.required_text(fields, "operator");
-        let operator = operator.and_then(|(text, span)| Some((self.operator(text, span)?, span)));
+        let path = self.text(&entry.value, "`field`")?;
+        let left = match parse_call(path) {
+            Some((name, inner)) => {
+                let canonical = format!("`function: {}` with `args`", shown(name));
+                self.alternate("a function in `field`", &canonical, entry.value.span);
+                let args = self.text_arguments(inner, entry.value.span);
+                args.and_then(|args| self.call(name, entry.value.span, &args))
+            }
+            None => self.field(path, entry.value.span).map(Left::Field),
+        };
+        self.compare(left, path, fields)
+    }
+
+    fn function(&mut self, fields: &Fields<'_>, entry: &Entry) -> Option<Condition> {
+        let name = self.text(&entry.value, "`function`")?;
+        let args = match fields.get("args") {
+            Some(args) => self.arguments(args)?,
+            None => Vec::new(),
+        };
+        let left = self.call(name, entry.value.span, &args);
+        let alone = fields.entry("operator").is_none() && fields.entry("value").is_none();
+        match left? {
+            Left::Field(Resolved {
+                field: Field::Bool(field),
+                ..
+            }) if alone => Some(Condition::Bool {
+                field,
+                value: BoolValue::Constant(true),
+                negated: false,
+            }),
+            Left::Condition(condition) if alone => Some(condition),
+            left => self.compare(Some(left), name, fields),
+        }
+    }
+
+    /// The left side compared as `operator` and `value` say.
+    fn compare(
+        &mut self,
+        left: Option<Left>,
+        path: &str,
+        fields: &Fields<'_>,
+    ) -> Option<Condition> {
+        let operator = match (fields.entry("operator"), fields.entry("value")) {
+            // `value` alone can only mean one thing.
+            (None, Some(value)) => {
+                self.alternate("`value` alone", "`operator: \"==\"`", value.key_span);
+                Some(("==", value.key_span))
+            }
+            _ => {
+                let operator = self.required_text(fields, "operator");
+                operator.and_then(|(text, span)| Some((self.operator(text, span)?, span)))
+            }
+        };
         let value = fields.entry("value");
         let operand = value.map(|value| self.operand(&value.value));
-        let (path, resolved, (operator, operator_span)) = (path?, resolved?, operator?);
+        let (left, (operator, operator_span)) = (left?, operator?);
         let operand = match operand {
             // `exists` alone asks that the field has a value.
             None if operator == "exists" => Operand::Constant(Constant::Bool(true)),
@@ -171,13 +256,50 @@ impl Checker<'_> {
             }
             Some(operand) => operand?,
         };
+        let value = value.map_or(operator_span, |value| value.value.span);
+        let mut resolved = match left {
+            Left::Field(resolved) => resolved,
+            Left::Condition(condition) => {
+                return self.compare_condition(condition, path, operator, &operand, value);
+            }
+        };
+        if resolved.field_type == FieldType::Messages && TEXT_TESTS.contains(&operator) {
+            let content = "`request.messages[*].content`";
+            self.alternate("the text of messages", content, operator_span);
+            resolved = of_field(Field::Text(TextField::EveryContent));
+        }
         let at = Place {
             path,
             field: &resolved,
             operator,
-            value: value.map_or(operator_span, |value| value.value.span),
+            value,
         };
         self.typed(at, operand, operator_span)
+    }
+
+    /// A function that is true or false, compared with `true` or `false`.
+    fn compare_condition(
+        &mut self,
+        condition: Condition,
+        name: &str,
+        operator: &'static str,
+        operand: &Operand,
+        value: Span,
+    ) -> Option<Condition> {
+        let (Operand::Constant(Constant::Bool(wanted)), "==" | "!=") = (operand, operator) else {
+            let message = format!(
+                "`{}` is true or false, and is compared with {} by `{operator}`",
+                shown(name),
+                operand.describe()
+            );
+            let help = "leave `operator` and `value` out, or write `==` and `true` or `false`";
+            self.report_with_help(Code::ValueType, value, message, help);
+            return None;
+        };
+        Some(match *wanted == (operator == "==") {
+            true => condition,
+            false => Condition::Not(Box::new(condition)),
+        })
     }
 
     fn operator(&mut self, text: &str, span: Span) -> Option<&'static str> {
@@ -185,21 +307,24 @@ impl Checker<'_> {
             return Some(operator);
         }
         let usual = match text {
-            "=" | "===" | "eq" | "equals" | "is" => Some("=="),
+            "=" | "===" | "eq" | "equals" => Some("=="),
             "<>" | "ne" | "not_equals" => Some("!="),
             "gt" => Some(">"),
             "lt" => Some("<"),
             "gte" | "=>" => Some(">="),
             "lte" | "=<" => Some("<="),
-            "regex" | "~" | "=~" => Some("matches"),
+            "regex" | "=~" => Some("matches"),
             "not in" | "nin" => Some("not_in"),
+            "startswith" => Some("starts_with"),
+            "endswith" => Some("ends_with"),
             _ => None,
         };
-        let help = match usual {
-            Some(operator) => format!("write `{operator}`"),
-            None => did_you_mean(text, OPERATORS.iter().copied())
-                .unwrap_or_else(|| format!("operators are {}", list(OPERATORS))),
-        };
+        if let Some(operator) = usual {
+            self.alternate(&format!("`{text}`"), &format!("`{operator}`"), span);
+            return Some(operator);
+        }
+        let help = did_you_mean(text, OPERATORS.iter().copied())
+            .unwrap_or_else(|| format!("operators are {}", list(OPERATORS)));
         let message = format!("unknown operator `{}`", shown(text));
         self.report_with_help(Code::UnknownOperator, span, message, help);
         None
@@ -223,6 +348,23 @@ impl Checker<'_> {
                 self.report(Code::ValueType, at.value, message);
                 return None;
             }
+            ("==" | "!=", Operand::Constant(Constant::EmptyList))
+                if matches!(
+                    at.field.field_type,
+                    FieldType::Names | FieldType::Texts | FieldType::Messages
+                ) =>
+            {
+                let canonical = match at.operator {
+                    "==" => "`exists` with `value: false`",
+                    _ => "`exists`",
+                };
+                self.alternate("a comparison with an empty list", canonical, at.value);
+                let present = Condition::Present(field);
+                return Some(match at.operator {
+                    "!=" => present,
+                    _ => Condition::Not(Box::new(present)),
+                });
+            }
             _ => {}
         }
         if !allowed(at.field.field_type, field).contains(&at.operator) {
@@ -231,18 +373,21 @@ impl Checker<'_> {
         }
         match field {
             Field::Text(field) => self.text_condition(field, operand, at),
-            Field::Number(field) => match at.operator {
-                "in" | "not_in" => Some(Condition::NumberIn {
-                    field,
-                    set: self.number_set(operand, at)?,
-                    negated: at.operator == "not_in",
-                }),
-                operator => Some(Condition::Number {
-                    field,
-                    order: order(operator)?,
-                    value: self.number_value(operand, at)?,
-                }),
-            },
+            Field::Number(field) => {
+                self.check_units(field, &operand, at);
+                match at.operator {
+                    "in" | "not_in" => Some(Condition::NumberIn {
+                        field,
+                        set: self.number_set(operand, at)?,
+                        negated: at.operator == "not_in",
+                    }),
+                    operator => Some(Condition::Number {
+                        field,
+                        order: order(operator)?,
+                        value: self.number_value(operand, at)?,
+                    }),
+                }
+            }
             Field::Bool(field) => Some(Condition::Bool {
                 field,
                 value: self.bool_value(operand, at)?,
@@ -280,6 +425,7 @@ impl Checker<'_> {
         };
         Some(Condition::Text {
             field,
+            case: at.field.case,
             test,
             negated: matches!(at.operator, "!=" | "not_in"),
         })

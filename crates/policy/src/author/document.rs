@@ -4,12 +4,14 @@ use super::MPL_VERSIONS;
 use super::checker::{Checker, Fields, Keys, list, shown};
 use super::diagnostics::{Code, Diagnostics, Span};
 use super::patterns::Patterns;
-use super::typed::{Policy, Rule};
+use super::typed::{Condition, Policy, Rule};
+use super::uses::RuleUses;
 use super::variables::Variables;
-use super::yaml::{Node, Value};
+use super::yaml::{self, Node, Value};
+use crate::settings::{Durability, Mode, OnError, Phase, RuleSettings};
 use std::collections::{HashMap, HashSet};
 
-const POLICY: Keys = Keys {
+pub(super) const POLICY: Keys = Keys {
     what: "a policy",
     known: &[
         "mpl_version",
@@ -22,29 +24,33 @@ const POLICY: Keys = Keys {
         "tags",
         "variables",
         "priority",
-        "rules",
-    ],
-    later: &[
         "phase",
         "mode",
         "on_error",
         "durability",
+        "rules",
         "tests",
-        "metadata",
     ],
+    ignored: &["metadata", "enabled", "labels", "owner"],
 };
 
-const RULE: Keys = Keys {
+pub(super) const RULE: Keys = Keys {
     what: "a rule",
-    known: &["name", "description", "enabled", "conditions", "actions"],
-    later: &[
-        "when",
+    known: &[
+        "name",
+        "description",
+        "enabled",
         "phase",
         "mode",
         "on_error",
         "durability",
-        "tests",
-        "priority",
+        "conditions",
+        "match",
+        "when",
+        "actions",
+    ],
+    ignored: &[
+        "priority", "metadata", "tags", "author", "severity", "category",
     ],
 };
 
@@ -52,13 +58,24 @@ const RULE: Keys = Keys {
 const MAX_NAME_BYTES: usize = 100;
 
 /// Reads a policy from its tree. `None` only after an error.
-pub(super) fn policy(tree: &Node, diagnostics: &mut Diagnostics) -> Option<Policy> {
+pub(super) fn policy(tree: &Node, source: &str, diagnostics: &mut Diagnostics) -> Option<Policy> {
     let mut checker = Checker {
+        source: yaml::without_mark(source),
         diagnostics,
         variables: Variables::default(),
         patterns: Patterns::default(),
+        uses: RuleUses::default(),
     };
     checker.policy(tree)
+}
+
+/// What a policy sets for its rules.
+#[derive(Default)]
+struct Defaults {
+    phase: Option<Phase>,
+    mode: Mode,
+    on_error: OnError,
+    durability: Durability,
 }
 
 impl Checker<'_> {
@@ -76,9 +93,20 @@ impl Checker<'_> {
         if let Some(node) = fields.get("variables") {
             self.define_variables(node);
         }
+        let defaults = Defaults {
+            phase: self
+                .setting(&fields, "phase", PHASES)
+                .map(|(phase, _)| phase),
+            mode: self
+                .setting(&fields, "mode", MODES)
+                .map_or(Mode::Enforce, |(mode, _)| mode),
+            on_error: self.on_error(&fields).unwrap_or_default(),
+            durability: self.durability(&fields).unwrap_or_default(),
+        };
         let rules = self
             .require(&fields, "rules")
-            .and_then(|node| self.rules(node));
+            .and_then(|node| self.rules(node, &defaults));
+        let tests = fields.get("tests").map(|node| self.tests(node));
         self.warn_of_unused_variables();
         Some(Policy {
             name: name?,
@@ -88,6 +116,7 @@ impl Checker<'_> {
             tags,
             priority,
             rules: rules?,
+            tests: tests.unwrap_or_default(),
         })
     }
 
@@ -177,7 +206,7 @@ impl Checker<'_> {
         0
     }
 
-    fn rules(&mut self, node: &Node) -> Option<Vec<Rule>> {
+    fn rules(&mut self, node: &Node, defaults: &Defaults) -> Option<Vec<Rule>> {
         let items = self.list(node, "`rules`")?;
         if items.is_empty() {
             self.report(
@@ -189,27 +218,29 @@ impl Checker<'_> {
         }
         let mut names: HashMap<String, Span> = HashMap::new();
         let mut rules = Vec::with_capacity(items.len());
-        let mut always: Option<(String, Span)> = None;
         let mut sound = true;
         for item in items {
             if self.diagnostics.is_full() {
                 return None;
             }
-            let Some((rule, span)) = self.rule(item, &mut names) else {
+            let Some((rule, span)) = self.rule(item, defaults, &mut names) else {
                 sound = false;
                 continue;
             };
-            if let Some((name, at)) = always.take() {
-                self.warn_of_unreachable_rule(&rule.name, span, &name, at);
-            } else if rule.enabled && rule.condition.constant() == Some(true) {
-                always = Some((rule.name.clone(), span));
-            }
-            rules.push(rule);
+            rules.push((rule, span));
         }
-        sound.then_some(rules)
+        if !self.diagnostics.has_errors() {
+            self.analyse(&rules);
+        }
+        sound.then(|| rules.into_iter().map(|(rule, _)| rule).collect())
     }
 
-    fn rule(&mut self, node: &Node, names: &mut HashMap<String, Span>) -> Option<(Rule, Span)> {
+    fn rule(
+        &mut self,
+        node: &Node,
+        defaults: &Defaults,
+        names: &mut HashMap<String, Span>,
+    ) -> Option<(Rule, Span)> {
         let fields = self.fields(node, &RULE)?;
         let name = self.name(&fields);
         let span = fields.get("name").map_or(node.span, |name| name.span);
@@ -221,18 +252,97 @@ impl Checker<'_> {
         }
         self.optional_text(&fields, "description");
         let enabled = self.enabled(&fields);
-        let conditions = self.require(&fields, "conditions");
-        let condition = conditions.and_then(|node| self.conditions(node));
+        let phase = self.setting(&fields, "phase", PHASES);
+        let mode = self.setting(&fields, "mode", MODES);
+        let on_error = self.on_error(&fields);
+        let durability = self.durability(&fields);
+        self.uses.in_conditions = true;
+        let condition = self.rule_conditions(&fields);
+        self.uses.in_conditions = false;
         let actions = self
             .require(&fields, "actions")
             .and_then(|node| self.actions(node));
+        let suspicious = self.uses.suspicious;
+        let phase = phase.or(defaults.phase.map(|phase| (phase, span)));
         let rule = Rule {
             name: name?,
             enabled,
+            settings: RuleSettings {
+                phase: self.phase(phase, span),
+                mode: mode.map_or(defaults.mode, |(mode, _)| mode),
+                on_error: on_error.unwrap_or(defaults.on_error),
+                durability: durability.unwrap_or(defaults.durability),
+            },
             condition: condition?,
             actions: actions?,
+            suspicious,
         };
         Some((rule, span))
+    }
+
+    /// What `conditions` and `when` say together.
+    fn rule_conditions(&mut self, fields: &Fields<'_>) -> Option<Condition> {
+        let Some(when) = fields.get("when") else {
+            return self.listed_conditions(fields);
+        };
+        let when = self.when(when);
+        let mut listed = ["conditions", "match"].iter();
+        if !listed.any(|key| fields.entry(key).is_some()) {
+            return when;
+        }
+        let conditions = self.listed_conditions(fields);
+        Some(Condition::All(vec![conditions?, when?]))
+    }
+
+    fn listed_conditions(&mut self, fields: &Fields<'_>) -> Option<Condition> {
+        match fields.entry("match") {
+            Some(entry) if fields.entry("conditions").is_none() => {
+                self.alternate("`match`", "`conditions`", entry.key_span);
+                self.matched(&entry.value)
+            }
+            Some(entry) => {
+                let message = "a rule has `conditions` or `match`, not both";
+                self.report(Code::WrongShape, entry.key_span, message);
+                None
+            }
+            None => {
+                let conditions = self.require(fields, "conditions");
+                conditions.and_then(|node| self.conditions(node))
+            }
+        }
+    }
+
+    /// One of a setting's words.
+    fn setting<T: Copy>(
+        &mut self,
+        fields: &Fields<'_>,
+        key: &str,
+        words: &[(&'static str, T)],
+    ) -> Option<(T, Span)> {
+        let (text, span) = self.optional_text(fields, key)?;
+        let names: Vec<&'static str> = words.iter().map(|(word, _)| *word).collect();
+        let word = self.word(text, span, Code::UnknownValue, key, &names)?;
+        let (_, value) = words.iter().find(|(known, _)| *known == word)?;
+        Some((*value, span))
+    }
+
+    fn on_error(&mut self, fields: &Fields<'_>) -> Option<OnError> {
+        let (on_error, span) = self.setting(fields, "on_error", ON_ERROR)?;
+        let message = "`on_error` is not applied by this version";
+        let help = "deciding cannot fail; what happens to an exchange that cannot be read is the \
+                    instance's failure mode";
+        self.report_with_help(Code::SettingNotApplied, span, message, help);
+        Some(on_error)
+    }
+
+    fn durability(&mut self, fields: &Fields<'_>) -> Option<Durability> {
+        let (durability, span) = self.setting(fields, "durability", DURABILITY)?;
+        if durability == Durability::Required {
+            let message = "`durability: required` is not applied by this version";
+            let help = "the exchange goes on before its record is stored, as with `best_effort`";
+            self.report_with_help(Code::SettingNotApplied, span, message, help);
+        }
+        Some(durability)
     }
 
     fn enabled(&mut self, fields: &Fields<'_>) -> bool {
@@ -247,18 +357,17 @@ impl Checker<'_> {
             }
         }
     }
-
-    /// Said once per policy: the rules after the first unreachable one follow from it.
-    fn warn_of_unreachable_rule(&mut self, name: &str, span: Span, before: &str, at: Span) {
-        let message = format!(
-            "rule `{name}`, and any after it, is never reached: rule `{before}` in line {} \
-             matches everything",
-            at.line
-        );
-        let help = "the first rule that matches ends a policy; move the general rule to the end";
-        self.report_with_help(Code::UnreachableRule, span, message, help);
-    }
 }
+
+pub(super) const PHASES: &[(&str, Phase)] =
+    &[("request", Phase::Request), ("response", Phase::Response)];
+pub(super) const MODES: &[(&str, Mode)] = &[("enforce", Mode::Enforce), ("shadow", Mode::Shadow)];
+pub(super) const ON_ERROR: &[(&str, OnError)] =
+    &[("closed", OnError::Closed), ("open", OnError::Open)];
+pub(super) const DURABILITY: &[(&str, Durability)] = &[
+    ("best_effort", Durability::BestEffort),
+    ("required", Durability::Required),
+];
 
 fn kebab(text: &str) -> String {
     let mut kebab = String::new();

@@ -1,11 +1,13 @@
 //! The fields of an exchange by the names authors use, and their types.
 //!
-//! Every documented field is here, also those this version cannot fill: asking for one
-//! of them is an error that says so, never a condition that is silently false.
+//! Every documented field is here, also those this version cannot fill: they are null,
+//! and whoever uses one is told.
 
 use super::diagnostics::nearest;
 use crate::calendar::WEEKDAYS;
-use crate::program::{BoolField, Field, NumberField, SingleText, TextField};
+use crate::program::{
+    BoolField, Case, Field, KindFilter, NumberField, PartFilter, Role, SingleText, TextField,
+};
 use serde::Serialize;
 
 /// What a field holds, as far as operators care.
@@ -19,7 +21,7 @@ pub enum FieldType {
     Names,
     Number,
     Bool,
-    /// Only its presence can be asked.
+    /// Only its presence and its length can be asked.
     Messages,
 }
 
@@ -36,25 +38,39 @@ impl FieldType {
     }
 }
 
+/// Who fills a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Provision {
+    /// This version does.
+    Provided,
+    /// A later version; until then it is null.
+    Later,
+    /// Known once the provider has answered; rules that read it are not applied yet.
+    Response,
+    /// Documented, and computed by nothing: always null.
+    Never,
+}
+
 /// A field as the reference lists it.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct FieldInfo {
     pub path: &'static str,
-    /// Absent when this version does not provide the field.
-    pub field_type: Option<FieldType>,
+    pub field_type: FieldType,
+    pub provision: Provision,
+    /// All values the field can have, where they are few.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub values: Option<&'static [&'static str]>,
 }
 
 /// All fields, for documentation and editors.
 pub fn field_reference() -> impl Iterator<Item = FieldInfo> {
-    let provided = TABLE.iter().map(|(path, field, _)| FieldInfo {
-        path,
-        field_type: Some(type_of(*field)),
-    });
-    let later = NOT_PROVIDED.iter().map(|path| FieldInfo {
-        path,
-        field_type: None,
-    });
-    provided.chain(later)
+    TABLE.iter().map(|row| FieldInfo {
+        path: row.path,
+        field_type: type_of(row.field),
+        provision: row.provision,
+        values: row.values,
+    })
 }
 
 /// A field found.
@@ -62,43 +78,117 @@ pub fn field_reference() -> impl Iterator<Item = FieldInfo> {
 pub(super) struct Resolved {
     pub field: Field,
     pub field_type: FieldType,
+    /// What `lower` and `upper` make of a text.
+    pub case: Case,
     /// All values the field can have, where they are few.
     pub domain: Option<&'static [&'static str]>,
+    pub provision: Provision,
+    /// Written in a way that is understood, and not the way of the reference.
+    pub alternate: bool,
 }
 
 /// Why there is no such field.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum FieldError {
-    NotProvided,
-    Unknown { help: String },
+pub(super) struct FieldError {
+    pub help: String,
 }
 
-type Row = (&'static str, Field, Option<&'static [&'static str]>);
+struct Row {
+    path: &'static str,
+    field: Field,
+    provision: Provision,
+    values: Option<&'static [&'static str]>,
+}
+
+impl Row {
+    const fn new(path: &'static str, field: Field) -> Row {
+        Row {
+            path,
+            field,
+            provision: Provision::Provided,
+            values: None,
+        }
+    }
+
+    const fn later(self) -> Row {
+        Row {
+            provision: Provision::Later,
+            ..self
+        }
+    }
+
+    const fn of_response(self) -> Row {
+        Row {
+            provision: Provision::Response,
+            ..self
+        }
+    }
+
+    const fn never(self) -> Row {
+        Row {
+            provision: Provision::Never,
+            ..self
+        }
+    }
+
+    const fn one_of(self, values: &'static [&'static str]) -> Row {
+        Row {
+            values: Some(values),
+            ..self
+        }
+    }
+}
 
 const fn single(path: &'static str, field: SingleText) -> Row {
-    (path, Field::Text(TextField::Single(field)), None)
+    Row::new(path, Field::Text(TextField::Single(field)))
 }
 
 const fn number(path: &'static str, field: NumberField) -> Row {
-    (path, Field::Number(field), None)
+    Row::new(path, Field::Number(field))
 }
 
 const fn texts(path: &'static str, field: TextField) -> Row {
-    (path, Field::Text(field), None)
+    Row::new(path, Field::Text(field))
 }
 
-const MESSAGE_ROLE: &str = "request.messages[N].role";
-const MESSAGE_CONTENT: &str = "request.messages[N].content";
-const USER_ID: &str = "context.user_attributes.user_id";
+const fn boolean(path: &'static str, field: BoolField) -> Row {
+    Row::new(path, Field::Bool(field))
+}
 
-/// `[N]` stands for an index and is read by [`resolve_message`].
+pub(super) const ROLES: &[&str] = &[
+    "system",
+    "developer",
+    "user",
+    "assistant",
+    "tool",
+    "function",
+];
+pub(super) const PART_KINDS: &[&str] = &["text", "image", "audio", "video", "file", "other"];
+const SEVERITIES: &[&str] = &["none", "low", "medium", "high", "critical"];
+
+const ANY_PART: TextField = TextField::Parts(PartFilter {
+    message: None,
+    kind: KindFilter::Any,
+});
+
+/// `[N]`, `[role=R]` and `[type=K]` stand for selectors, which [`resolve`] reads.
 const TABLE: &[Row] = &[
     single("request.model", SingleText::Model),
-    ("request.messages", Field::Messages, None),
-    texts(MESSAGE_ROLE, TextField::MessageRole(0)),
-    texts(MESSAGE_CONTENT, TextField::MessageContent(0)),
-    texts("request.messages[*].role", TextField::EveryRole),
+    Row::new("request.messages", Field::Messages),
+    texts("request.messages[N].role", TextField::MessageRole(0)).one_of(ROLES),
+    texts("request.messages[N].content", TextField::MessageContent(0)),
+    texts("request.messages[*].role", TextField::EveryRole).one_of(ROLES),
     texts("request.messages[*].content", TextField::EveryContent),
+    texts(
+        "request.messages[role=R].content",
+        TextField::RoleContent(Role::User),
+    ),
+    texts("request.messages[*].content[*].type", ANY_PART)
+        .one_of(PART_KINDS)
+        .later(),
+    texts("request.messages[*].content[type=K]", ANY_PART)
+        .one_of(PART_KINDS)
+        .later(),
     texts("request.text", TextField::EveryText),
     number("request.temperature", NumberField::Temperature),
     number("request.max_tokens", NumberField::MaxTokens),
@@ -106,20 +196,129 @@ const TABLE: &[Row] = &[
     number("request.frequency_penalty", NumberField::FrequencyPenalty),
     number("request.presence_penalty", NumberField::PresencePenalty),
     texts("request.stop", TextField::Stop),
-    ("request.stream", Field::Bool(BoolField::Stream), None),
+    boolean("request.stream", BoolField::Stream),
     single("request.user", SingleText::User),
     texts("request.tools", TextField::Tools),
+    texts("response.content", TextField::ResponseContent).of_response(),
+    texts("response.text", TextField::ResponseText).of_response(),
+    single("response.finish_reason", SingleText::FinishReason).of_response(),
+    single("response.model", SingleText::ResponseModel).of_response(),
+    number(
+        "response.usage.prompt_tokens",
+        NumberField::UsagePromptTokens,
+    )
+    .of_response(),
+    number(
+        "response.usage.completion_tokens",
+        NumberField::UsageCompletionTokens,
+    )
+    .of_response(),
+    number("response.usage.total_tokens", NumberField::UsageTotalTokens).of_response(),
+    number(
+        "processing.token_estimate.prompt_tokens",
+        NumberField::EstimatedPromptTokens,
+    )
+    .later(),
+    number(
+        "processing.token_estimate.completion_tokens",
+        NumberField::EstimatedCompletionTokens,
+    )
+    .later(),
+    number(
+        "processing.token_estimate.total_tokens",
+        NumberField::EstimatedTotalTokens,
+    )
+    .later(),
+    number(
+        "processing.cost_estimate.prompt_cost",
+        NumberField::PromptCost,
+    )
+    .later(),
+    number(
+        "processing.cost_estimate.completion_cost",
+        NumberField::CompletionCost,
+    )
+    .later(),
+    number(
+        "processing.cost_estimate.total_cost",
+        NumberField::TotalCost,
+    )
+    .later(),
+    boolean(
+        "processing.content_analysis.pii_detection.has_pii",
+        BoolField::HasPii,
+    )
+    .later(),
+    texts(
+        "processing.content_analysis.pii_detection.pii_types",
+        TextField::PiiTypes,
+    )
+    .later(),
+    number(
+        "processing.content_analysis.pii_detection.confidence",
+        NumberField::PiiConfidence,
+    )
+    .later(),
+    boolean(
+        "processing.content_analysis.sensitive_content.has_sensitive_content",
+        BoolField::HasSensitiveContent,
+    )
+    .later(),
+    texts(
+        "processing.content_analysis.sensitive_content.categories",
+        TextField::SensitiveCategories,
+    )
+    .later(),
+    single(
+        "processing.content_analysis.sensitive_content.severity",
+        SingleText::SensitiveSeverity,
+    )
+    .one_of(SEVERITIES)
+    .later(),
+    boolean(
+        "processing.content_analysis.prompt_injection.has_prompt_injection",
+        BoolField::HasInjection,
+    )
+    .later(),
+    number(
+        "processing.content_analysis.prompt_injection.confidence",
+        NumberField::InjectionConfidence,
+    )
+    .later(),
+    single(
+        "processing.content_analysis.prompt_injection.type",
+        SingleText::InjectionType,
+    )
+    .later(),
+    number(
+        "processing.content_analysis.sentiment.score",
+        NumberField::SentimentScore,
+    )
+    .never(),
+    single(
+        "processing.content_analysis.sentiment.label",
+        SingleText::SentimentLabel,
+    )
+    .never(),
+    number("processing.risk_score", NumberField::RiskScore).later(),
+    number("processing.complexity_score", NumberField::ComplexityScore).later(),
     number(
         "processing.conversation_context.turn_count",
         NumberField::TurnCount,
     ),
+    number(
+        "processing.conversation_context.context_window_usage",
+        NumberField::ContextWindowUsage,
+    )
+    .later(),
+    number(
+        "processing.conversation_context.context_window_percent",
+        NumberField::ContextWindowPercent,
+    )
+    .later(),
     number("context.time.hour", NumberField::Hour),
     number("context.time.minute", NumberField::Minute),
-    (
-        "context.time.day_of_week",
-        Field::Text(TextField::Single(SingleText::DayOfWeek)),
-        Some(&WEEKDAYS),
-    ),
+    single("context.time.day_of_week", SingleText::DayOfWeek).one_of(&WEEKDAYS),
     number("context.time.day", NumberField::Day),
     number("context.time.month", NumberField::Month),
     number("context.time.year", NumberField::Year),
@@ -127,117 +326,159 @@ const TABLE: &[Row] = &[
     number("context.time.timestamp", NumberField::Timestamp),
     single("context.environment", SingleText::Environment),
     single("context.client_ip", SingleText::ClientIp),
-    single(USER_ID, SingleText::UserId),
+    single("context.user_attributes.user_id", SingleText::UserId),
+    single("context.user_attributes.tier", SingleText::Tier).later(),
+    single("context.user_attributes.department", SingleText::Department).later(),
+    texts("context.user_attributes.roles", TextField::UserRoles).later(),
+    single("context.user_attributes.region", SingleText::Region).later(),
+    number(
+        "context.user_attributes.requests_this_hour",
+        NumberField::RequestsThisHour,
+    )
+    .later(),
+    number(
+        "context.user_attributes.requests_today",
+        NumberField::RequestsToday,
+    )
+    .later(),
+    number(
+        "context.user_attributes.daily_token_usage",
+        NumberField::DailyTokenUsage,
+    )
+    .later(),
+    number(
+        "context.user_attributes.monthly_token_usage",
+        NumberField::MonthlyTokenUsage,
+    )
+    .later(),
+    number("context.user_attributes.daily_cost", NumberField::DailyCost).later(),
+    number(
+        "context.user_attributes.monthly_cost",
+        NumberField::MonthlyCost,
+    )
+    .later(),
 ];
 
-/// Part of the language; nothing computes them in this version.
-const NOT_PROVIDED: &[&str] = &[
-    "response.content",
-    "response.finish_reason",
-    "response.model",
-    "response.usage.prompt_tokens",
-    "response.usage.completion_tokens",
-    "response.usage.total_tokens",
-    "processing.token_estimate.prompt_tokens",
-    "processing.token_estimate.completion_tokens",
-    "processing.token_estimate.total_tokens",
-    "processing.cost_estimate.prompt_cost",
-    "processing.cost_estimate.completion_cost",
-    "processing.cost_estimate.total_cost",
-    "processing.content_analysis.pii_detection.has_pii",
-    "processing.content_analysis.pii_detection.pii_types",
-    "processing.content_analysis.pii_detection.confidence",
-    "processing.content_analysis.sensitive_content.has_sensitive_content",
-    "processing.content_analysis.sensitive_content.categories",
-    "processing.content_analysis.sensitive_content.severity",
-    "processing.content_analysis.prompt_injection.has_prompt_injection",
-    "processing.content_analysis.prompt_injection.confidence",
-    "processing.content_analysis.prompt_injection.type",
-    "processing.content_analysis.sentiment.score",
-    "processing.content_analysis.sentiment.label",
-    "processing.risk_score",
-    "processing.complexity_score",
-    "processing.conversation_context.context_window_usage",
-    "processing.conversation_context.context_window_percent",
-    "context.user_attributes.tier",
-    "context.user_attributes.department",
-    "context.user_attributes.roles",
-    "context.user_attributes.region",
-    "context.user_attributes.requests_this_hour",
-    "context.user_attributes.requests_today",
-    "context.user_attributes.daily_token_usage",
-    "context.user_attributes.monthly_token_usage",
-    "context.user_attributes.daily_cost",
-    "context.user_attributes.monthly_cost",
+/// Other names that policies use, with one clear meaning.
+const ALTERNATES: &[(&str, &str)] = &[
+    (
+        "processing.content_analysis.pii_detection.detected",
+        "processing.content_analysis.pii_detection.has_pii",
+    ),
+    (
+        "processing.content_analysis.sensitive_content.detected",
+        "processing.content_analysis.sensitive_content.has_sensitive_content",
+    ),
+    (
+        "processing.content_analysis.sensitive_content.has_sensitive",
+        "processing.content_analysis.sensitive_content.has_sensitive_content",
+    ),
+    (
+        "processing.content_analysis.prompt_injection.detected",
+        "processing.content_analysis.prompt_injection.has_prompt_injection",
+    ),
+    (
+        "processing.content_analysis.prompt_injection.has_injection",
+        "processing.content_analysis.prompt_injection.has_prompt_injection",
+    ),
+    ("request.max_completion_tokens", "request.max_tokens"),
+    ("request.tools[*].name", "request.tools"),
+    ("request.tools[*].function.name", "request.tools"),
+    (
+        "request.messages[*].content[*]",
+        "request.messages[*].content[*].type",
+    ),
 ];
 
-fn type_of(field: Field) -> FieldType {
+pub(super) fn type_of(field: Field) -> FieldType {
     match field {
         Field::Number(_) => FieldType::Number,
         Field::Bool(_) => FieldType::Bool,
         Field::Messages => FieldType::Messages,
-        Field::Text(TextField::Tools | TextField::Stop) => FieldType::Names,
-        Field::Text(TextField::EveryRole | TextField::EveryContent | TextField::EveryText) => {
-            FieldType::Texts
-        }
         Field::Text(
-            TextField::Single(_) | TextField::MessageRole(_) | TextField::MessageContent(_),
+            TextField::Tools
+            | TextField::Stop
+            | TextField::Parts(_)
+            | TextField::PiiTypes
+            | TextField::SensitiveCategories
+            | TextField::UserRoles,
+        ) => FieldType::Names,
+        Field::Text(
+            TextField::EveryRole
+            | TextField::EveryContent
+            | TextField::EveryText
+            | TextField::RoleContent(_)
+            | TextField::ResponseText,
+        ) => FieldType::Texts,
+        Field::Text(
+            TextField::Single(_)
+            | TextField::MessageRole(_)
+            | TextField::MessageContent(_)
+            | TextField::Entry(_)
+            | TextField::ResponseContent,
         ) => FieldType::Text,
     }
 }
 
 /// Finds a field by its path.
 pub(super) fn resolve(path: &str) -> Result<Resolved, FieldError> {
-    if let Some((path, field, domain)) = TABLE.iter().find(|(known, ..)| *known == path)
-        && !path.contains("[N]")
-    {
+    if let Some(found) = in_table(path) {
+        return Ok(found);
+    }
+    let other = ALTERNATES
+        .iter()
+        .find(|(alternate, _)| *alternate == path)
+        .map(|(_, canonical)| *canonical)
+        .or_else(|| path.strip_suffix("[*]"));
+    if let Some(found) = other.and_then(in_table) {
         return Ok(Resolved {
-            field: *field,
-            field_type: type_of(*field),
-            domain: *domain,
+            alternate: true,
+            ..found
         });
     }
-    if NOT_PROVIDED.contains(&path) {
-        return Err(FieldError::NotProvided);
-    }
     match path.strip_prefix("request.messages[") {
-        Some(rest) => resolve_message(rest),
+        Some(rest) => super::selectors::message(rest),
         None => Err(unknown(path)),
     }
 }
 
-/// The rest of `request.messages[`: an index, then `.role` or `.content`.
-fn resolve_message(rest: &str) -> Result<Resolved, FieldError> {
-    let unknown = |help: &str| FieldError::Unknown {
-        help: help.to_owned(),
-    };
-    let (index, tail) = rest
-        .split_once(']')
-        .ok_or_else(|| unknown("close the index with `]`"))?;
-    let filters = |text: &str| text.contains('=');
-    if filters(index) || tail.starts_with(".content[") {
-        // Filters and parts of messages are MPL, and not provided.
-        return Err(FieldError::NotProvided);
+fn in_table(path: &str) -> Option<Resolved> {
+    // `[*]` stands for itself; the others for what a selector reads.
+    let placeholder = ["[N]", "[role=R]", "[type=K]"];
+    if placeholder.iter().any(|mark| path.contains(mark)) {
+        return None;
     }
-    let field = match (index.parse(), tail) {
-        (Ok(index), ".role") => TextField::MessageRole(index),
-        (Ok(index), ".content") => TextField::MessageContent(index),
-        (Err(_), _) => {
-            return Err(unknown(
-                "an index is a number such as `0` or `-1` (the last), or `*`",
-            ));
-        }
-        (Ok(_), _) => return Err(unknown("a message has `.role` and `.content`")),
-    };
-    Ok(Resolved {
-        field: Field::Text(field),
-        field_type: FieldType::Text,
-        domain: None,
+    let row = TABLE.iter().find(|row| row.path == path)?;
+    Some(Resolved {
+        field: row.field,
+        field_type: type_of(row.field),
+        case: Case::AsIs,
+        domain: row.values,
+        provision: row.provision,
+        alternate: false,
     })
 }
 
+/// A field by what it is, for what has no row of its own.
+pub(super) fn resolved(field: Field) -> Resolved {
+    let (provision, domain) = match field {
+        Field::Text(TextField::Parts(_)) => (Provision::Later, Some(PART_KINDS)),
+        Field::Text(TextField::MessageRole(_)) => (Provision::Provided, Some(ROLES)),
+        Field::Bool(BoolField::Found(..)) => (Provision::Later, None),
+        _ => (Provision::Provided, None),
+    };
+    Resolved {
+        field,
+        field_type: type_of(field),
+        case: Case::AsIs,
+        domain,
+        provision,
+        alternate: false,
+    }
+}
+
 fn unknown(path: &str) -> FieldError {
-    let all = || field_reference().map(|info| info.path);
+    let all = || TABLE.iter().map(|row| row.path);
     let last = |path: &'static str| path.rsplit('.').next().unwrap_or(path);
     // `model` for `request.model` is as common a slip as a typing error.
     let help = match all()
@@ -245,9 +486,9 @@ fn unknown(path: &str) -> FieldError {
         .or_else(|| nearest(path, all()))
     {
         Some(known) => format!("did you mean `{known}`?"),
-        None => "fields begin with `request.`, `context.` or `processing.`".to_owned(),
+        None => "fields begin with `request.`, `response.`, `context.` or `processing.`".to_owned(),
     };
-    FieldError::Unknown { help }
+    FieldError { help }
 }
 
 #[cfg(test)]
@@ -255,16 +496,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_provided_field_resolves_to_its_type() {
+    fn every_field_resolves_to_what_the_table_says_and_is_shown_by_its_name() {
         for info in field_reference() {
-            let path = info.path.replace("[N]", "[-2]");
-            let found = resolve(&path).map(|resolved| resolved.field_type);
-            assert_eq!(
-                found,
-                info.field_type.ok_or(FieldError::NotProvided),
-                "{path}"
-            );
+            let path = info
+                .path
+                .replace("[N]", "[-2]")
+                .replace("role=R", "role=user")
+                .replace("type=K", "type=image");
+            let found = resolve(&path).unwrap();
+            assert_eq!(found.field_type, info.field_type, "{path}");
+            assert_eq!(found.provision, info.provision, "{path}");
+            assert!(!found.alternate, "{path}");
+            assert_eq!(crate::names::path(found.field), path);
         }
+    }
+
+    #[test]
+    fn alternates_mean_fields_there_are() {
+        for (alternate, canonical) in ALTERNATES {
+            let found = resolve(alternate).unwrap();
+            assert!(found.alternate, "{alternate}");
+            assert_eq!(crate::names::path(found.field), *canonical);
+        }
+        assert!(resolve("request.tools[*]").unwrap().alternate);
     }
 
     #[test]
@@ -274,27 +528,19 @@ mod tests {
             ("model", "did you mean `request.model`?"),
             ("context.time.hours", "did you mean `context.time.hour`?"),
             (
-                "request.messages[0].text",
-                "a message has `.role` and `.content`",
-            ),
-            (
-                "request.messages[*]",
-                "an index is a number such as `0` or `-1` (the last), or `*`",
-            ),
-            ("request.messages[1", "close the index with `]`"),
-            (
                 "zzz",
-                "fields begin with `request.`, `context.` or `processing.`",
+                "fields begin with `request.`, `response.`, `context.` or `processing.`",
             ),
         ] {
             let help = help.to_owned();
-            assert_eq!(
-                resolve(path).unwrap_err(),
-                FieldError::Unknown { help },
-                "{path}"
-            );
+            assert_eq!(resolve(path).unwrap_err(), FieldError { help }, "{path}");
         }
-        let filter = resolve("request.messages[*].content[type=image]");
-        assert_eq!(filter.unwrap_err(), FieldError::NotProvided);
+    }
+
+    #[test]
+    fn words_of_the_table_are_those_of_the_program() {
+        assert_eq!(Role::ALL.map(Role::as_str), ROLES);
+        let kinds = crate::facts::PartKind::ALL.map(|kind| kind.as_str());
+        assert_eq!(kinds, PART_KINDS);
     }
 }

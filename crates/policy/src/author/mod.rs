@@ -3,30 +3,44 @@
 //! [`check`] reads a text and says everything that is wrong with it; only a text without
 //! errors yields a [`Policy`]; [`compile`] turns policies into a bundle. The steps, each
 //! its own file: `yaml` (text to a tree with positions), `document` (the policy and its
-//! rules), `variables`, `templates`, `fields`, `conditions`, `actions` (tree to typed
-//! policy), `compile` (typed policy to program).
+//! rules), `variables`, `templates`, `fields`, `conditions`, `cel`, `actions` (tree to
+//! typed policy), `compile` (typed policy to program).
 
 mod actions;
+mod analysis;
+mod cel;
 mod checker;
 mod compile;
 mod conditions;
 mod diagnostics;
 mod document;
+mod domains;
 mod fields;
+mod functions;
+mod limits;
 mod operands;
 mod patterns;
 mod render;
+mod requests;
+mod schema;
+mod selectors;
 mod templates;
+pub mod testing;
 mod typed;
+mod units;
+mod uses;
 mod variables;
 mod yaml;
 
 pub use actions::{ACTIONS, ACTIONS_NOT_PROVIDED};
+pub use cel::CEL_FUNCTIONS;
 pub use compile::{CompileError, compile};
-pub use conditions::{FUNCTIONS, OPERATORS};
+pub use conditions::OPERATORS;
 pub use diagnostics::{Code, Diagnostic, Severity, Span};
-pub use fields::{FieldInfo, FieldType, field_reference};
+pub use fields::{FieldInfo, FieldType, Provision, field_reference};
+pub use functions::FUNCTIONS;
 pub use render::render;
+pub use schema::schema;
 pub use typed::Policy;
 
 /// Longest policy text that is read.
@@ -48,7 +62,7 @@ pub struct Checked {
 pub fn check(text: &str) -> Checked {
     let mut diagnostics = diagnostics::Diagnostics::default();
     let tree = yaml::parse(text, &mut diagnostics);
-    let policy = tree.and_then(|tree| document::policy(&tree, &mut diagnostics));
+    let policy = tree.and_then(|tree| document::policy(&tree, text, &mut diagnostics));
     let failed = diagnostics.has_errors();
     Checked {
         policy: policy.filter(|_| !failed),

@@ -3,11 +3,11 @@
 use super::checker::{Checker, shown};
 use super::diagnostics::{Code, Span};
 use super::fields::{FieldType, Resolved};
-use super::templates::{Meaning, Part, joined};
+use super::templates::{Meaning, Part, joined, piece};
 use super::typed::{Piece, Template, TextValue};
 use super::variables::Constant;
 use super::yaml::{Node, Value};
-use crate::program::{BoolValue, Field, NumberValue, TextField};
+use crate::program::{BoolValue, Case, Field, NumberValue, TextField};
 
 pub(super) enum Operand {
     Null,
@@ -58,7 +58,7 @@ impl Checker<'_> {
         }
     }
 
-    fn text_operand(&mut self, text: &str, span: Span) -> Option<Operand> {
+    pub(super) fn text_operand(&mut self, text: &str, span: Span) -> Option<Operand> {
         let parts = self.split(text, span)?;
         if let [Part::Expression(expression)] = parts.as_slice() {
             // Alone, a template keeps the type of what it names.
@@ -73,7 +73,7 @@ impl Checker<'_> {
                 Part::Text(text) => Piece::Text(text.to_owned()),
                 Part::Expression(expression) => match self.meaning(expression, span)? {
                     Meaning::Constant(constant) => Piece::Text(constant.shown()),
-                    Meaning::Field(resolved) => Piece::Field(resolved.field),
+                    Meaning::Field(resolved) => piece(&resolved),
                 },
             });
         }
@@ -88,15 +88,20 @@ impl Checker<'_> {
     pub(super) fn text_value(&mut self, operand: Operand, at: Place<'_>) -> Option<TextValue> {
         match operand {
             Operand::Constant(Constant::Text(text)) => {
-                self.in_domain(&text, at)?;
+                let text = self.in_domain(text, at)?;
                 Some(TextValue::Constant(text))
             }
             Operand::Template(template) => Some(TextValue::Template(template)),
-            Operand::Field(Resolved {
-                field: Field::Text(field),
-                field_type: FieldType::Text,
-                ..
-            }) => Some(TextValue::Field(field)),
+            Operand::Field(
+                found @ Resolved {
+                    field: Field::Text(field),
+                    field_type: FieldType::Text,
+                    ..
+                },
+            ) => Some(match found.case {
+                Case::AsIs => TextValue::Field(field),
+                _ => TextValue::Template(vec![piece(&found)]),
+            }),
             other => self.refuse(&other, "a text", at),
         }
     }
@@ -104,10 +109,8 @@ impl Checker<'_> {
     pub(super) fn text_set(&mut self, operand: Operand, at: Place<'_>) -> Option<Vec<String>> {
         match operand {
             Operand::Constant(Constant::Texts(texts)) => {
-                for text in &texts {
-                    self.in_domain(text, at)?;
-                }
-                Some(texts)
+                let texts = texts.into_iter().map(|text| self.in_domain(text, at));
+                texts.collect()
             }
             Operand::Constant(Constant::EmptyList) => Some(Vec::new()),
             other => self.refuse(&other, "a list of texts", at),
@@ -160,14 +163,34 @@ impl Checker<'_> {
     }
 
     /// A constant that the field can never have is a slip.
-    fn in_domain(&mut self, text: &str, at: Place<'_>) -> Option<()> {
-        let whole = matches!(at.operator, "==" | "!=" | "in" | "not_in");
+    fn in_domain(&mut self, text: String, at: Place<'_>) -> Option<String> {
+        let whole = matches!(at.operator, "==" | "!=" | "in" | "not_in")
+            || (at.operator == "contains" && at.field.field_type == FieldType::Names);
+        if whole && at.field.case != Case::AsIs {
+            self.warn_of_case(&text, at);
+        }
         let Some(words) = at.field.domain.filter(|_| whole) else {
-            return Some(());
+            return Some(text);
         };
+        if !words.contains(&text.as_str())
+            && let Some(word) = words.iter().find(|word| word.eq_ignore_ascii_case(&text))
+        {
+            let said = format!("`{}`", shown(&text));
+            self.alternate(&said, &format!("`{word}`"), at.value);
+            return Some((*word).to_owned());
+        }
         let what = format!("value of `{}`:", at.path);
-        self.word(text, at.value, Code::UnknownValue, &what, words)
-            .map(|_| ())
+        self.word(&text, at.value, Code::UnknownValue, &what, words)
+            .map(str::to_owned)
+    }
+
+    /// `lower` makes no capital letters.
+    fn warn_of_case(&mut self, text: &str, at: Place<'_>) {
+        if at.field.case.of(text) != text {
+            let message = format!("`{}` never gives `{}`", shown(at.path), shown(text));
+            let help = format!("write `{}`", shown(&at.field.case.of(text)));
+            self.report_with_help(Code::Contradiction, at.value, message, help);
+        }
     }
 }
 

@@ -2,12 +2,13 @@
 //! filled in when an exchange is decided.
 
 use super::checker::{Checker, shown};
-use super::conditions::FUNCTIONS;
-use super::diagnostics::{Code, Span, did_you_mean};
-use super::fields::{FieldError, Resolved, resolve};
+use super::conditions::Left;
+use super::diagnostics::{Code, Span};
+use super::fields::Resolved;
+use super::functions::parse_call;
 use super::typed::{Piece, Template};
 use super::variables::Constant;
-use crate::program::Field;
+use crate::program::{Case, Field};
 
 /// A text taken apart.
 pub(super) enum Part<'t> {
@@ -64,41 +65,18 @@ impl Checker<'_> {
         if let Some(name) = expression.strip_prefix("variables.") {
             return self.variable(name, span).map(Meaning::Constant);
         }
-        if let Some((name, _)) = expression.split_once('(') {
-            self.refuse_function(name.trim(), span);
-            return None;
+        if let Some((name, inner)) = parse_call(expression) {
+            let args = self.text_arguments(inner, span)?;
+            return match self.call(name, span, &args)? {
+                Left::Field(resolved) => Some(Meaning::Field(resolved)),
+                Left::Condition(_) => {
+                    let message = format!("`{}` cannot be shown", shown(name));
+                    self.report(Code::FunctionArguments, span, message);
+                    None
+                }
+            };
         }
         self.field(expression, span).map(Meaning::Field)
-    }
-
-    pub(super) fn field(&mut self, path: &str, span: Span) -> Option<Resolved> {
-        match resolve(path) {
-            Ok(resolved) => Some(resolved),
-            Err(FieldError::NotProvided) => {
-                let message = format!("field `{}` is not provided by this version", shown(path));
-                let help = "the field belongs to the language, but nothing computes it yet, so \
-                            a rule using it would never do what it says";
-                self.report_with_help(Code::FieldNotProvided, span, message, help);
-                None
-            }
-            Err(FieldError::Unknown { help }) => {
-                let message = format!("unknown field `{}`", shown(path));
-                self.report_with_help(Code::UnknownField, span, message, help);
-                None
-            }
-        }
-    }
-
-    pub(super) fn refuse_function(&mut self, name: &str, span: Span) {
-        if FUNCTIONS.contains(&name) {
-            let message = format!("function `{name}` is not provided by this version");
-            self.report(Code::FunctionNotProvided, span, message);
-        } else {
-            let help = did_you_mean(name, FUNCTIONS.iter().copied())
-                .unwrap_or_else(|| "conditions on fields need no function".to_owned());
-            let message = format!("unknown function `{}`", shown(name));
-            self.report_with_help(Code::UnknownFunction, span, message, help);
-        }
     }
 
     /// The template of a message. Text of the prompt is refused: messages reach logs.
@@ -117,7 +95,7 @@ impl Checker<'_> {
                 Some(Meaning::Constant(constant)) => template.push(Piece::Text(constant.shown())),
                 Some(Meaning::Field(resolved)) => {
                     sound &= self.may_be_shown(expression, resolved.field, span);
-                    template.push(Piece::Field(resolved.field));
+                    template.push(piece(&resolved));
                 }
                 None => sound = false,
             }
@@ -140,6 +118,14 @@ impl Checker<'_> {
             self.report_with_help(Code::PromptInMessage, span, message, help);
         }
         !prompt
+    }
+}
+
+/// A field as a part of a text.
+pub(super) fn piece(resolved: &Resolved) -> Piece {
+    match (resolved.field, resolved.case) {
+        (Field::Text(field), case) if case != Case::AsIs => Piece::Cased(field, case),
+        (field, _) => Piece::Field(field),
     }
 }
 

@@ -2,8 +2,13 @@
 //!
 //! The same shapes as `crate::program`, with texts where the program has indices.
 
-use crate::decision::LogLevel;
-use crate::program::{BoolField, BoolValue, Field, NumberField, NumberValue, Order, TextField};
+use super::testing::TestCase;
+use crate::decision::{AlertSeverity, BudgetUnit, LogLevel, RedactMethod, Window};
+use crate::program::{
+    BoolField, BoolValue, COUNTED_ENTRIES, Case, Field, List, NumberField, NumberValue, Order,
+    TextField,
+};
+use crate::settings::RuleSettings;
 use std::sync::Arc;
 
 /// A valid policy, ready to be compiled.
@@ -16,6 +21,7 @@ pub struct Policy {
     pub(super) tags: Vec<String>,
     pub(super) priority: i32,
     pub(super) rules: Vec<Rule>,
+    pub(super) tests: Vec<TestCase>,
 }
 
 impl Policy {
@@ -44,6 +50,11 @@ impl Policy {
         self.priority
     }
 
+    /// Cases written beside the rules.
+    pub fn tests(&self) -> &[TestCase] {
+        &self.tests
+    }
+
     /// Names of the rules in their order, disabled ones included.
     pub fn rule_names(&self) -> impl Iterator<Item = &str> {
         self.rules.iter().map(|rule| rule.name.as_str())
@@ -54,26 +65,95 @@ impl Policy {
 pub(super) struct Rule {
     pub name: String,
     pub enabled: bool,
+    pub settings: RuleSettings,
     pub condition: Condition,
     pub actions: Vec<Action>,
+    /// A unit in its conditions looks wrong, which has been said.
+    pub suspicious: bool,
 }
 
 #[derive(Debug, Clone)]
 pub(super) enum Action {
     Allow,
-    Deny { message: Template, code: String },
-    Log { level: LogLevel, message: Template },
+    Deny {
+        message: Template,
+        code: String,
+    },
+    Log {
+        level: LogLevel,
+        message: Template,
+    },
+    Redact {
+        fields: Vec<String>,
+        method: RedactMethod,
+        replacement: Option<String>,
+    },
+    Modify {
+        field: String,
+        value: NewValue,
+    },
+    Route {
+        provider: Option<Template>,
+        model: Option<Template>,
+        reason: Option<Template>,
+    },
+    Alert {
+        webhook: Option<String>,
+        message: Template,
+        severity: AlertSeverity,
+    },
+    RateLimit {
+        key: Template,
+        limit: u64,
+        window: Window,
+    },
+    Budget {
+        key: Template,
+        limit: u64,
+        unit: BudgetUnit,
+        window: Window,
+    },
+    Tag(Vec<(String, Template)>),
+}
+
+impl Action {
+    /// Ends its rule.
+    pub(super) fn is_decisive(&self) -> bool {
+        matches!(self, Action::Allow | Action::Deny { .. })
+    }
 }
 
 #[derive(Debug, Clone)]
+pub(super) enum NewValue {
+    Null,
+    Bool(bool),
+    Number(f64),
+    Text(Template),
+    Texts(Vec<String>),
+}
+
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Condition {
     Constant(bool),
     Not(Box<Condition>),
     All(Vec<Condition>),
     Any(Vec<Condition>),
+    /// Condition, then, otherwise.
+    If(Box<[Condition; 3]>),
+    Quantified {
+        list: List,
+        every: bool,
+        body: Box<Condition>,
+    },
+    Compare {
+        left: Computed,
+        order: Order,
+        right: Computed,
+    },
     Present(Field),
     Text {
         field: TextField,
+        case: Case,
         test: TextTest,
         negated: bool,
     },
@@ -117,16 +197,82 @@ impl Condition {
                     .all(|part| *part == Some(false))
                     .then_some(false)
             }
-            Condition::Present(_)
+            Condition::If(parts) => {
+                let [condition, then, otherwise] = parts.as_ref();
+                match condition.constant() {
+                    Some(true) => then.constant(),
+                    Some(false) => otherwise.constant(),
+                    None => None,
+                }
+            }
+            // No entry fails what always holds, and none satisfies what never does.
+            Condition::Quantified { every, body, .. } => {
+                body.constant().filter(|value| value == every)
+            }
+            Condition::Compare { .. }
+            | Condition::Present(_)
             | Condition::Text { .. }
             | Condition::Number { .. }
             | Condition::NumberIn { .. }
             | Condition::Bool { .. } => None,
         }
     }
+
+    /// Steps its evaluation takes at most, as the loader counts them.
+    pub(super) fn cost(&self) -> u32 {
+        let sum = |parts: &[Condition]| {
+            let costs = parts.iter().map(Condition::cost);
+            costs.fold(1, u32::saturating_add)
+        };
+        match self {
+            Condition::Not(inner) => sum(std::slice::from_ref(inner)),
+            Condition::All(parts) | Condition::Any(parts) => sum(parts),
+            Condition::If(parts) => sum(parts.as_ref()),
+            Condition::Quantified { body, .. } => {
+                sum(std::slice::from_ref(body)).saturating_mul(COUNTED_ENTRIES)
+            }
+            Condition::Compare { left, right, .. } => {
+                let sides = left.cost().saturating_add(right.cost());
+                sides.saturating_add(1)
+            }
+            Condition::Constant(_)
+            | Condition::Present(_)
+            | Condition::Text { .. }
+            | Condition::Number { .. }
+            | Condition::NumberIn { .. }
+            | Condition::Bool { .. } => 1,
+        }
+    }
 }
 
-#[derive(Debug, Clone)]
+/// A number computed from others.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Computed {
+    Constant(f64),
+    Field(NumberField),
+    Count(List),
+    Length(TextField),
+    Sum(Box<[Computed; 2]>),
+    Difference(Box<[Computed; 2]>),
+    Product(Box<[Computed; 2]>),
+}
+
+impl Computed {
+    fn cost(&self) -> u32 {
+        match self {
+            Computed::Constant(_)
+            | Computed::Field(_)
+            | Computed::Count(_)
+            | Computed::Length(_) => 1,
+            Computed::Sum(sides) | Computed::Difference(sides) | Computed::Product(sides) => {
+                let costs = sides.iter().map(Computed::cost);
+                costs.fold(1, u32::saturating_add)
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum TextTest {
     Equals(TextValue),
     /// Equal, where null is not asked for: a list has the name.
@@ -139,7 +285,7 @@ pub(super) enum TextTest {
     Matches(Arc<[u8]>),
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum TextValue {
     Constant(String),
     Field(TextField),
@@ -153,4 +299,5 @@ pub(super) type Template = Vec<Piece>;
 pub(super) enum Piece {
     Text(String),
     Field(Field),
+    Cased(TextField, Case),
 }

@@ -44,9 +44,15 @@ pub(super) struct Entry {
 }
 
 impl Node {
+    pub(super) fn describe(&self) -> &'static str {
+        self.value.describe()
+    }
+}
+
+impl Value {
     /// What a person would call it.
     pub(super) fn describe(&self) -> &'static str {
-        match self.value {
+        match self {
             Value::Null => "nothing",
             Value::Bool(..) => "a boolean",
             Value::Number(..) => "a number",
@@ -67,8 +73,7 @@ pub(super) fn parse(text: &str, diagnostics: &mut Diagnostics) -> Option<Node> {
         diagnostics.add(Code::TextTooLarge, Span::at_start(), message);
         return None;
     }
-    // Editors of some systems begin a file with a byte order mark.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = without_mark(text);
     let mut builder = Builder {
         positions: Positions::of(text),
         diagnostics,
@@ -96,6 +101,11 @@ pub(super) fn parse(text: &str, diagnostics: &mut Diagnostics) -> Option<Node> {
             None
         }
     }
+}
+
+/// Editors of some systems begin a file with a byte order mark, which positions leave out.
+pub(super) fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 /// A fault after which reading stops.
@@ -278,7 +288,13 @@ impl Builder<'_> {
                         });
                     } else {
                         let message = format!("`{key}` is given twice");
-                        self.diagnostics.add(Code::DuplicateKey, key_span, message);
+                        // Of a budget, older documents call both kinds `type`.
+                        let help = (key == "type").then_some(
+                            "an action has one `type`; what a budget counts is its `budget_type`",
+                        );
+                        let code = Code::DuplicateKey;
+                        self.diagnostics
+                            .add_with_help(code, key_span, message, help);
                     }
                 }
             },

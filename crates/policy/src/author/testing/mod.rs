@@ -1,0 +1,226 @@
+//! Tests of policies: cases beside rules or in a file of their own, run and counted.
+//!
+//! A case is a request as a client would send it, what is known besides, and what is to
+//! be decided. `request` turns its mapping into facts, `run` decides and compares.
+
+mod describe;
+mod explain;
+mod request;
+mod run;
+
+pub use explain::{ExplainedCondition, ExplainedRule, Explanation, RuleState, explain};
+pub use run::{ConditionCoverage, Coverage, Outcome, Report, RuleCoverage, run};
+
+use super::checker::{Checker, Keys, shown};
+use super::diagnostics::{Code, Diagnostic, Diagnostics, Span};
+use super::patterns::Patterns;
+use super::uses::RuleUses;
+use super::variables::Variables;
+use super::yaml::{self, Node, Value};
+use crate::facts::Facts;
+use serde::Serialize;
+use std::collections::HashMap;
+
+/// One case.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TestCase {
+    pub name: String,
+    pub description: Option<String>,
+    pub facts: Facts,
+    pub expect: Expectation,
+    /// Where its name stands.
+    pub span: Span,
+}
+
+/// What a case wants decided. What is `None` may be anything.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Expectation {
+    pub action: Option<ExpectedAction>,
+    /// The message of the denial.
+    pub reason: Option<String>,
+    /// The code of the denial.
+    pub code: Option<String>,
+    /// A matched rule: `rule`, or `policy/rule`.
+    pub rule: Option<String>,
+    /// A rule that matched in shadow mode.
+    pub shadow: Option<String>,
+}
+
+/// The verdict, or an action the decision must ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExpectedAction {
+    Allow,
+    Deny,
+    Redact,
+    Modify,
+    Route,
+    Alert,
+    RateLimit,
+    Budget,
+    Tag,
+}
+
+pub(super) const EXPECTED: &[(&str, ExpectedAction)] = &[
+    ("allow", ExpectedAction::Allow),
+    ("deny", ExpectedAction::Deny),
+    ("redact", ExpectedAction::Redact),
+    ("modify", ExpectedAction::Modify),
+    ("route", ExpectedAction::Route),
+    ("alert", ExpectedAction::Alert),
+    ("rate_limit", ExpectedAction::RateLimit),
+    ("budget", ExpectedAction::Budget),
+    ("tag", ExpectedAction::Tag),
+];
+
+impl ExpectedAction {
+    /// As a case writes it.
+    pub fn as_str(self) -> &'static str {
+        let entry = EXPECTED.iter().find(|(_, action)| *action == self);
+        entry.map_or("allow", |(word, _)| word)
+    }
+}
+
+/// What [`parse_tests`] found.
+#[derive(Debug, Clone)]
+pub struct CheckedTests {
+    /// Present exactly when no diagnostic is an error.
+    pub cases: Option<Vec<TestCase>>,
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Reads a file of tests: `tests: [{name, request, expect}]`.
+pub fn parse_tests(text: &str) -> CheckedTests {
+    let mut diagnostics = Diagnostics::default();
+    let tree = yaml::parse(text, &mut diagnostics);
+    let cases = tree.and_then(|tree| {
+        let mut checker = Checker {
+            source: text,
+            diagnostics: &mut diagnostics,
+            variables: Variables::default(),
+            patterns: Patterns::default(),
+            uses: RuleUses::default(),
+        };
+        let fields = checker.fields(&tree, &FILE)?;
+        let node = checker.require(&fields, "tests")?;
+        Some(checker.tests(node))
+    });
+    let failed = diagnostics.has_errors();
+    CheckedTests {
+        cases: cases.filter(|_| !failed),
+        diagnostics: diagnostics.in_order(),
+    }
+}
+
+const FILE: Keys = Keys {
+    what: "a file of tests",
+    known: &["tests"],
+    ignored: &["name", "description", "metadata", "policies", "policy"],
+};
+
+pub(super) const CASE: Keys = Keys {
+    what: "a case",
+    known: &[
+        "name",
+        "description",
+        "request",
+        "context",
+        "processing",
+        "response",
+        "metadata",
+        "expect",
+    ],
+    ignored: &["enabled", "tags"],
+};
+
+pub(super) const EXPECT: Keys = Keys {
+    what: "`expect`",
+    known: &["action", "reason", "code", "rule", "shadow"],
+    ignored: &["description"],
+};
+
+impl Checker<'_> {
+    /// The cases of a list; those that are faulty are left out.
+    pub(super) fn tests(&mut self, node: &Node) -> Vec<TestCase> {
+        let Some(items) = self.list(node, "`tests`") else {
+            return Vec::new();
+        };
+        if items.is_empty() {
+            self.report(Code::EmptyTests, node.span, "`tests` holds no case");
+        }
+        let mut names = HashMap::new();
+        let cases = items.iter().map(|item| self.case(item, &mut names));
+        let cases: Vec<_> = cases.collect();
+        cases.into_iter().flatten().collect()
+    }
+
+    fn case(&mut self, node: &Node, names: &mut HashMap<String, usize>) -> Option<TestCase> {
+        if self.diagnostics.is_full() {
+            return None;
+        }
+        let fields = self.fields(node, &CASE)?;
+        let (name, span) = self.required_text(&fields, "name")?;
+        if let Some(line) = names.insert(name.to_owned(), span.line) {
+            let message = format!("case `{}` is already there in line {line}", shown(name));
+            let help = "give each case a name of its own";
+            self.report_with_help(Code::BadCase, span, message, help);
+        }
+        let description = self.optional_text(&fields, "description");
+        let facts = self.case_facts(&fields);
+        let expect = self
+            .require(&fields, "expect")
+            .and_then(|node| self.expectation(node));
+        Some(TestCase {
+            name: name.to_owned(),
+            description: description.map(|(text, _)| text.to_owned()),
+            facts: facts?,
+            expect: expect?,
+            span,
+        })
+    }
+
+    fn expectation(&mut self, node: &Node) -> Option<Expectation> {
+        if let Value::Text(word) = &node.value {
+            self.alternate("`expect` with one word", "`expect: {action: …}`", node.span);
+            return Some(Expectation {
+                action: Some(self.expected_action(word, node.span)?),
+                ..Expectation::default()
+            });
+        }
+        let fields = self.fields(node, &EXPECT)?;
+        let mut expect = Expectation::default();
+        if let Some((word, span)) = self.optional_text(&fields, "action") {
+            expect.action = Some(self.expected_action(word, span)?);
+        }
+        // Files of the first generation write an empty text for "any".
+        let mut some = |key| {
+            let text = self.optional_text(&fields, key)?;
+            Some(text.0.to_owned()).filter(|text| !text.is_empty())
+        };
+        expect.reason = some("reason");
+        expect.code = some("code");
+        expect.rule = some("rule");
+        expect.shadow = some("shadow");
+        if expect == Expectation::default() {
+            let help = "write `action: allow` or `action: deny`, or name a `rule`";
+            self.report_with_help(Code::BadCase, node.span, "`expect` asks for nothing", help);
+            return None;
+        }
+        Some(expect)
+    }
+
+    fn expected_action(&mut self, word: &str, span: Span) -> Option<ExpectedAction> {
+        let canonical = match word {
+            "block" => "deny",
+            "transform" => "modify",
+            _ => word,
+        };
+        if canonical != word {
+            self.alternate(&format!("`{word}`"), &format!("`{canonical}`"), span);
+        }
+        let words: Vec<&'static str> = EXPECTED.iter().map(|(word, _)| *word).collect();
+        let found = self.word(canonical, span, Code::UnknownValue, "action", &words)?;
+        let entry = EXPECTED.iter().find(|(word, _)| *word == found)?;
+        Some(entry.1)
+    }
+}

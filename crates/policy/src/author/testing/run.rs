@@ -1,0 +1,268 @@
+//! Runs cases, and counts which rules and conditions ever decided anything.
+
+use super::describe::describe;
+use super::{Expectation, ExpectedAction, TestCase};
+use crate::author::compile::{CompileError, compile};
+use crate::author::typed::Policy;
+use crate::decide::decide;
+use crate::decision::{Decision, MatchedRule, Verdict};
+use crate::eval::Evaluation;
+use crate::load::Bundle;
+use crate::program::{Node, NodeId};
+use crate::settings::{Mode, Phase};
+use serde::Serialize;
+
+/// What came of all cases.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// In the order of the cases.
+    pub outcomes: Vec<Outcome>,
+    pub coverage: Coverage,
+}
+
+impl Report {
+    pub fn failed(&self) -> usize {
+        let failed = self.outcomes.iter().filter(|outcome| !outcome.passed());
+        failed.count()
+    }
+}
+
+/// What came of one case.
+#[derive(Debug, Clone, Serialize)]
+pub struct Outcome {
+    pub name: String,
+    /// What differs from what was expected; empty when the case passes.
+    pub differences: Vec<String>,
+    pub decision: Decision,
+}
+
+impl Outcome {
+    pub fn passed(&self) -> bool {
+        self.differences.is_empty()
+    }
+}
+
+/// What the cases reached.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Coverage {
+    pub rules: Vec<RuleCoverage>,
+}
+
+impl Coverage {
+    /// Rules that no case made match.
+    pub fn unmatched(&self) -> impl Iterator<Item = &RuleCoverage> {
+        self.rules.iter().filter(|rule| rule.matched == 0)
+    }
+}
+
+/// One rule, counted over all cases.
+#[derive(Debug, Clone, Serialize)]
+pub struct RuleCoverage {
+    pub policy: String,
+    pub rule: String,
+    /// Cases in which its conditions were looked at.
+    pub evaluated: usize,
+    pub matched: usize,
+    pub conditions: Vec<ConditionCoverage>,
+}
+
+/// One condition of a rule.
+#[derive(Debug, Clone, Serialize)]
+pub struct ConditionCoverage {
+    /// As a policy would write it.
+    pub text: String,
+    pub held: usize,
+    pub failed: usize,
+}
+
+impl ConditionCoverage {
+    /// It made a difference: it held in one case, and failed in another.
+    pub fn decided(&self) -> bool {
+        self.held > 0 && self.failed > 0
+    }
+}
+
+/// Decides every case against all the policies together.
+pub fn run(policies: &[Policy], cases: &[TestCase]) -> Result<Report, CompileError> {
+    let bytes = compile(policies)?;
+    let bundle = Bundle::load(&bytes).map_err(CompileError::Unloadable)?;
+    let mut rules = rules_of(&bundle);
+    let mut outcomes = Vec::with_capacity(cases.len());
+    for case in cases {
+        let decision = decide(&bundle, &case.facts);
+        let evaluation = Evaluation::new(&bundle, &case.facts);
+        // A denial is final: the policies after it were not looked at.
+        let denied = decision.denial.as_ref();
+        let last = denied.and_then(|denial| {
+            let mut names = bundle.policy_names();
+            names.position(|name| name == denial.policy)
+        });
+        let reached = rules
+            .iter_mut()
+            .filter(|rule| last.is_none_or(|last| rule.position <= last));
+        for rule in reached {
+            rule.count(&evaluation, &decision);
+        }
+        outcomes.push(Outcome {
+            name: case.name.clone(),
+            differences: differences(&case.expect, &decision),
+            decision,
+        });
+    }
+    Ok(Report {
+        outcomes,
+        coverage: Coverage {
+            rules: rules.into_iter().map(|rule| rule.coverage).collect(),
+        },
+    })
+}
+
+struct Counted {
+    /// Of its policy, in the order of evaluation.
+    position: usize,
+    coverage: RuleCoverage,
+    leaves: Vec<NodeId>,
+    /// Rules of its policy that act before it; after one of them it is not looked at.
+    before: Vec<String>,
+}
+
+impl Counted {
+    fn count(&mut self, evaluation: &Evaluation<'_>, decision: &Decision) {
+        let RuleCoverage { policy, rule, .. } = &self.coverage;
+        let is = |matched: &&MatchedRule| matched.policy == *policy;
+        let acted = decision.matched.iter().find(is).map(|it| it.rule.as_str());
+        if acted.is_some_and(|acted| self.before.iter().any(|name| name == acted)) {
+            return;
+        }
+        let shadow = decision.shadow.iter().filter(is);
+        let mut matched = shadow.map(|it| it.rule.as_str()).chain(acted);
+        let matched = matched.any(|name| name == rule);
+        self.coverage.evaluated += 1;
+        self.coverage.matched += usize::from(matched);
+        for (id, condition) in self.leaves.iter().zip(&mut self.coverage.conditions) {
+            match evaluation.holds(*id) {
+                true => condition.held += 1,
+                false => condition.failed += 1,
+            }
+        }
+    }
+}
+
+fn rules_of(bundle: &Bundle) -> Vec<Counted> {
+    let mut counted = Vec::new();
+    for (position, policy) in bundle.program.policies.iter().enumerate() {
+        let mut before = Vec::new();
+        for rule in &policy.rules {
+            if rule.settings.phase != Phase::Request {
+                continue;
+            }
+            let mut leaves = Vec::new();
+            collect_leaves(bundle, rule.condition, &mut leaves);
+            let name = bundle.string(rule.name).to_owned();
+            counted.push(Counted {
+                position,
+                coverage: RuleCoverage {
+                    policy: bundle.string(policy.name).to_owned(),
+                    rule: name.clone(),
+                    evaluated: 0,
+                    matched: 0,
+                    conditions: leaves
+                        .iter()
+                        .map(|id| ConditionCoverage {
+                            text: describe(bundle, *id),
+                            held: 0,
+                            failed: 0,
+                        })
+                        .collect(),
+                },
+                leaves,
+                before: before.clone(),
+            });
+            if rule.settings.mode == Mode::Enforce {
+                before.push(name);
+            }
+        }
+    }
+    counted
+}
+
+fn collect_leaves(bundle: &Bundle, id: NodeId, leaves: &mut Vec<NodeId>) {
+    match bundle.program.nodes.get(id as usize) {
+        None | Some(Node::Constant(_)) => {}
+        Some(Node::Not(child)) => collect_leaves(bundle, *child, leaves),
+        Some(Node::All(children) | Node::Any(children)) => {
+            for child in children {
+                collect_leaves(bundle, *child, leaves);
+            }
+        }
+        Some(Node::If(condition, then, otherwise)) => {
+            for child in [condition, then, otherwise] {
+                collect_leaves(bundle, *child, leaves);
+            }
+        }
+        Some(_) => leaves.push(id),
+    }
+}
+
+fn differences(expect: &Expectation, decision: &Decision) -> Vec<String> {
+    let mut differences = Vec::new();
+    let mut differ = |what: &str, wanted: &str, found: &str| {
+        let found = if found.is_empty() { "nothing" } else { found };
+        differences.push(format!("expected {what} `{wanted}`, got `{found}`"));
+    };
+    let verdict = match decision.verdict {
+        Verdict::Allow => "allow",
+        Verdict::Deny => "deny",
+    };
+    match expect.action {
+        None => {}
+        Some(action @ (ExpectedAction::Allow | ExpectedAction::Deny)) => {
+            if action.as_str() != verdict {
+                differ("action", action.as_str(), verdict);
+            }
+        }
+        Some(action) => {
+            let kinds: Vec<&str> = decision.actions.iter().map(|it| it.action.kind()).collect();
+            if decision.verdict == Verdict::Deny {
+                differ("action", action.as_str(), verdict);
+            } else if !kinds.contains(&action.as_str()) {
+                differ("action", action.as_str(), &kinds.join(", "));
+            }
+        }
+    }
+    let denial = decision.denial.as_ref();
+    if let Some(reason) = &expect.reason {
+        let found = denial.map_or("", |denial| &denial.message);
+        if found != reason {
+            differ("reason", reason, found);
+        }
+    }
+    if let Some(code) = &expect.code {
+        let found = denial.map_or("", |denial| &denial.code);
+        if found != code {
+            differ("code", code, found);
+        }
+    }
+    for (what, wanted, found) in [
+        ("rule", &expect.rule, &decision.matched),
+        ("rule in shadow mode", &expect.shadow, &decision.shadow),
+    ] {
+        if let Some(wanted) = wanted
+            && !found.iter().any(|rule| is_named(rule, wanted))
+        {
+            let names: Vec<String> = found
+                .iter()
+                .map(|rule| format!("{}/{}", rule.policy, rule.rule))
+                .collect();
+            differ(what, wanted, &names.join(", "));
+        }
+    }
+    differences
+}
+
+fn is_named(rule: &MatchedRule, name: &str) -> bool {
+    match name.split_once('/') {
+        Some((policy, name)) => rule.policy == policy && rule.rule == name,
+        None => rule.rule == name,
+    }
+}

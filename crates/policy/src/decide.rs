@@ -1,0 +1,237 @@
+//! From conditions to the decision: which rule acts, what it says, on what grounds.
+
+use crate::decision::{
+    ActionRequest, Decision, Denial, Effect, LogLine, MatchedRule, ModifyValue, RequestedAction,
+    Verdict,
+};
+use crate::eval::Evaluation;
+use crate::facts::Facts;
+use crate::load::Bundle;
+use crate::program::{Action, Field, NewValue, Piece, PolicyProgram, RuleProgram, StringId};
+use crate::settings::Mode;
+
+/// Longest piece of a field shown in a message: what a client sends must not flood a log.
+const MAX_SHOWN_CHARS: usize = 256;
+
+/// Decides a request. Policies are evaluated in their order; in each the first rule that
+/// matches acts; a denial is final, an allow leaves the later policies their say.
+///
+/// A rule in shadow mode never acts: the first that matches before another rule acts is
+/// recorded, and the evaluation goes on. Rules of the response phase are passed over.
+pub fn decide(bundle: &Bundle, facts: &Facts) -> Decision {
+    let evaluation = Evaluation::new(bundle, facts);
+    let mut decision = Decision {
+        verdict: Verdict::Allow,
+        denial: None,
+        matched: Vec::new(),
+        shadow: Vec::new(),
+        facts: Vec::new(),
+        logs: Vec::new(),
+        actions: Vec::new(),
+    };
+    for (policy, nth) in bundle.program.policies.iter().zip(0..) {
+        evaluation.policy(policy, nth, &mut decision);
+        if decision.verdict == Verdict::Deny {
+            break;
+        }
+    }
+    decision
+}
+
+impl Evaluation<'_> {
+    fn policy(&self, policy: &PolicyProgram, nth: usize, decision: &mut Decision) {
+        let mut shadowed = false;
+        let mut from = 0;
+        while let Some(matching) = self.bundle.code.first_match(nth, from, self)
+            && let Some(rule) = policy.rules.get(matching)
+        {
+            from = matching + 1;
+            if rule.settings.mode != Mode::Shadow {
+                self.act(policy, rule, decision);
+                return;
+            }
+            if shadowed {
+                continue;
+            }
+            shadowed = true;
+            decision.shadow.push(MatchedRule {
+                policy: self.bundle.string(policy.name).to_owned(),
+                rule: self.bundle.string(rule.name).to_owned(),
+                effect: effect(rule),
+            });
+        }
+    }
+
+    /// The rule's actions in their order, up to its first allow or denial.
+    fn act(&self, policy: &PolicyProgram, rule: &RuleProgram, decision: &mut Decision) {
+        let policy_name = self.bundle.string(policy.name);
+        let rule_name = self.bundle.string(rule.name);
+        self.grounds(rule.condition, &mut decision.facts);
+        for action in &rule.actions {
+            match action {
+                Action::Allow => break,
+                Action::Deny { message, code } => {
+                    decision.verdict = Verdict::Deny;
+                    decision.denial = Some(Denial {
+                        policy: policy_name.to_owned(),
+                        rule: rule_name.to_owned(),
+                        message: self.render(*message),
+                        code: self.bundle.string(*code).to_owned(),
+                    });
+                    break;
+                }
+                Action::Log { level, message } => decision.logs.push(LogLine {
+                    level: *level,
+                    message: self.render(*message),
+                    policy: policy_name.to_owned(),
+                    rule: rule_name.to_owned(),
+                }),
+                other => {
+                    decision
+                        .actions
+                        .extend(self.request(other).map(|action| RequestedAction {
+                            policy: policy_name.to_owned(),
+                            rule: rule_name.to_owned(),
+                            action,
+                        }))
+                }
+            }
+        }
+        decision.matched.push(MatchedRule {
+            policy: policy_name.to_owned(),
+            rule: rule_name.to_owned(),
+            effect: effect(rule),
+        });
+    }
+
+    fn request(&self, action: &Action) -> Option<ActionRequest> {
+        let string = |id: &StringId| self.bundle.string(*id).to_owned();
+        let rendered = |template: &Option<u32>| template.map(|template| self.render(template));
+        Some(match action {
+            Action::Allow | Action::Deny { .. } | Action::Log { .. } => return None,
+            Action::Redact {
+                fields,
+                method,
+                replacement,
+            } => ActionRequest::Redact {
+                fields: fields.iter().map(string).collect(),
+                method: *method,
+                replacement: replacement.as_ref().map(string),
+            },
+            Action::Modify { field, value } => ActionRequest::Modify {
+                field: string(field),
+                value: match value {
+                    NewValue::Null => ModifyValue::Null,
+                    NewValue::Bool(value) => ModifyValue::Bool(*value),
+                    NewValue::Number(number) => ModifyValue::Number(*number),
+                    NewValue::Text(template) => ModifyValue::Text(self.joined(*template)),
+                    NewValue::Texts(texts) => {
+                        ModifyValue::Texts(texts.iter().map(string).collect())
+                    }
+                },
+            },
+            Action::Route {
+                provider,
+                model,
+                reason,
+            } => ActionRequest::Route {
+                provider: rendered(provider),
+                model: rendered(model),
+                reason: rendered(reason),
+            },
+            Action::Alert {
+                webhook,
+                message,
+                severity,
+            } => ActionRequest::Alert {
+                webhook: webhook.as_ref().map(string),
+                message: self.render(*message),
+                severity: *severity,
+            },
+            Action::RateLimit { key, limit, window } => ActionRequest::RateLimit {
+                key: self.render(*key),
+                limit: *limit,
+                window: *window,
+            },
+            Action::Budget {
+                key,
+                limit,
+                unit,
+                window,
+            } => ActionRequest::Budget {
+                key: self.render(*key),
+                limit: *limit,
+                unit: *unit,
+                window: *window,
+            },
+            Action::Tag(tags) => ActionRequest::Tag {
+                tags: tags
+                    .iter()
+                    .map(|(name, value)| (string(name), self.render(*value)))
+                    .collect(),
+            },
+        })
+    }
+
+    /// A message for a person: fields cut and without control characters.
+    fn render(&self, template: u32) -> String {
+        self.join(template, &mut |text, piece| {
+            let shown = piece.chars().take(MAX_SHOWN_CHARS);
+            text.extend(shown.map(|c| if c.is_control() { ' ' } else { c }));
+            if piece.chars().nth(MAX_SHOWN_CHARS).is_some() {
+                text.push('…');
+            }
+        })
+    }
+
+    /// A text for a machine: everything as it is.
+    pub fn joined(&self, template: u32) -> String {
+        self.join(template, &mut |text, piece| text.push_str(piece))
+    }
+
+    /// Puts a template together, each field's text by `push`; a missing field is empty.
+    fn join(&self, template: u32, push: &mut dyn FnMut(&mut String, &str)) -> String {
+        let mut text = String::new();
+        let pieces = self.bundle.program.templates.get(template as usize);
+        for piece in pieces.into_iter().flatten() {
+            match *piece {
+                Piece::Text(id) => text.push_str(self.bundle.string(id)),
+                Piece::Field(Field::Text(field)) => {
+                    for (nth, value) in self.texts(field).enumerate() {
+                        if nth > 0 {
+                            text.push_str(", ");
+                        }
+                        push(&mut text, value);
+                    }
+                }
+                Piece::Field(Field::Number(field)) => {
+                    if let Some(number) = self.number(field) {
+                        push(&mut text, &number.to_string());
+                    }
+                }
+                Piece::Field(Field::Bool(field)) => {
+                    if let Some(value) = self.bool(field) {
+                        push(&mut text, if value { "true" } else { "false" });
+                    }
+                }
+                Piece::Field(Field::Messages) => {}
+                Piece::Cased(field, case) => {
+                    if let Some(value) = self.texts(field).next() {
+                        push(&mut text, &case.of(value));
+                    }
+                }
+            }
+        }
+        text
+    }
+}
+
+/// The first allow or denial decides; a rule without either lets the exchange go on.
+pub(crate) fn effect(rule: &RuleProgram) -> Effect {
+    let decisive = rule.actions.iter().find_map(|action| match action {
+        Action::Allow => Some(Effect::Allow),
+        Action::Deny { .. } => Some(Effect::Deny),
+        _ => None,
+    });
+    decisive.unwrap_or(Effect::Log)
+}
