@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 use super::files::{self, MAX_FILE_BYTES, MAX_FILES, MAX_TOTAL_BYTES};
 use super::{Look, Snapshot, SourceFault};
-use crate::publish::set::{FileFault, PolicyFile};
 
 /// Folders in folders; deeper ones are a mistake, or a loop.
 const MAX_DEPTH: usize = 16;
@@ -46,19 +45,10 @@ impl DirReader {
         if !settled {
             return Look::default();
         }
-        let read = contents
-            .into_iter()
-            .map(|(path, bytes)| files::policy_file(path, bytes));
-        let (good, bad): (Vec<_>, Vec<_>) = read.partition(Result::is_ok);
-        let faults: Vec<FileFault> = bad.into_iter().filter_map(Result::err).collect();
-        if !faults.is_empty() {
-            return Look::failed(SourceFault {
-                revision: Some(revision),
-                files: faults,
-                ..SourceFault::new("invalid_policies", "some policy files are not text")
-            });
-        }
-        let files: Vec<PolicyFile> = good.into_iter().filter_map(Result::ok).collect();
+        let files = match files::texts(contents) {
+            Ok(files) => files,
+            Err(fault) => return Look::failed(fault.of_revision(&revision)),
+        };
         Look {
             snapshot: Some(Snapshot {
                 files,

@@ -2,6 +2,7 @@
 
 use jupiter_policy::{Diagnostic, Severity, Span};
 
+use super::SourceFault;
 use crate::publish::set::{FileFault, PolicyFile};
 
 /// More files than a bundle can hold the policies of.
@@ -28,17 +29,38 @@ pub(super) fn is_hidden(name: &str) -> bool {
     name.starts_with('.')
 }
 
-/// A file's text, or where it stops being one.
-pub(super) fn policy_file(path: String, bytes: Vec<u8>) -> Result<PolicyFile, FileFault> {
-    match String::from_utf8(bytes) {
-        Ok(text) => Ok(PolicyFile { path, text }),
-        Err(error) => {
-            let valid = error.utf8_error().valid_up_to();
-            let before = error.as_bytes().get(..valid).unwrap_or_default();
-            let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-            let message = "the file is not UTF-8 text";
-            Err(fault(path, line, "not-utf8", message))
+/// The files as texts, or where each of the others stops being one.
+pub(super) fn texts(
+    contents: impl IntoIterator<Item = (String, Vec<u8>)>,
+) -> Result<Vec<PolicyFile>, SourceFault> {
+    let mut files = Vec::new();
+    let mut faults = Vec::new();
+    for (path, bytes) in contents {
+        match String::from_utf8(bytes) {
+            Ok(text) => files.push(PolicyFile { path, text }),
+            Err(error) => {
+                let valid = error.utf8_error().valid_up_to();
+                let before = error.as_bytes().get(..valid).unwrap_or_default();
+                let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+                let message = "the file is not UTF-8 text";
+                faults.push(fault(path, line, "not-utf8", message));
+            }
         }
+    }
+    match faults.is_empty() {
+        true => Ok(files),
+        false => Err(faulty(faults)),
+    }
+}
+
+/// What is said of files that cannot be read as policies.
+pub(super) fn faulty(files: Vec<FileFault>) -> SourceFault {
+    SourceFault {
+        files,
+        ..SourceFault::new(
+            "invalid_policies",
+            "some policy files cannot be read as text",
+        )
     }
 }
 
@@ -90,10 +112,13 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_text_are_found_by_line() {
-        let fault = policy_file("a.yaml".to_owned(), b"a: 1\nb: \xff".to_vec()).unwrap_err();
-        assert_eq!(
-            (fault.diagnostic.span.line, fault.diagnostic.code),
-            (2, "not-utf8")
-        );
+        let contents = [
+            ("a.yaml".to_owned(), b"a: 1\nb: \xff".to_vec()),
+            ("b.yaml".to_owned(), b"fine".to_vec()),
+        ];
+        let refused = texts(contents).unwrap_err();
+        assert_eq!(refused.files.len(), 1);
+        let diagnostic = &refused.files[0].diagnostic;
+        assert_eq!((diagnostic.span.line, diagnostic.code), (2, "not-utf8"));
     }
 }

@@ -103,7 +103,7 @@ enum Reach {
 #[derive(Debug)]
 enum Reader {
     Dir(DirReader),
-    Git(GitReader),
+    Git(Box<GitReader>),
 }
 
 /// Keeps what is in force the same as what the source holds.
@@ -128,7 +128,7 @@ impl Follower {
             PolicySource::Git(git) => {
                 let mirror = data_dir.join("policy-git");
                 (
-                    Reader::Git(GitReader::new(git.clone(), mirror)),
+                    Reader::Git(Box::new(GitReader::new(git.clone(), mirror))),
                     git.poll_interval,
                 )
             }

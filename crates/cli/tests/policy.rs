@@ -78,7 +78,7 @@ impl ControlPlane {
 
     fn json(&self, args: &[&str]) -> Value {
         let ran = self.run(&[args, &["--format", "json"]].concat());
-        serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{}", ran.stderr))
+        serde_json::from_str(&ran.stdout).unwrap()
     }
 
     fn write(&self, name: &str, text: &str) {

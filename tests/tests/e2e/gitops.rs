@@ -2,7 +2,6 @@
 //! what is good is enforced, and everyone can see which it is.
 
 use jupiter_testkit::{Answer, Instance, InstanceBuilder, wait};
-use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::repository::{Key, Repository};
@@ -202,10 +201,10 @@ async fn bad_commit_changes_nothing_and_a_good_one_is_in_the_records() {
     );
 
     // One good file beside a bad one: neither counts.
-    repository.commit(
-        "another.yaml",
-        &VERSION_B.replace("name: versioned", "name: another"),
-    );
+    let another = VERSION_B
+        .replace("name: versioned", "name: another")
+        .replace("gpt-4-turbo", "another-model");
+    repository.commit("another.yaml", &another);
     wait::until("both policies", async || match source(&instance).await {
         told if told["commit"] != json!(first) => Ok(()),
         told => Err(told),
@@ -346,13 +345,9 @@ async fn changed_file_of_a_folder_is_enforced_and_a_broken_one_is_not() {
     assert_enforced(&instance, "version_a").await;
     std::fs::write(&file, VERSION_B).expect("a file");
     wait_until_enforced(&instance, "version_b").await;
-    let refused = instance
-        .admin()
-        .send(Method::DELETE, "/v1/policies/versioned", "", Vec::new());
-    assert_eq!(
-        refused.await.expect(409).json()["code"],
-        "policy_source_is_dir"
-    );
+    let path = "/v1/policies/versioned";
+    let refused = instance.admin().delete(path).await.expect(409);
+    assert_eq!(refused.json()["code"], "policy_source_is_dir");
     std::fs::remove_file(&file).expect("it was there");
     wait_for_error(&instance, "no_policies").await;
     assert_enforced(&instance, "version_b").await;

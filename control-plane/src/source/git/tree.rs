@@ -1,6 +1,5 @@
 //! The policy files in a commit's tree.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::fault_of;
@@ -54,27 +53,10 @@ pub(super) async fn read(
         .run_with(&["cat-file", "--batch"], input.into_bytes(), within)
         .await;
     let contents = contents.map_err(|error| fault_of("files of the commit", &error))?;
-    let mut blobs = blobs(&contents)
+    let blobs = blobs(&contents)
+        .filter(|blobs| blobs.len() == entries.len())
         .ok_or_else(|| SourceFault::new("unreadable", "the mirror lacks files of the commit"))?;
-    let mut read = Vec::new();
-    let mut faults: Vec<FileFault> = Vec::new();
-    for entry in entries {
-        match files::policy_file(entry.path, blobs.pop_front().unwrap_or_default()) {
-            Ok(file) => read.push(file),
-            Err(fault) => faults.push(fault),
-        }
-    }
-    match faults.is_empty() {
-        true => Ok(read),
-        false => Err(faulty(faults)),
-    }
-}
-
-fn faulty(files: Vec<FileFault>) -> SourceFault {
-    SourceFault {
-        files,
-        ..SourceFault::new("invalid_policies", "some policy files are not text")
-    }
+    files::texts(entries.into_iter().map(|entry| entry.path).zip(blobs))
 }
 
 /// Reads `<mode> <type> <object> <size>\t<path>` of each entry.
@@ -128,14 +110,14 @@ fn check_sizes(entries: &[Entry]) -> Result<(), SourceFault> {
     let faults: Vec<FileFault> = entries.iter().filter_map(fault).collect();
     match faults.is_empty() {
         true => Ok(()),
-        false => Err(faulty(faults)),
+        false => Err(files::faulty(faults)),
     }
 }
 
 /// Contents in the order asked for: `<object> blob <size>\n<content>\n` each.
 /// `None` when something else stands there.
-fn blobs(mut text: &[u8]) -> Option<VecDeque<Vec<u8>>> {
-    let mut blobs = VecDeque::new();
+fn blobs(mut text: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let mut blobs = Vec::new();
     while !text.is_empty() {
         let end = text.iter().position(|byte| *byte == b'\n')?;
         let (head, rest) = text.split_at_checked(end)?;
@@ -147,7 +129,7 @@ fn blobs(mut text: &[u8]) -> Option<VecDeque<Vec<u8>>> {
         let size: usize = head.next()?.parse().ok()?;
         let content = rest.get(1..)?;
         let (blob, rest) = content.split_at_checked(size)?;
-        blobs.push_back(blob.to_vec());
+        blobs.push(blob.to_vec());
         text = rest.strip_prefix(b"\n")?;
     }
     Some(blobs)
@@ -159,9 +141,9 @@ mod tests {
 
     #[test]
     fn listing_is_reduced_to_policies() {
-        let listed = b"100644 blob aa      12\tp/a.yaml\0100755 blob bb       0\tp/x/b.yml\0\
-            120000 blob cc       5\tp/link.yaml\0100644 blob dd      12\tp/.github/c.yaml\0\
-            160000 commit ee       -\tp/sub.yaml\0100644 blob ff      12\tp/README.md\0\
+        let listed = b"100644 blob aa      12\tp/a.yaml\x00100755 blob bb       0\tp/x/b.yml\0\
+            120000 blob cc       5\tp/link.yaml\x00100644 blob dd      12\tp/.github/c.yaml\0\
+            160000 commit ee       -\tp/sub.yaml\x00100644 blob ff      12\tp/README.md\0\
             100644 blob 99      12\tp/a_test.yaml\0nonsense\0";
         let entries = entries(listed, "p");
         let told: Vec<_> = entries
@@ -185,10 +167,7 @@ mod tests {
     #[test]
     fn contents_are_taken_by_their_size() {
         let text = b"aa blob 3\na\nb\nbb blob 0\n\n";
-        assert_eq!(
-            blobs(text),
-            Some(VecDeque::from([b"a\nb".to_vec(), Vec::new()]))
-        );
+        assert_eq!(blobs(text), Some(vec![b"a\nb".to_vec(), Vec::new()]));
         for broken in [
             &b"aa missing\n"[..],
             b"aa blob 9\nabc\n",
