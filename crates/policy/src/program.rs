@@ -306,6 +306,7 @@ pub(crate) enum Role {
 }
 
 impl Role {
+    #[cfg(feature = "author")]
     pub(crate) const ALL: [Role; 6] = [
         Role::System,
         Role::Developer,

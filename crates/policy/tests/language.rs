@@ -21,9 +21,8 @@ fn decided(text: &str, facts: &Facts) -> Decision {
 }
 
 fn holds(condition: &str, facts: &Facts) -> bool {
-    let rule = format!(
-        "  - name: r\n    conditions: [{condition}]\n    actions: [{{type: allow}}]\n"
-    );
+    let rule =
+        format!("  - name: r\n    conditions: [{condition}]\n    actions: [{{type: allow}}]\n");
     !decided(&rules(&rule), facts).matched.is_empty()
 }
 
@@ -58,29 +57,92 @@ fn chat() -> Facts {
 fn functions_compute_what_they_say() {
     let facts = chat();
     for (condition, expected) in [
-        ("{function: len, args: [request.tools], operator: '==', value: 2}", true),
-        ("{function: len, args: ['{{ request.tools }}'], operator: '>', value: 2}", false),
-        ("{function: len, args: [request.messages], operator: '==', value: 2}", true),
-        ("{function: len, args: ['request.messages[1].content'], operator: '==', value: 5}", true),
-        ("{function: len, args: [request.text], operator: '==', value: 12}", true),
-        ("{function: len, args: [request.stop], operator: '==', value: 0}", true),
-        ("{function: len, args: [request.user], operator: '==', value: 0}", false),
-        ("{function: len, args: [context.user_attributes.roles], operator: '<', value: 5}", false),
-        ("{function: lower, args: [request.model], operator: '==', value: gpt-4o}", true),
-        ("{function: lower, args: [request.model], operator: in, value: [gpt-4o]}", true),
-        ("{function: upper, args: [request.model], operator: ends_with, value: O}", true),
-        ("{function: upper, args: [request.model], operator: '!=', value: GPT-4O}", false),
-        ("{field: request.model, operator: '==', value: '{{ lower(request.model) }}'}", false),
-        ("{function: contains, args: [[mail, run], request.tools]}", true),
-        ("{function: contains, args: [[run], request.tools], operator: '==', value: true}", false),
-        ("{function: contains, args: [[run], request.tools], operator: '==', value: false}", true),
-        ("{function: contains, args: [[GPT-4o], request.model], operator: '!=', value: true}", false),
+        (
+            "{function: len, args: [request.tools], operator: '==', value: 2}",
+            true,
+        ),
+        (
+            "{function: len, args: ['{{ request.tools }}'], operator: '>', value: 2}",
+            false,
+        ),
+        (
+            "{function: len, args: [request.messages], operator: '==', value: 2}",
+            true,
+        ),
+        (
+            "{function: len, args: ['request.messages[1].content'], operator: '==', value: 5}",
+            true,
+        ),
+        (
+            "{function: len, args: [request.text], operator: '==', value: 12}",
+            true,
+        ),
+        (
+            "{function: len, args: [request.stop], operator: '==', value: 0}",
+            true,
+        ),
+        (
+            "{function: len, args: [request.user], operator: '==', value: 0}",
+            false,
+        ),
+        (
+            "{function: len, args: [context.user_attributes.roles], operator: '<', value: 5}",
+            false,
+        ),
+        (
+            "{function: lower, args: [request.model], operator: '==', value: gpt-4o}",
+            true,
+        ),
+        (
+            "{function: lower, args: [request.model], operator: in, value: [gpt-4o]}",
+            true,
+        ),
+        (
+            "{function: upper, args: [request.model], operator: ends_with, value: O}",
+            true,
+        ),
+        (
+            "{function: upper, args: [request.model], operator: '!=', value: GPT-4O}",
+            false,
+        ),
+        (
+            "{field: request.model, operator: '==', value: '{{ lower(request.model) }}'}",
+            false,
+        ),
+        (
+            "{function: contains, args: [[mail, run], request.tools]}",
+            true,
+        ),
+        (
+            "{function: contains, args: [[run], request.tools], operator: '==', value: true}",
+            false,
+        ),
+        (
+            "{function: contains, args: [[run], request.tools], operator: '==', value: false}",
+            true,
+        ),
+        (
+            "{function: contains, args: [[GPT-4o], request.model], operator: '!=', value: true}",
+            false,
+        ),
         ("{function: contains, args: [request.tools, mail]}", true),
         ("{function: contains, args: [request.tools, mai]}", false),
-        ("{function: contains, args: [request.tools, [run, search]]}", true),
-        ("{function: contains, args: [request.text, [x, kind]]}", true),
-        ("{function: contains, args: [{function: lower, args: [request.model]}, gpt]}", true),
-        ("{function: contains, args: ['lower(request.model)', GPT]}", false),
+        (
+            "{function: contains, args: [request.tools, [run, search]]}",
+            true,
+        ),
+        (
+            "{function: contains, args: [request.text, [x, kind]]}",
+            true,
+        ),
+        (
+            "{function: contains, args: [{function: lower, args: [request.model]}, gpt]}",
+            true,
+        ),
+        (
+            "{function: contains, args: ['lower(request.model)', GPT]}",
+            false,
+        ),
     ] {
         assert_eq!(holds(condition, &facts), expected, "{condition}");
     }
@@ -111,14 +173,20 @@ fn selectors_choose_messages_and_parts() {
     ));
     let unknown = Facts::default();
     let images = "{function: len, args: ['request.messages[*].content[type=image]'], operator: '<', value: 9}";
-    assert!(!holds(images, &unknown), "parts nobody told of have no number");
+    assert!(
+        !holds(images, &unknown),
+        "parts nobody told of have no number"
+    );
 }
 
 #[test]
 fn detectors_are_asked_about_the_text_they_looked_at() {
     let mut facts = chat();
     assert!(!holds("{function: has_pii, args: [request.text]}", &facts));
-    assert!(!holds("{function: has_pii, operator: '==', value: false}", &facts));
+    assert!(!holds(
+        "{function: has_pii, operator: '==', value: false}",
+        &facts
+    ));
     facts.processing.findings = Some(vec![Finding {
         detector: Detector::Pii,
         place: Place::Message(1),
@@ -135,7 +203,10 @@ fn detectors_are_asked_about_the_text_they_looked_at() {
         let condition = format!("{{function: has_pii, args: [{argument}]}}");
         assert_eq!(holds(&condition, &facts), expected, "{argument}");
     }
-    assert!(holds("{function: has_injection, operator: '==', value: false}", &facts));
+    assert!(holds(
+        "{function: has_injection, operator: '==', value: false}",
+        &facts
+    ));
 }
 
 #[test]
@@ -220,10 +291,19 @@ fn a_shadow_rule_is_recorded_and_never_acts() {
     let decision = decided(&text, &chat());
     assert_eq!(decision.verdict, Verdict::Allow);
     let named = |rules: &[jupiter_policy::MatchedRule]| -> Vec<(String, Effect)> {
-        rules.iter().map(|it| (it.rule.clone(), it.effect)).collect()
+        rules
+            .iter()
+            .map(|it| (it.rule.clone(), it.effect))
+            .collect()
     };
-    assert_eq!(named(&decision.matched), [("acts".to_owned(), Effect::Allow)]);
-    assert_eq!(named(&decision.shadow), [("watched".to_owned(), Effect::Deny)]);
+    assert_eq!(
+        named(&decision.matched),
+        [("acts".to_owned(), Effect::Allow)]
+    );
+    assert_eq!(
+        named(&decision.shadow),
+        [("watched".to_owned(), Effect::Deny)]
+    );
     assert!(decision.logs.is_empty());
     assert_eq!(decision.facts, ["request.tools"]);
 }

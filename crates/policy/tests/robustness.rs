@@ -5,12 +5,18 @@ use jupiter_policy::facts::{ContextFacts, Facts, Message, RequestFacts};
 use jupiter_policy::{Bundle, MAX_BUNDLE_BYTES, Severity, check, compile, decide, render};
 use proptest::prelude::*;
 
-const EXAMPLES: [&str; 5] = [
+const EXAMPLES: [&str; 11] = [
     include_str!("../../../examples/policies/quickstart.yaml"),
     include_str!("../../../examples/policies/business-hours.yaml"),
     include_str!("../../../examples/policies/careful-parameters.yaml"),
     include_str!("../../../examples/policies/secrets-stay-home.yaml"),
     include_str!("../../../examples/policies/tool-governance.yaml"),
+    include_str!("../../../examples/policies/departments.yaml"),
+    include_str!("../../../examples/policies/model-allowlist.yaml"),
+    include_str!("../../../examples/policies/multimodal.yaml"),
+    include_str!("../../../examples/policies/rate-limits.yaml"),
+    include_str!("../../../examples/policies/sensitive-content.yaml"),
+    include_str!("../../../examples/policies/shadow-rollout.yaml"),
 ];
 
 fn example_bundle() -> Vec<u8> {
@@ -87,6 +93,38 @@ prop_compose! {
     }
 }
 
+/// Conditions over few fields and values, so that they meet often.
+fn conditions() -> impl Strategy<Value = String> {
+    let number = ("(==|!=|<|>|<=|>=)", 0..4u8).prop_map(|(operator, value)| {
+        format!("{{field: request.max_tokens, operator: '{operator}', value: {value}}}")
+    });
+    let numbers = ("(in|not_in)", "\\[(1|2|1, 3)\\]").prop_map(|(operator, set)| {
+        format!("{{field: request.max_tokens, operator: {operator}, value: {set}}}")
+    });
+    let text =
+        ("(==|!=|contains|starts_with|ends_with)", "(a|b|ab)").prop_map(|(operator, value)| {
+            format!("{{field: request.model, operator: '{operator}', value: {value}}}")
+        });
+    let texts = ("(in|not_in)", "\\[(a|b|a, b)\\]").prop_map(|(operator, set)| {
+        format!("{{field: request.model, operator: {operator}, value: {set}}}")
+    });
+    let other = "request\\.(model|stream|max_tokens), operator: '(==|!=)', value: null"
+        .prop_map(|condition| format!("{{field: {condition}}}"));
+    let stream = "'(==|!=)', value: (true|false)"
+        .prop_map(|condition| format!("{{field: request.stream, operator: {condition}}}"));
+    let leaf = prop_oneof![number, numbers, text, texts, other, stream];
+    let condition = leaf.prop_recursive(3, 12, 3, |inner| {
+        prop_oneof![
+            inner.clone().prop_map(|it| format!("{{not: {it}}}")),
+            proptest::collection::vec(inner.clone(), 1..4)
+                .prop_map(|all| format!("{{any: [{}]}}", all.join(", "))),
+            proptest::collection::vec(inner, 1..4)
+                .prop_map(|all| format!("{{all: [{}]}}", all.join(", "))),
+        ]
+    });
+    proptest::collection::vec(condition, 1..3).prop_map(|all| all.join(", "))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -113,6 +151,43 @@ proptest! {
             chars.splice(at..end, inserted.chars());
         }
         survives(&chars.into_iter().collect::<String>(), &facts);
+    }
+
+    /// What is said never to act never acts.
+    #[test]
+    fn rules_said_to_be_idle_are_idle(rules in proptest::collection::vec(conditions(), 1..5)) {
+        let text: String = rules
+            .iter()
+            .enumerate()
+            .map(|(nth, conditions)| {
+                format!("  - {{name: r{nth}, conditions: [{conditions}], actions: [{{type: allow}}]}}\n")
+            })
+            .collect();
+        let text = format!("mpl_version: '1.0'\nname: p\nversion: 1.0.0\nrules:\n{text}");
+        let checked = check(&text);
+        let said = |rule: &str| {
+            let idle = ["shadowed-rule", "unreachable-rule", "contradiction"];
+            checked.diagnostics.iter().any(|it| {
+                idle.contains(&it.code) && it.span.line == 5 + rule[1..].parse::<usize>().unwrap()
+            })
+        };
+        let bundle = Bundle::load(&compile(&[checked.policy.clone().unwrap()]).unwrap()).unwrap();
+        for model in [None, Some("a"), Some("b"), Some("ab")] {
+            for number in [None, Some(0.0), Some(1.0), Some(2.0), Some(2.5), Some(3.0)] {
+                for stream in [None, Some(true), Some(false)] {
+                    let request = RequestFacts {
+                        model: model.map(str::to_owned),
+                        max_tokens: number,
+                        stream,
+                        ..RequestFacts::default()
+                    };
+                    let facts = Facts { request, ..Facts::default() };
+                    for matched in decide(&bundle, &facts).matched {
+                        prop_assert!(!said(&matched.rule), "{} acts in\n{text}", matched.rule);
+                    }
+                }
+            }
+        }
     }
 
     /// Lines swapped and repeated keep more of the structure than single characters do.
@@ -288,7 +363,13 @@ fn bundles_do_not_depend_on_the_order_policies_are_given_in() {
             "secrets-stay-home",
             "business-hours",
             "careful-parameters",
+            "departments",
+            "model-allowlist",
+            "multimodal",
             "quickstart",
+            "rate-limits",
+            "sensitive-content",
+            "shadow-rollout",
             "tool-governance"
         ]
     );

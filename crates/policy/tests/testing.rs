@@ -84,7 +84,11 @@ fn coverage_names_what_never_decided_anything() {
     // A rule after the one that acts is not looked at.
     assert_eq!(
         counts,
-        [("no-old-models", 3, 1), ("expensive", 2, 1), ("never", 1, 0)]
+        [
+            ("no-old-models", 3, 1),
+            ("expensive", 2, 1),
+            ("never", 1, 0)
+        ]
     );
     let unmatched: Vec<_> = coverage.unmatched().map(|rule| &rule.rule).collect();
     assert_eq!(unmatched, ["never"]);
@@ -156,14 +160,27 @@ tests:
 fn what_no_test_can_mean_is_told_with_its_place() {
     for (text, code) in [
         ("tests:\n  - {name: a}\n", "missing-key"),
-        ("tests:\n  - {name: a, expect: {action: alow}}\n", "unknown-value"),
+        (
+            "tests:\n  - {name: a, expect: {action: alow}}\n",
+            "unknown-value",
+        ),
         ("test: []\n", "unknown-key"),
-        ("tests:\n  - {name: a, request: {stream: 5}, expect: {action: allow}}\n", "wrong-shape"),
-        ("tests:\n  - {name: a, processing: {risk: 5}, expect: {action: allow}}\n", "bad-case"),
+        (
+            "tests:\n  - {name: a, request: {stream: 5}, expect: {action: allow}}\n",
+            "wrong-shape",
+        ),
+        (
+            "tests:\n  - {name: a, processing: {risk: 5}, expect: {action: allow}}\n",
+            "bad-case",
+        ),
     ] {
         let tests = parse_tests(text);
         assert!(tests.cases.is_none(), "{text}");
-        assert!(tests.diagnostics.iter().any(|it| it.code == code), "{text}: {:?}", tests.diagnostics);
+        assert!(
+            tests.diagnostics.iter().any(|it| it.code == code),
+            "{text}: {:?}",
+            tests.diagnostics
+        );
         assert!(tests.diagnostics.iter().all(|it| it.span.line > 0));
     }
 }

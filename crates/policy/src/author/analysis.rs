@@ -279,7 +279,7 @@ impl Alternative {
                     (false, true) => it.among(set),
                 });
                 // Without a value `not_in` does not hold, so its opposite is two cases.
-                !(negated && !holds)
+                !negated || holds
             }
             TextTest::Contains(TextValue::Constant(part)) => {
                 self.part(field, holds, |word| word.contains(part.as_str()))

@@ -175,7 +175,7 @@ impl Checker<'_> {
         if matches!(node.value, Value::Number(..)) {
             self.alternate(&format!("`{whole}` seconds"), &canonical, node.span);
         }
-        if whole >= 1_000_000 && whole % 60_000 == 0 {
+        if whole >= 1_000_000 && whole.is_multiple_of(60_000) {
             let message = format!("a window of {whole} seconds, which is {canonical}");
             let help = format!(
                 "if milliseconds are meant, write `{}`",
@@ -251,7 +251,7 @@ const HELP: &str = "write a number and a unit: `90s`, `15min`, `1h`, `1d`, `1w`,
 
 /// Seconds in the largest unit that divides them.
 fn shortest(seconds: u64) -> String {
-    let fits = |(_, length): &&(&str, u64)| seconds % length == 0;
+    let fits = |(_, length): &&(&str, u64)| seconds.is_multiple_of(*length);
     match UNITS.iter().rev().find(fits) {
         Some((unit, length)) => format!("{}{unit}", seconds / length),
         None => format!("{seconds}s"),

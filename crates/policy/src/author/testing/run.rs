@@ -214,20 +214,17 @@ fn differences(expect: &Expectation, decision: &Decision) -> Vec<String> {
         Verdict::Allow => "allow",
         Verdict::Deny => "deny",
     };
-    match expect.action {
-        None => {}
-        Some(action @ (ExpectedAction::Allow | ExpectedAction::Deny)) => {
-            if action.as_str() != verdict {
-                differ("action", action.as_str(), verdict);
+    if let Some(action) = expect.action {
+        let wanted = action.as_str();
+        let asked = decision.actions.iter().map(|it| it.action.kind());
+        let asked: Vec<&str> = asked.collect();
+        let is_verdict = matches!(action, ExpectedAction::Allow | ExpectedAction::Deny);
+        if is_verdict || decision.verdict == Verdict::Deny {
+            if wanted != verdict {
+                differ("action", wanted, verdict);
             }
-        }
-        Some(action) => {
-            let kinds: Vec<&str> = decision.actions.iter().map(|it| it.action.kind()).collect();
-            if decision.verdict == Verdict::Deny {
-                differ("action", action.as_str(), verdict);
-            } else if !kinds.contains(&action.as_str()) {
-                differ("action", action.as_str(), &kinds.join(", "));
-            }
+        } else if !asked.contains(&wanted) {
+            differ("action", wanted, &asked.join(", "));
         }
     }
     let denial = decision.denial.as_ref();
