@@ -263,7 +263,9 @@ fn a_negated_field_that_may_be_missing_must_be_asked_for_first() {
             .iter()
             .map(|d| {
                 assert_eq!(d.code, "needs-has", "{}", render(&found, &text, "text"));
-                text[d.span.offset..d.span.end_offset].to_owned()
+                text.get(d.span.offset..d.span.end_offset)
+                    .unwrap()
+                    .to_owned()
             })
             .collect();
         needs
@@ -360,13 +362,13 @@ fn pointed_at(text: &str) -> (String, usize, usize) {
     let found = check(text).diagnostics;
     let span = found.first().unwrap().span;
     let lines: Vec<&str> = text.lines().collect();
-    let before = text[..span.offset].lines().count();
+    let before = text.get(..span.offset).unwrap().lines().count();
     assert!(
         span.line >= before.saturating_sub(1).max(1) && span.line <= lines.len(),
         "{span:?}"
     );
     (
-        text[span.offset..span.end_offset].to_owned(),
+        text.get(span.offset..span.end_offset).unwrap().to_owned(),
         span.line,
         span.column,
     )

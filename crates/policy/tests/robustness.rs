@@ -168,7 +168,7 @@ proptest! {
         let said = |rule: &str| {
             let idle = ["shadowed-rule", "unreachable-rule", "contradiction"];
             checked.diagnostics.iter().any(|it| {
-                idle.contains(&it.code) && it.span.line == 5 + rule[1..].parse::<usize>().unwrap()
+                idle.contains(&it.code) && it.span.line == 5 + rule.get(1..).unwrap().parse::<usize>().unwrap()
             })
         };
         let bundle = Bundle::load(&compile(&[checked.policy.clone().unwrap()]).unwrap()).unwrap();
