@@ -211,7 +211,7 @@ async fn bad_commit_changes_nothing_and_a_good_one_is_in_the_records() {
     })
     .await;
     let second = source(&instance).await["commit"].clone();
-    let bad = VERSION_B.replace("operator: \"==\"", "operator: \"=~\"");
+    let bad = VERSION_B.replace("operator: \"==\"", "operator: \"resembles\"");
     let third = repository.commit("versioned.yaml", &bad);
     let told = wait_for_error(&instance, "invalid_policies").await;
     assert_eq!(

@@ -147,7 +147,7 @@ async fn broken_policy_never_replaces_a_good_one() {
         "",
         "just text",
         &VERSION_B.replace("request.model", "request.modle"),
-        &VERSION_B.replace("operator: \"==\"", "operator: \"=~\""),
+        &VERSION_B.replace("operator: \"==\"", "operator: \"resembles\""),
         &VERSION_B.replace("type: deny", "type: denny"),
         &VERSION_B.replace("mpl_version", "mpl_vresion"),
         &VERSION_B.replace("value: gpt-4-turbo", "value: \"{{ variables.none }}\""),
