@@ -36,6 +36,8 @@ struct State {
     literal: u32,
     /// The next shorter state where a literal ends, or the root.
     shorter: u32,
+    /// Bytes from the root to here.
+    depth: u32,
 }
 
 /// Where the automaton stands between two parts of a text.
@@ -82,6 +84,12 @@ impl Keywords {
 
     pub(crate) fn longest(&self) -> usize {
         self.longest
+    }
+
+    /// How many of the last bytes read are the beginning of a literal.
+    pub(crate) fn depth(&self, progress: Progress) -> usize {
+        let state = self.states.get(progress.0 as usize);
+        state.map_or(0, |state| state.depth as usize)
     }
 
     /// Reads a text from a position on; tells each literal found and where it ends.
@@ -233,6 +241,12 @@ impl Builder {
             done += 1;
             for &(byte, child) in edges_of(&states, &edges, parent) {
                 order.push(child);
+                let depth = states
+                    .get(parent as usize)
+                    .map_or(0, |state| state.depth + 1);
+                if let Some(state) = states.get_mut(child as usize) {
+                    state.depth = depth;
+                }
                 if parent == ROOT {
                     continue;
                 }

@@ -17,5 +17,5 @@ mod table;
 #[cfg(feature = "compile")]
 pub use compile::{MAX_PATTERN_BYTES, MAX_PATTERN_TEXT_BYTES, PatternError, compile};
 pub use pattern::TextPattern;
-pub use scanner::{Found, Keyword, Scan, TextScanner};
+pub use scanner::{Found, Keyword, PausedScan, Scan, TextScanner};
 pub use table::PatternLoadError;

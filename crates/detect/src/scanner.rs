@@ -90,11 +90,23 @@ pub struct Scan<'s> {
     read: usize,
 }
 
+/// Where a [`Scan`] stands between two parts, apart from its scanner.
+#[derive(Debug, Clone)]
+pub struct PausedScan {
+    found: Found,
+    progress: Progress,
+    runs: Vec<State>,
+    tail: Vec<u8>,
+    read: usize,
+}
+
 /// How far a pattern's table has run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct State {
     /// The table's state, while a match is in progress.
     open: Option<u16>,
+    /// Where the match in progress began, when it began at a literal.
+    began: usize,
     /// The runs of a table that is run from every byte.
     live: Live,
     /// Position in the text up to which the table has read.
@@ -171,6 +183,25 @@ impl TextScanner {
         }
     }
 
+    /// Goes on with a scan that this scanner began.
+    pub fn resume(&self, paused: PausedScan) -> Scan<'_> {
+        let PausedScan {
+            found,
+            progress,
+            runs,
+            tail,
+            read,
+        } = paused;
+        Scan {
+            scanner: self,
+            found,
+            progress,
+            runs,
+            tail,
+            read,
+        }
+    }
+
     fn bit(&self, pattern: usize) -> usize {
         self.words.len() + pattern
     }
@@ -205,6 +236,35 @@ impl Scan<'_> {
         let kept = scanner.keywords.longest() + 1;
         text.drain(..text.len().saturating_sub(kept));
         self.tail = text;
+    }
+
+    /// What is certain already, whatever follows.
+    pub fn found(&self) -> &Found {
+        &self.found
+    }
+
+    /// How many of the last bytes read may be the beginning of a keyword, or of a match that
+    /// begins with a literal. A pattern without literals at its beginning holds nothing.
+    pub fn open_bytes(&self) -> usize {
+        let literal = self.scanner.keywords.depth(self.progress);
+        let patterns = self.scanner.patterns.iter().zip(&self.runs).zip(0..);
+        let open = patterns.filter(|((pattern, run), nth)| {
+            let found = self.found.has(self.scanner.bit(*nth));
+            pattern.lane == Lane::Prefix && run.open.is_some() && !found
+        });
+        let began = open.map(|((_, run), _)| self.read - run.began.min(self.read));
+        began.max().unwrap_or(0).max(literal)
+    }
+
+    /// Stops between two parts, to go on by [`TextScanner::resume`].
+    pub fn pause(self) -> PausedScan {
+        PausedScan {
+            found: self.found,
+            progress: self.progress,
+            runs: self.runs,
+            tail: self.tail,
+            read: self.read,
+        }
     }
 
     /// Ends the text; says what was found in it.
@@ -347,6 +407,7 @@ impl State {
         if base + start < self.until {
             return false;
         }
+        self.began = base + start;
         let before = start.checked_sub(1).and_then(|at| text.get(at).copied());
         self.go_on(table, text, base, start, table.start(before))
     }

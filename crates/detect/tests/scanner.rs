@@ -96,6 +96,37 @@ proptest! {
         });
     }
 
+    /// What a scan lets go never belongs to a keyword, or to a match that begins with a literal.
+    #[test]
+    fn beginnings_of_matches_stay_open(text in text()) {
+        const PREFIXES: [&str; 3] = [r"abca[0-9]+-", r"xyz(?:abc)*!", r"(?:abca|bcab|cabc)b"];
+        thread_local!(static SCANNER: TextScanner = scanner(&WORDS, &PREFIXES));
+        let words = WORDS.iter().filter(|word| !word.is_empty());
+        let mut matches: Vec<(usize, usize)> = words
+            .flat_map(|word| text.match_indices(word).map(|(at, word)| (at, at + word.len())))
+            .collect();
+        for pattern in PREFIXES {
+            matches.extend(oracle(pattern).find_iter(&text).map(|it| (it.start(), it.end())));
+        }
+        SCANNER.with(|scanner| {
+            let mut paused = scanner.start().pause();
+            for (byte, read) in text.as_bytes().iter().zip(1..) {
+                let mut scan = scanner.resume(paused);
+                scan.push(&[*byte]);
+                let released = read - scan.open_bytes();
+                // Once a pattern was found, its further matches are nobody's business.
+                let first = |pattern: usize| !scan.found().has(WORDS.len() + pattern);
+                let all = (0..PREFIXES.len()).all(first);
+                for (start, end) in &matches {
+                    let inside = (*start..*end).contains(&read) && read > *start;
+                    assert!(!all || !inside || released <= *start, "{text:?} at {read}: {released}");
+                }
+                paused = scan.pause();
+            }
+            assert_eq!(scanner.resume(paused).finish(), scanner.scan(&text));
+        });
+    }
+
     #[test]
     fn several_texts_are_found_as_their_union(texts in proptest::collection::vec(text(), 0..4)) {
         thread_local!(static SCANNER: TextScanner = scanner(&WORDS, &PATTERNS));

@@ -7,10 +7,9 @@
 
 use crate::eval::{Evaluation, Symbol, in_order};
 use crate::program::{
-    BoolField, BoolValue, Case, Node, NodeId, NumberField, NumberValue, Order, Program, SingleText,
-    StringId, TextField, TextNode, TextTest, TextValue,
+    BoolField, BoolValue, Case, Node, NodeId, NumberField, NumberValue, Order, Program,
+    RuleProgram, SingleText, StringId, TextField, TextNode, TextTest, TextValue,
 };
-use crate::settings::Phase;
 use std::cell::Cell;
 
 /// A jump out: no rule matches.
@@ -18,11 +17,11 @@ const NONE: u32 = u32::MAX;
 /// With this bit a jump out: the rule matches whose place the other bits are.
 const MATCH: u32 = 1 << 31;
 
-/// The rules of the request phase.
+/// The rules of one stage.
 #[derive(Debug, Default)]
 pub(crate) struct Code {
     steps: Vec<Step>,
-    /// By policy and rule: where that rule begins, or the next one of its phase.
+    /// By policy and rule: where that rule begins, or the next one of the stage.
     rules: Vec<Vec<u32>>,
     /// Answers that are worth keeping.
     kept: usize,
@@ -118,7 +117,8 @@ impl NameList {
 }
 
 impl Code {
-    pub(crate) fn of(program: &Program) -> Code {
+    /// Of the rules that are asked at one stage.
+    pub(crate) fn of(program: &Program, asked: impl Fn(&RuleProgram) -> bool) -> Code {
         let mut builder = Builder {
             program,
             code: Code::default(),
@@ -131,7 +131,7 @@ impl Code {
             let mut begins = Vec::with_capacity(policy.rules.len());
             let rules = (0u32..).zip(&policy.rules);
             for (nth, rule) in rules.collect::<Vec<_>>().into_iter().rev() {
-                if rule.settings.phase == Phase::Request {
+                if asked(rule) {
                     next = builder.node(rule.condition, MATCH | nth, next);
                 }
                 begins.push(next);

@@ -6,9 +6,12 @@ use crate::decision::{
 };
 use crate::eval::Evaluation;
 use crate::facts::Facts;
+use crate::hearing::Heard;
 use crate::load::Bundle;
+use crate::names::path;
 use crate::program::{Action, Field, NewValue, Piece, PolicyProgram, RuleProgram, StringId};
 use crate::settings::Mode;
+use crate::stages::Stage;
 
 /// Longest piece of a field shown in a message: what a client sends must not flood a log.
 const MAX_SHOWN_CHARS: usize = 256;
@@ -19,7 +22,27 @@ const MAX_SHOWN_CHARS: usize = 256;
 /// A rule in shadow mode never acts: the first that matches before another rule acts is
 /// recorded, and the evaluation goes on. Rules of the response phase are passed over.
 pub fn decide(bundle: &Bundle, facts: &Facts) -> Decision {
-    let evaluation = Evaluation::new(bundle, facts);
+    decided(&Evaluation::new(bundle, facts, Stage::Request))
+}
+
+/// Decides an answer by the rules of the response phase, in the same way. The facts are
+/// those of the request with `response` filled in; `processing.content_analysis` is that
+/// of the answer.
+pub fn decide_response(bundle: &Bundle, facts: &Facts) -> Decision {
+    decided(&Evaluation::new(bundle, facts, Stage::Response))
+}
+
+/// What can be said of an answer that is still coming: only rules of the response phase
+/// that hold whatever follows are asked. `heard` is what was found in the texts that
+/// `facts.response` has so far.
+pub fn decide_streaming(bundle: &Bundle, facts: &Facts, heard: &Heard) -> Decision {
+    let evaluation = Evaluation::new(bundle, facts, Stage::Streaming);
+    evaluation.searched.is_heard(heard);
+    decided(&evaluation)
+}
+
+fn decided(evaluation: &Evaluation<'_>) -> Decision {
+    let bundle = evaluation.bundle;
     let mut decision = Decision {
         verdict: Verdict::Allow,
         denial: None,
@@ -42,7 +65,7 @@ impl Evaluation<'_> {
     fn policy(&self, policy: &PolicyProgram, nth: usize, decision: &mut Decision) {
         let mut shadowed = false;
         let mut from = 0;
-        while let Some(matching) = self.bundle.code.first_match(nth, from, self)
+        while let Some(matching) = self.bundle.code.at(self.stage).first_match(nth, from, self)
             && let Some(rule) = policy.rules.get(matching)
         {
             from = matching + 1;
@@ -114,12 +137,17 @@ impl Evaluation<'_> {
                 method,
                 replacement,
             } => ActionRequest::Redact {
-                fields: fields.iter().map(string).collect(),
+                fields: fields
+                    .iter()
+                    .map(|field| path(*field).into_owned())
+                    .collect(),
+                texts: self.chosen(fields),
                 method: *method,
                 replacement: replacement.as_ref().map(string),
             },
             Action::Modify { field, value } => ActionRequest::Modify {
-                field: string(field),
+                field: path(*field).into_owned(),
+                texts: self.chosen(&[*field]),
                 value: match value {
                     NewValue::Null => ModifyValue::Null,
                     NewValue::Bool(value) => ModifyValue::Bool(*value),

@@ -82,13 +82,16 @@ pub struct RequestedAction {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ActionRequest {
+    /// What detectors found in the texts is taken out.
     Redact {
         fields: Vec<String>,
+        texts: ChosenTexts,
         method: RedactMethod,
         replacement: Option<String>,
     },
     Modify {
         field: String,
+        texts: ChosenTexts,
         value: ModifyValue,
     },
     Route {
@@ -133,12 +136,41 @@ impl ActionRequest {
     }
 }
 
+/// The texts of one exchange that the fields of an action name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChosenTexts {
+    /// Indices into the request's messages, sorted.
+    pub messages: Vec<u32>,
+    /// Text of the request outside its messages.
+    pub other: bool,
+    pub answer: ChosenAnswer,
+}
+
+impl ChosenTexts {
+    pub fn has_request(&self) -> bool {
+        self.other || !self.messages.is_empty()
+    }
+}
+
+/// How much of the answer an action is about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChosenAnswer {
+    #[default]
+    None,
+    Content,
+    All,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RedactMethod {
+    /// Each character becomes `*`.
     Mask,
     Remove,
     Replace,
+    /// A placeholder for the provider, which becomes the text again in the answer.
+    Tokenize,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@ use crate::eval::Evaluation;
 use crate::facts::{ContextFacts, Facts, Message, RequestFacts, ResponseFacts};
 use crate::load::Bundle;
 use crate::program::Node;
+use crate::stages::Stage;
 use proptest::prelude::*;
 
 /// Every shape of condition over texts, numbers and flags, some of them asked twice.
@@ -102,7 +103,7 @@ proptest! {
     fn shortcuts_agree_with_plain_conditions(facts in facts()) {
         let bundle = bundle();
         let bundle = bundle.as_ref().ok_or_else(|| TestCaseError::fail("no bundle"))?;
-        let evaluation = Evaluation::new(bundle, &facts);
+        let evaluation = Evaluation::new(bundle, &facts, Stage::Request);
         for (node, id) in bundle.program.nodes.iter().zip(0..) {
             if let Node::Text(text) = node
                 && let Some(found) = evaluation.scanned(id, text.field)
@@ -114,7 +115,8 @@ proptest! {
             for from in 0..=policy.rules.len() {
                 let mut rules = policy.rules.iter().enumerate().skip(from);
                 let plain = rules.find(|(_, rule)| evaluation.holds(rule.condition));
-                let by_code = bundle.code.first_match(nth, from, &evaluation);
+                let code = bundle.code.at(Stage::Request);
+                let by_code = code.first_match(nth, from, &evaluation);
                 prop_assert_eq!(by_code, plain.map(|(place, _)| place));
             }
         }

@@ -14,6 +14,7 @@ use crate::program::{
     StringId, TextField, TextNode, TextTest, TextValue,
 };
 use crate::scans::Searched;
+use crate::stages::Stage;
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
 
@@ -31,6 +32,7 @@ pub(crate) enum Symbol {
 pub(crate) struct Evaluation<'a> {
     pub bundle: &'a Bundle,
     pub facts: &'a Facts,
+    pub stage: Stage,
     moment: OnceCell<Moment>,
     pub date: OnceCell<String>,
     pub turns: OnceCell<usize>,
@@ -51,10 +53,11 @@ pub(crate) enum ListEntry<'a> {
 }
 
 impl<'a> Evaluation<'a> {
-    pub fn new(bundle: &'a Bundle, facts: &'a Facts) -> Evaluation<'a> {
+    pub fn new(bundle: &'a Bundle, facts: &'a Facts, stage: Stage) -> Evaluation<'a> {
         Evaluation {
             bundle,
             facts,
+            stage,
             moment: OnceCell::new(),
             date: OnceCell::new(),
             turns: OnceCell::new(),
@@ -62,7 +65,7 @@ impl<'a> Evaluation<'a> {
             entry: Cell::new(None),
             names: Default::default(),
             searched: Searched::default(),
-            kept: bundle.code.kept(),
+            kept: bundle.code.at(stage).kept(),
         }
     }
 

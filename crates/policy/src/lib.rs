@@ -17,6 +17,7 @@ mod decision;
 mod equivalence;
 mod eval;
 pub mod facts;
+mod hearing;
 mod load;
 mod names;
 mod program;
@@ -24,17 +25,20 @@ mod reading;
 mod scans;
 mod settings;
 mod shape;
+mod stages;
 mod symbols;
 
 #[cfg(feature = "author")]
 pub use author::{
     Checked, CompileError, Diagnostic, Policy, Severity, Span, check, compile, render,
 };
-pub use decide::decide;
+pub use decide::{decide, decide_response, decide_streaming};
 pub use decision::{
-    ActionRequest, AlertSeverity, BudgetUnit, Decision, Denial, Effect, LogLevel, LogLine,
-    MatchedRule, ModifyValue, RedactMethod, RequestedAction, Verdict, Window,
+    ActionRequest, AlertSeverity, BudgetUnit, ChosenAnswer, ChosenTexts, Decision, Denial, Effect,
+    LogLevel, LogLine, MatchedRule, ModifyValue, RedactMethod, RequestedAction, Verdict, Window,
 };
+pub use hearing::{Heard, Hearing};
 pub use load::{Bundle, BundleDigest, LoadError, LoadedPolicy};
 pub use program::{FORMAT_VERSION, MAX_BUNDLE_BYTES};
 pub use settings::{Durability, Mode, OnError, Phase, RuleSettings};
+pub use stages::Needs;

@@ -4,13 +4,13 @@
 //! missing entry as impossible: conditions cannot refer to themselves, nest deeper than
 //! `MAX_DEPTH`, or cost more than [`MAX_COST`] steps over all policies (see `shape`).
 
-use crate::code::Code;
 use crate::program::{
     Action, FORMAT_VERSION, Field, MAGIC, MAX_BUNDLE_BYTES, MAX_COST, NewValue, Node, Piece,
-    Program, RuleProgram, TextTest, TextValue,
+    Program, RuleProgram, TextField, TextTest, TextValue,
 };
 use crate::scans::{MAX_WEIGHT, Scans};
 use crate::shape;
+use crate::stages::{Codes, Needs};
 use crate::symbols::Symbols;
 use jupiter_detect::TextPattern;
 use sha2::{Digest, Sha256};
@@ -24,7 +24,8 @@ pub struct Bundle {
     pub(crate) program: Program,
     pub(crate) patterns: Vec<Arc<TextPattern>>,
     pub(crate) scans: Scans,
-    pub(crate) code: Code,
+    pub(crate) code: Codes,
+    needs: Needs,
     pub(crate) symbols: Symbols,
 }
 
@@ -108,10 +109,12 @@ impl Bundle {
             .map(|bytes| TextPattern::load(bytes).map(Arc::new))
             .collect::<Result<_, _>>()
             .map_err(|cause| LoadError::Pattern(cause.to_string()))?;
+        let scans = Scans::of(&program, &patterns)?;
         Ok(Bundle {
             digest: BundleDigest::of(bytes),
-            scans: Scans::of(&program, &patterns)?,
-            code: Code::of(&program),
+            code: Codes::of(&program, &scans),
+            needs: Needs::of(&program),
+            scans,
             symbols: Symbols::of(&program.strings),
             program,
             patterns,
@@ -120,6 +123,11 @@ impl Bundle {
 
     pub fn digest(&self) -> &BundleDigest {
         &self.digest
+    }
+
+    /// What has to be known before its rules can be decided.
+    pub fn needs(&self) -> Needs {
+        self.needs
     }
 
     /// Names of the policies, in the order of their evaluation.
@@ -234,9 +242,13 @@ fn verify_action(program: &Program, action: &Action) -> Result<(), LoadError> {
             fields,
             replacement,
             ..
-        } => fields.iter().chain(replacement).try_for_each(string),
+        } => {
+            let mut fields = fields.iter();
+            ensure(fields.all(|field| !is_entry(*field)), ENTRY)?;
+            replacement.iter().try_for_each(string)
+        }
         Action::Modify { field, value } => {
-            string(field)?;
+            ensure(!is_entry(*field), ENTRY)?;
             match value {
                 NewValue::Null | NewValue::Bool(_) | NewValue::Number(_) => Ok(()),
                 // What a request is changed to may hold its own text.
@@ -262,6 +274,12 @@ fn verify_action(program: &Program, action: &Action) -> Result<(), LoadError> {
             .try_for_each(|(name, value)| string(name).and(shown(value))),
     }
 }
+
+fn is_entry(field: Field) -> bool {
+    matches!(field, Field::Text(TextField::Entry(_)))
+}
+
+const ENTRY: &str = "an action changes an entry of no list";
 
 const NO_MESSAGE: &str = "an action has no message";
 

@@ -15,7 +15,7 @@ use std::borrow::Cow;
 pub(crate) const MAGIC: &[u8; 4] = b"MJPB";
 
 /// Version of the encoding that follows the magic, as two little-endian bytes.
-pub const FORMAT_VERSION: u16 = 2;
+pub const FORMAT_VERSION: u16 = 3;
 
 /// Most bytes of a bundle: at this size Envoy applies a new one in 0.2 s.
 pub const MAX_BUNDLE_BYTES: usize = 200 * 1024;
@@ -83,12 +83,12 @@ pub(crate) enum Action {
         message: u32,
     },
     Redact {
-        fields: Vec<StringId>,
+        fields: Vec<Field>,
         method: RedactMethod,
         replacement: Option<StringId>,
     },
     Modify {
-        field: StringId,
+        field: Field,
         value: NewValue,
     },
     Route {

@@ -1,5 +1,6 @@
 //! What a field is in one exchange.
 
+use crate::decision::{ChosenAnswer, ChosenTexts};
 use crate::eval::{Evaluation, ListEntry};
 use crate::facts::{Message, Part, PartKind, Place};
 use crate::program::{
@@ -194,6 +195,43 @@ impl<'a> Evaluation<'a> {
                 Some(places.any(|place| self.covers(field, place)))
             }
         }
+    }
+
+    /// The texts that fields name in this exchange.
+    pub fn chosen(&self, fields: &[Field]) -> ChosenTexts {
+        let messages = &self.facts.request.messages;
+        let mut chosen = ChosenTexts::default();
+        for field in fields {
+            let all = (0u32..).zip(messages).map(|(index, _)| index);
+            match *field {
+                Field::Messages | Field::Text(TextField::EveryContent) => {
+                    chosen.messages.extend(all);
+                }
+                Field::Text(TextField::EveryText) => {
+                    chosen.messages.extend(all);
+                    chosen.other = true;
+                }
+                Field::Text(TextField::MessageContent(index)) => {
+                    let position = self.position(index).filter(|it| *it < messages.len());
+                    let position = position.and_then(|position| u32::try_from(position).ok());
+                    chosen.messages.extend(position);
+                }
+                Field::Text(TextField::RoleContent(role)) => {
+                    let of_role = (0u32..)
+                        .zip(messages)
+                        .filter(|(_, message)| message.role == role.as_str());
+                    chosen.messages.extend(of_role.map(|(index, _)| index));
+                }
+                Field::Text(TextField::ResponseContent) => {
+                    chosen.answer = chosen.answer.max(ChosenAnswer::Content);
+                }
+                Field::Text(TextField::ResponseText) => chosen.answer = ChosenAnswer::All,
+                _ => {}
+            }
+        }
+        chosen.messages.sort_unstable();
+        chosen.messages.dedup();
+        chosen
     }
 
     /// Whether the field reads the text a detector looked at.

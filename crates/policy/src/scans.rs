@@ -6,6 +6,7 @@
 
 use crate::eval::{Evaluation, ListEntry};
 use crate::facts::Facts;
+use crate::hearing::Heard;
 use crate::load::LoadError;
 use crate::program::{
     Case, Entry, Node, NodeId, Program, TextField, TextNode, TextTest, TextValue,
@@ -22,7 +23,7 @@ pub(crate) const MAX_WEIGHT: u32 = 512;
 #[derive(Debug)]
 pub(crate) struct Scans {
     request: TextScanner,
-    response: TextScanner,
+    pub response: TextScanner,
     /// By node.
     answers: Vec<Option<Answer>>,
 }
@@ -85,6 +86,22 @@ impl Scans {
             request: request.0,
             response: response.0,
         })
+    }
+}
+
+impl Scans {
+    /// Whether scanning answers this condition.
+    pub(crate) fn answers(&self, id: NodeId) -> bool {
+        matches!(self.answers.get(id as usize), Some(Some(_)))
+    }
+}
+
+impl Searched {
+    /// The answer's texts were searched as they came.
+    pub(crate) fn is_heard(&self, heard: &Heard) {
+        // A fresh evaluation has searched nothing yet.
+        let _ = self.content.set(heard.content.clone());
+        let _ = self.answer.set(heard.others.clone());
     }
 }
 

@@ -5,8 +5,8 @@ use jupiter_policy::facts::{
     Detector, Facts, Finding, Message, Part, PartKind, Place, RequestFacts, ResponseFacts,
 };
 use jupiter_policy::{
-    ActionRequest, AlertSeverity, BudgetUnit, Bundle, Decision, Effect, ModifyValue, RedactMethod,
-    Verdict, Window, check, compile, decide, render,
+    ActionRequest, AlertSeverity, BudgetUnit, Bundle, ChosenTexts, Decision, Effect, ModifyValue,
+    RedactMethod, Verdict, Window, check, compile, decide, render,
 };
 
 fn rules(rules: &str) -> String {
@@ -234,19 +234,26 @@ fn actions_are_named_with_their_templates_filled_in() {
                     "request.messages".to_owned(),
                     "request.messages[0].content".to_owned()
                 ],
+                texts: ChosenTexts {
+                    messages: vec![0, 1],
+                    ..ChosenTexts::default()
+                },
                 method: RedactMethod::Replace,
                 replacement: text("[gone]"),
             },
             ActionRequest::Modify {
                 field: "request.max_tokens".to_owned(),
+                texts: ChosenTexts::default(),
                 value: ModifyValue::Number(100.0),
             },
             ActionRequest::Modify {
                 field: "request.model".to_owned(),
+                texts: ChosenTexts::default(),
                 value: ModifyValue::Text("gpt-4o".to_owned()),
             },
             ActionRequest::Modify {
                 field: "request.user".to_owned(),
+                texts: ChosenTexts::default(),
                 value: ModifyValue::Null,
             },
             ActionRequest::Route {

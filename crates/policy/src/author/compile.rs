@@ -134,12 +134,12 @@ impl Lowering {
                 method,
                 replacement,
             } => program::Action::Redact {
-                fields: fields.iter().map(|field| self.string(field)).collect(),
+                fields: fields.clone(),
                 method: *method,
                 replacement: replacement.as_ref().map(|text| self.string(text)),
             },
             typed::Action::Modify { field, value } => program::Action::Modify {
-                field: self.string(field),
+                field: *field,
                 value: self.new_value(value),
             },
             typed::Action::Route {
@@ -379,19 +379,12 @@ fn collect_action<'p>(action: &'p typed::Action, texts: &mut BTreeSet<&'p str>) 
             collect_template(message, texts);
         }
         Action::Log { message, .. } => collect_template(message, texts),
-        Action::Redact {
-            fields,
-            replacement,
-            ..
-        } => texts.extend(fields.iter().chain(replacement).map(String::as_str)),
-        Action::Modify { field, value } => {
-            texts.insert(field);
-            match value {
-                NewValue::Null | NewValue::Bool(_) | NewValue::Number(_) => {}
-                NewValue::Text(text) => collect_template(text, texts),
-                NewValue::Texts(more) => texts.extend(more.iter().map(String::as_str)),
-            }
-        }
+        Action::Redact { replacement, .. } => texts.extend(replacement.as_deref()),
+        Action::Modify { value, .. } => match value {
+            NewValue::Null | NewValue::Bool(_) | NewValue::Number(_) => {}
+            NewValue::Text(text) => collect_template(text, texts),
+            NewValue::Texts(more) => texts.extend(more.iter().map(String::as_str)),
+        },
         Action::Route {
             provider,
             model,

@@ -12,7 +12,7 @@ use crate::decision::{AlertSeverity, RedactMethod};
 use crate::names;
 use crate::program::{Field, NumberField, TextField};
 
-pub(super) const METHODS: &[&str] = &["mask", "remove", "replace"];
+pub(super) const METHODS: &[&str] = &["mask", "remove", "replace", "tokenize"];
 pub(super) const SEVERITIES: &[&str] = &["low", "medium", "high", "critical"];
 
 /// Longest replacement, name of a tag, or address.
@@ -27,7 +27,7 @@ impl Checker<'_> {
             .required_text(fields, "method")
             .and_then(|(text, span)| self.word(text, span, Code::UnknownValue, "method", METHODS));
         let replacement = self.optional_text(fields, "replacement");
-        if let (Some("mask" | "remove"), Some((_, span))) = (method, replacement) {
+        if let (Some("mask" | "remove" | "tokenize"), Some((_, span))) = (method, replacement) {
             let message = "`replacement` belongs to the method `replace`";
             let help = "write `method: replace`, or leave `replacement` out";
             self.report_with_help(Code::KeyIgnored, span, message, help);
@@ -39,6 +39,7 @@ impl Checker<'_> {
         let method = match method? {
             "mask" => RedactMethod::Mask,
             "remove" => RedactMethod::Remove,
+            "tokenize" => RedactMethod::Tokenize,
             _ => RedactMethod::Replace,
         };
         Some(Action::Redact {
@@ -48,7 +49,7 @@ impl Checker<'_> {
         })
     }
 
-    fn redacted(&mut self, node: &Node) -> Option<Vec<String>> {
+    fn redacted(&mut self, node: &Node) -> Option<Vec<Field>> {
         let items = match &node.value {
             Value::Text(_) => {
                 self.alternate("one field by itself", "a list of fields", node.span);
@@ -65,14 +66,12 @@ impl Checker<'_> {
     }
 
     /// A field of text that can be taken out of a request or response.
-    fn text_target(&mut self, node: &Node) -> Option<String> {
+    fn text_target(&mut self, node: &Node) -> Option<Field> {
         let path = self.text(node, "a field")?;
         let found = self.target(path, node.span)?;
         match found.field {
-            Field::Messages => Some(names::path(found.field).into_owned()),
-            Field::Text(field) if field.is_prompt() || is_short(field) => {
-                Some(names::path(found.field).into_owned())
-            }
+            Field::Messages => Some(found.field),
+            Field::Text(field) if field.is_prompt() || is_short(field) => Some(found.field),
             _ => {
                 let message = format!("`{}` holds no text that could be redacted", shown(path));
                 let help = "redact text, such as `request.messages[*].content` or `request.text`";
@@ -107,7 +106,7 @@ impl Checker<'_> {
         let (target, span) = target?;
         let value = self.new_value(&target, operand?, value.map_or(span, |node| node.span))?;
         Some(Action::Modify {
-            field: names::path(target.field).into_owned(),
+            field: target.field,
             value,
         })
     }

@@ -84,12 +84,12 @@ pub(super) enum Action {
         message: Template,
     },
     Redact {
-        fields: Vec<String>,
+        fields: Vec<Field>,
         method: RedactMethod,
         replacement: Option<String>,
     },
     Modify {
-        field: String,
+        field: Field,
         value: NewValue,
     },
     Route {

@@ -10,6 +10,7 @@ use crate::facts::Facts;
 use crate::load::Bundle;
 use crate::program::{Node, NodeId, RuleProgram};
 use crate::settings::{Mode, Phase};
+use crate::stages::Stage;
 use serde::Serialize;
 
 /// A decision, and how each rule took part in it.
@@ -62,7 +63,7 @@ pub struct ExplainedCondition {
 /// Decides, and tells why.
 pub fn explain(bundle: &Bundle, facts: &Facts) -> Explanation {
     let decision = decide(bundle, facts);
-    let evaluation = Evaluation::new(bundle, facts);
+    let evaluation = Evaluation::new(bundle, facts, Stage::Request);
     let mut rules = Vec::new();
     let mut denied = false;
     for policy in &bundle.program.policies {

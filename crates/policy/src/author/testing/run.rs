@@ -10,6 +10,7 @@ use crate::eval::Evaluation;
 use crate::load::Bundle;
 use crate::program::{Node, NodeId};
 use crate::settings::{Mode, Phase};
+use crate::stages::Stage;
 use serde::Serialize;
 
 /// What came of all cases.
@@ -90,7 +91,7 @@ pub fn run(policies: &[Policy], cases: &[TestCase]) -> Result<Report, CompileErr
     let mut outcomes = Vec::with_capacity(cases.len());
     for case in cases {
         let decision = decide(&bundle, &case.facts);
-        let evaluation = Evaluation::new(&bundle, &case.facts);
+        let evaluation = Evaluation::new(&bundle, &case.facts, Stage::Request);
         // A denial is final: the policies after it were not looked at.
         let denied = decision.denial.as_ref();
         let last = denied.and_then(|denial| {
