@@ -1,13 +1,17 @@
 //! Evidence: the record of an exchange, its exact bytes and their hashes.
 //!
 //! A record's canonical bytes (RFC 8785) are what is stored, hashed, chained
-//! and later sealed; nobody re-derives them. No I/O, no clock, no randomness:
-//! time and random bytes are arguments. Written by the filter, read back by
-//! the control plane's ingest.
+//! and later sealed; nobody re-derives them. [`tree`] proves that a record is
+//! in the log, and that the log only ever grew. No I/O, no clock, no
+//! randomness: time and random bytes are arguments. Written by the filter, read
+//! back by the control plane's ingest, proven by its sealing.
 
 mod chain;
 mod envelope;
+pub mod export;
 mod record;
+pub mod tree;
+pub mod verify;
 
 pub use chain::{EmitterChain, LeafHash, SealedRecord};
 pub use envelope::{Envelope, EnvelopeError, salted_digest};
@@ -15,3 +19,6 @@ pub use record::{
     DecisionKind, Emitter, EvidenceRecord, InspectionStatus, MatchedRule, Outcome, PolicyInForce,
     RECORD_VERSION, rfc3339_micros,
 };
+
+/// The JSON Schema of a record, as it is published.
+pub const RECORD_SCHEMA: &str = include_str!("../../../docs/reference/evidence-record.schema.json");
