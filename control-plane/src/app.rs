@@ -14,6 +14,7 @@ use crate::health::{Health, HealthTargets, PROBE_TIMEOUT};
 use crate::ingest::Intake;
 use crate::metrics::Metrics;
 use crate::publish::{self, PublishError, PublishedBundle, Publisher};
+use crate::seal::LogView;
 use crate::source::{SourceKind, SourceState};
 use crate::store::Store;
 
@@ -44,6 +45,8 @@ pub struct App {
     /// Where policies come from, and how the last look there went.
     pub source: Arc<SourceState>,
     pub intake: Arc<Intake>,
+    /// The log as it may be told to anyone.
+    pub log: Arc<LogView>,
     pub health: Arc<Health>,
     /// What filters are told besides their bundle.
     pub plugin: Arc<PluginSettings>,
@@ -61,7 +64,8 @@ impl App {
         let publisher = Arc::new(Publisher::default());
         let bundles = publisher.subscribe();
         let intake = Arc::new(Intake::default());
-        let probes = targets.probes(&store, &intake, &bundles, &clock);
+        let log = Arc::new(LogView::default());
+        let probes = targets.probes(&store, &intake, &log, &bundles, &clock);
         let metrics = Arc::new(Metrics::new());
         let app = App {
             store,
@@ -71,6 +75,7 @@ impl App {
             bundles,
             publisher,
             intake,
+            log,
             health: Arc::new(Health::new(probes)),
             plugin: Arc::new(plugin),
         };

@@ -314,14 +314,15 @@ fn check_emitter(envelope: &Envelope) -> Result<(), &'static str> {
     if emitter.id.is_empty() || emitter.id.len() > 128 || emitter.id.chars().any(char::is_control) {
         return Err("bad_emitter");
     }
-    if !is_hex(&emitter.epoch, 32) || emitter.seq > MAX_SEQ {
+    // A provisional record has no place in a sequence: its epoch is empty.
+    let outside = envelope.provisional && emitter.epoch.is_empty();
+    if !(is_hex(&emitter.epoch, 32) || outside) || emitter.seq > MAX_SEQ {
         return Err("bad_emitter");
     }
     let prev_fits = match emitter.seq {
         0 => emitter.prev.is_empty(),
         _ => is_hex(&emitter.prev, 64),
     };
-    // A provisional record has no place in the sequence yet.
     if !prev_fits && !envelope.provisional {
         return Err("bad_prev");
     }

@@ -11,6 +11,7 @@ pub mod ingest;
 pub mod metrics;
 pub mod publish;
 pub mod run;
+pub mod seal;
 pub mod source;
 pub mod store;
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Starts an instance, waits, and stops it in order.
 //!
 //! Envoy starts last, when everything it reads is written and the admin API
-//! takes evidence; it stops first, while evidence is still taken. What cannot
+//! takes evidence; it stops first, while evidence is still taken; what came last
+//! is sealed before the database is closed. What cannot
 //! work (an address in use, a missing filter) is found before anything is
 //! started, and said with what to do about it.
 
@@ -33,6 +34,7 @@ use crate::envoy::sds;
 use crate::envoy::supervisor::{EnvoyPhase, EnvoyStatus, Supervisor, SupervisorError};
 use crate::health::HealthTargets;
 use crate::publish::PublishError;
+use crate::seal::{KeysError, LogKeys, SealError, Sealer, Sealing};
 use crate::source::Follower;
 use crate::store::Store;
 use crate::store::sqlite::{OpenError, SqliteStore};
@@ -86,6 +88,10 @@ pub enum RunError {
     Store(#[from] OpenError),
     #[error(transparent)]
     Tokens(#[from] BootstrapError),
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    #[error(transparent)]
+    Seal(#[from] SealError),
     #[error("the policies in force cannot be read")]
     Policies(#[from] PublishError),
     #[error(transparent)]
@@ -108,6 +114,11 @@ pub async fn run(
 ) -> Result<(), RunError> {
     let mut config = absolute(config)?;
     let _lock = lock_data_dir(&config.data_dir)?;
+    let (origin, key) = (
+        &config.evidence.origin,
+        config.evidence.signing_key.as_ref(),
+    );
+    let keys = LogKeys::load(&config.data_dir, origin, key)?;
     let admin = bind("admin.listen", &mut config.admin.listen).await?;
     let metrics = bind("metrics.listen", &mut config.metrics.listen).await?;
     if config.envoy.manage {
@@ -117,10 +128,13 @@ pub async fn run(
 
     let (status_in, status) = watch::channel(EnvoyStatus::unmanaged());
     let app = start_app(&config).await?;
+    let sealer = Sealer::new(app.clone(), &config.data_dir, &config.evidence.origin, keys)?;
+    let sealing = Sealing::start(sealer);
     follow_envoy(&app, status);
     let mut servers = Servers::start(&app, admin, metrics);
     let ended = serve(&app, &config, status_in, options, &shutdown, &mut servers).await;
     servers.stop().await;
+    sealing.stop().await;
     app.store.close().await;
     ended
 }

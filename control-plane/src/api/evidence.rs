@@ -14,7 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::error::ApiError;
-use super::extract::{EvidenceReader, EvidenceWriter, Lines, Parameters};
+use super::extract::{ApiReader, EvidenceReader, EvidenceWriter, Lines, Parameters};
 use crate::app::App;
 use crate::ingest::{self, IngestError, IngestReport, Source};
 use crate::store::EvidenceFilter;
@@ -111,6 +111,8 @@ pub(super) struct EvidencePageView {
     /// Each record in its canonical bytes.
     #[schema(value_type = Vec<Object>)]
     records: Vec<Box<RawValue>>,
+    /// Where each stands in the log; `null` while it waits for its place.
+    leaf_indexes: Vec<Option<u64>>,
     /// Where to go on; `null` at the end.
     next_cursor: Option<String>,
 }
@@ -131,6 +133,7 @@ pub(super) async fn query(
     let records = records.collect::<Result<_, _>>();
     Ok(Json(EvidencePageView {
         records: records.map_err(|error| ApiError::internal(&error))?,
+        leaf_indexes: page.leaf_indexes,
         next_cursor: page.next.map(write_cursor),
     }))
 }
@@ -196,6 +199,18 @@ fn read_cursor(text: &str) -> Result<Uuid, ApiError> {
     id.ok_or_else(|| bad_parameter("`cursor` must be the `next_cursor` of a page"))
 }
 
+/// The JSON Schema of a record.
+#[utoipa::path(get, path = "/v1/evidence/schema", tag = "evidence", security(("bearer" = [])),
+    responses((status = 200, content_type = "application/schema+json", body = serde_json::Value)))]
+pub(super) async fn schema(_: ApiReader) -> Response {
+    let json = HeaderValue::from_static("application/schema+json");
+    (
+        [(header::CONTENT_TYPE, json)],
+        jupiter_evidence::RECORD_SCHEMA,
+    )
+        .into_response()
+}
+
 /// One record, in its canonical bytes: SHA-256 over a zero byte and this body
 /// is the leaf hash. What is known of its arrival is in the headers.
 #[utoipa::path(get, path = "/v1/evidence/{id}", tag = "evidence", security(("bearer" = [])),
@@ -205,6 +220,7 @@ fn read_cursor(text: &str) -> Result<Uuid, ApiError> {
         ("x-mercator-received-at" = String, description = "When it was stored"),
         ("x-mercator-source" = String, description = "`outbox` or `witness`"),
         ("x-mercator-provisional" = bool, description = "How the exchange ended is not known"),
+        ("x-mercator-leaf-index" = u64, description = "Its place in the log, once it has one"),
     ))))]
 pub(super) async fn get(
     State(app): State<App>,
@@ -223,9 +239,11 @@ pub(super) async fn get(
         ("x-mercator-source", evidence.source.as_str().to_owned()),
         ("x-mercator-provisional", evidence.provisional.to_string()),
     ];
+    let index = evidence.leaf_index;
+    let index = index.map(|index| [("x-mercator-leaf-index", index.to_string())]);
     let json = [(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/json"),
     )];
-    Ok((headers, json, evidence.canonical).into_response())
+    Ok((headers, index, json, evidence.canonical).into_response())
 }

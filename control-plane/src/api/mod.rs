@@ -12,7 +12,9 @@ mod error;
 mod evidence;
 mod extract;
 mod frame;
+mod gaps;
 mod health;
+mod log;
 mod metrics;
 mod openapi;
 mod policies;
@@ -75,6 +77,11 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(bundles::current))
         .routes(routes!(discovery::extension_configs))
         .routes(routes!(evidence::get))
+        .routes(routes!(evidence::schema))
+        .routes(routes!(gaps::list))
+        .routes(routes!(log::proof))
+        .routes(routes!(log::checkpoint))
+        .routes(routes!(log::tile))
         .routes(routes!(emitters::list))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))

@@ -120,10 +120,16 @@ pub enum ProviderKind {
     Anthropic,
 }
 
-/// Where evidence is kept, and how much an Envoy worker may hold back.
+/// Where evidence is kept, under which name and keys it is sealed, and how much
+/// an Envoy worker may hold back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EvidenceConfig {
     pub backend: EvidenceBackend,
+    /// Names the log in every checkpoint.
+    pub origin: String,
+    /// Keys in the text form of signed notes, separated by commas; without, they
+    /// are in the data directory.
+    pub signing_key: Option<Secret>,
     /// Records a worker's outbox holds at most.
     pub capacity: usize,
     pub on_full: OnFull,
@@ -241,7 +247,8 @@ fn read(document: &mut Document<'_>, root: &mut Section) -> Option<Config> {
     let policy = policy::read(document, root);
     let inspection = read_inspection(document, root);
     let providers = read_providers(document, root);
-    let evidence = read_evidence(document, root);
+    let log_of_region = format!("mercator/{}", region.as_deref().unwrap_or_default());
+    let evidence = read_evidence(document, root, log_of_region);
     document.finish(root);
     Some(Config {
         instance: instance?,
@@ -348,14 +355,22 @@ fn read_providers(document: &mut Document<'_>, root: &mut Section) -> Option<Vec
     providers
 }
 
-fn read_evidence(document: &mut Document<'_>, root: &mut Section) -> Option<EvidenceConfig> {
+fn read_evidence(
+    document: &mut Document<'_>,
+    root: &mut Section,
+    log_of_region: String,
+) -> Option<EvidenceConfig> {
     let mut s = document.section(root, "evidence");
     let backend = document.value(&mut s, "backend", "sqlite", evidence_backend);
+    let origin = document.value(&mut s, "origin", "", values::origin);
+    let signing_key = document.value(&mut s, "signing_key", "", values::secret);
     let capacity = document.value(&mut s, "capacity", "10000", values::capacity);
     let on_full = document.value(&mut s, "on_full", "drop_counted", on_full);
     document.finish(&s);
     Some(EvidenceConfig {
         backend: backend?,
+        origin: origin?.unwrap_or(log_of_region),
+        signing_key: signing_key?,
         capacity: capacity?,
         on_full: on_full?,
     })

@@ -180,6 +180,17 @@ pub(super) fn secret(text: &str) -> Result<Option<Secret>, String> {
     Ok(Some(Secret(text.to_owned())))
 }
 
+/// The name of a log (C2SP `tlog-checkpoint`); empty means: none given.
+pub(super) fn origin(text: &str) -> Result<Option<String>, String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./~".contains(&byte);
+    if !text.bytes().all(fits) || text.len() > 128 {
+        return Err(format!(
+            "`{text}` is not the name of a log, such as `logs.example.com/eu-west`"
+        ));
+    }
+    Ok((!text.is_empty()).then(|| text.to_owned()))
+}
+
 pub(super) fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
     let found = choices.iter().find(|(name, _)| *name == text);
     found.map(|(_, value)| *value).ok_or_else(|| {

@@ -24,8 +24,8 @@ pub(crate) enum Fault {
 #[derive(Debug)]
 pub(crate) struct FaultyStore {
     inner: Arc<dyn Store>,
-    /// For every call until it is taken away.
-    fault: Mutex<Option<Fault>>,
+    /// Until it is taken away, for every call or for those of one name.
+    fault: Mutex<Option<(Fault, Option<&'static str>)>>,
 }
 
 impl FaultyStore {
@@ -37,16 +37,30 @@ impl FaultyStore {
     }
 
     pub(crate) fn set(&self, fault: Option<Fault>) {
-        *self.fault.lock().unwrap() = fault;
+        *self.fault.lock().unwrap() = fault.map(|fault| (fault, None));
+    }
+
+    /// Strikes one method alone; only writes of the log have names so far.
+    pub(crate) fn set_on(&self, method: &'static str, fault: Fault) {
+        *self.fault.lock().unwrap() = Some((fault, Some(method)));
     }
 
     async fn apply<T, E: From<StoreError>>(
         &self,
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
+        self.apply_to("", work).await
+    }
+
+    async fn apply_to<T, E: From<StoreError>>(
+        &self,
+        method: &'static str,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
         let failed = || StoreError::Unavailable(Arc::new(std::io::Error::other("told to fail")));
         let fault = *self.fault.lock().unwrap();
-        match fault {
+        let fault = fault.filter(|(_, only)| only.is_none_or(|only| only == method));
+        match fault.map(|(fault, _)| fault) {
             None => work.await,
             Some(Fault::Before) => Err(failed().into()),
             Some(Fault::After) => {
@@ -157,6 +171,44 @@ impl Store for FaultyStore {
 
     async fn evidence_totals(&self) -> Result<EvidenceTotals, StoreError> {
         self.apply(self.inner.evidence_totals()).await
+    }
+
+    async fn log_state(&self) -> Result<LogState, StoreError> {
+        self.inner.log_state().await
+    }
+
+    async fn waiting_batches(&self, leaves: u64) -> Result<Vec<WaitingBatch>, StoreError> {
+        self.inner.waiting_batches(leaves).await
+    }
+
+    async fn sequence_batches(&self, seen: u64, sequenced: Sequenced) -> Result<(), AdvanceError> {
+        let work = self.inner.sequence_batches(seen, sequenced);
+        self.apply_to("sequence_batches", work).await
+    }
+
+    async fn tiles(&self, ids: &[TileId]) -> Result<Vec<Tile>, StoreError> {
+        self.inner.tiles(ids).await
+    }
+
+    async fn advance_checkpoint(
+        &self,
+        seen: u64,
+        checkpoint: StoredCheckpoint,
+    ) -> Result<(), AdvanceError> {
+        let work = self.inner.advance_checkpoint(seen, checkpoint);
+        self.apply_to("advance_checkpoint", work).await
+    }
+
+    async fn log_entries(&self, first: u64, limit: u32) -> Result<Vec<LogEntry>, StoreError> {
+        self.apply(self.inner.log_entries(first, limit)).await
+    }
+
+    async fn note_unrecorded(&self, exchanges: &[UnrecordedExchange]) -> Result<(), StoreError> {
+        self.apply(self.inner.note_unrecorded(exchanges)).await
+    }
+
+    async fn evidence_gaps(&self, limit: u32) -> Result<EvidenceGaps, StoreError> {
+        self.apply(self.inner.evidence_gaps(limit)).await
     }
 
     async fn create_token(&self, token: NewToken) -> Result<TokenInfo, StoreError> {

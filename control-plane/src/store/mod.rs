@@ -8,6 +8,7 @@
 pub mod contract;
 #[cfg(test)]
 pub(crate) mod faults;
+mod log;
 pub mod sqlite;
 
 use async_trait::async_trait;
@@ -20,6 +21,12 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::auth::Role;
+use jupiter_evidence::tree::{Tile, TileId};
+
+pub use log::{
+    AdvanceError, EvidenceGaps, LogEntry, LogState, MissingPlaces, RecoveredRecord, Sequenced,
+    StoredCheckpoint, UnrecordedExchange, WaitingBatch,
+};
 
 /// Where state lives.
 ///
@@ -98,6 +105,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Stores records and what was rejected beside them. Each record is stored
     /// once, however often it comes; the same id with other bytes is kept apart
     /// and changes nothing. A final record takes the place of a provisional one.
+    /// The leaves of all that is [`Stored`](Outcome::Stored) wait for the tree from
+    /// then on, that of a provisional record too.
     async fn append_evidence(&self, batch: EvidenceBatch) -> Result<Appended, StoreError>;
 
     /// Records that pass `filter`, newest first. Going on from `next` neither
@@ -117,6 +126,40 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Sums over all emitters.
     async fn evidence_totals(&self) -> Result<EvidenceTotals, StoreError>;
+
+    /// Where the log stands.
+    async fn log_state(&self) -> Result<LogState, StoreError>;
+
+    /// Batches that wait for the tree, whole and none left out: those that came
+    /// first, as many as are needed for `leaves`, or all.
+    async fn waiting_batches(&self, leaves: u64) -> Result<Vec<WaitingBatch>, StoreError>;
+
+    /// Puts waiting batches in the tree, which then has their leaves behind the
+    /// `seen` ones. Nothing is done when the tree is no longer of size `seen`, or
+    /// one of them no longer waits.
+    async fn sequence_batches(&self, seen: u64, sequenced: Sequenced) -> Result<(), AdvanceError>;
+
+    /// These tiles, as wide as they are; those that do not exist are left out.
+    async fn tiles(&self, ids: &[TileId]) -> Result<Vec<Tile>, StoreError>;
+
+    /// Makes `checkpoint` the newest one. Nothing is done when the newest one is
+    /// not of size `seen` (0: there is none), or the tree is smaller than
+    /// `checkpoint`. One of the same size takes the place of the one before.
+    async fn advance_checkpoint(
+        &self,
+        seen: u64,
+        checkpoint: StoredCheckpoint,
+    ) -> Result<(), AdvanceError>;
+
+    /// The leaves from `first` on with their records, at most `limit`, in order.
+    /// A record replaced since by its final one is there all the same.
+    async fn log_entries(&self, first: u64, limit: u32) -> Result<Vec<LogEntry>, StoreError>;
+
+    /// Notes exchanges that left no evidence; those known by their line count once.
+    async fn note_unrecorded(&self, exchanges: &[UnrecordedExchange]) -> Result<(), StoreError>;
+
+    /// What is missing, unrecorded or was recovered; of each kind the latest `limit`.
+    async fn evidence_gaps(&self, limit: u32) -> Result<EvidenceGaps, StoreError>;
 
     /// Adds a token.
     async fn create_token(&self, token: NewToken) -> Result<TokenInfo, StoreError>;
@@ -364,6 +407,8 @@ pub struct EvidenceFilter {
 pub struct EvidencePage {
     /// Canonical bytes of each record.
     pub records: Vec<String>,
+    /// Where each stands in the tree; `None` while it waits.
+    pub leaf_indexes: Vec<Option<u64>>,
     /// Where to go on; `None` at the end.
     pub next: Option<Uuid>,
 }
@@ -376,6 +421,8 @@ pub struct StoredEvidence {
     pub received_at: Timestamp,
     pub source: Source,
     pub provisional: bool,
+    /// Where it stands in the tree; `None` while it waits.
+    pub leaf_index: Option<u64>,
 }
 
 /// What is known of the sequence of one filter VM.

@@ -7,6 +7,8 @@
 
 mod append;
 mod evidence;
+mod gaps;
+mod log;
 mod policies;
 mod revisions;
 mod sequence;
@@ -28,10 +30,13 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::{
-    ActivePolicies, Appended, ChangeError, EmitterPage, EvidenceBatch, EvidenceFilter,
-    EvidencePage, EvidenceTotals, HistoryPage, NewBundle, NewPolicy, NewToken, PastRevision,
-    PolicyRevision, SetRevision, Stamp, Store, StoreError, StoredBundle, StoredEvidence, TokenInfo,
+    ActivePolicies, AdvanceError, Appended, ChangeError, EmitterPage, EvidenceBatch,
+    EvidenceFilter, EvidenceGaps, EvidencePage, EvidenceTotals, HistoryPage, LogEntry, LogState,
+    NewBundle, NewPolicy, NewToken, PastRevision, PolicyRevision, Sequenced, SetRevision, Stamp,
+    Store, StoreError, StoredBundle, StoredCheckpoint, StoredEvidence, TokenInfo,
+    UnrecordedExchange, WaitingBatch,
 };
+use jupiter_evidence::tree::{Tile, TileId};
 use writer::Writer;
 
 /// No call takes longer; a commit of a full group takes a tenth of a second.
@@ -161,12 +166,23 @@ impl From<sqlx::Error> for ChangeError {
     }
 }
 
+impl From<sqlx::Error> for AdvanceError {
+    fn from(error: sqlx::Error) -> AdvanceError {
+        AdvanceError::Failed(error.into())
+    }
+}
+
 fn to_time(micros: i64) -> Result<Timestamp, StoreError> {
     Timestamp::from_microsecond(micros).map_err(|_| StoreError::Corrupt("an impossible time"))
 }
 
 fn to_count(number: i64) -> Result<u64, StoreError> {
     u64::try_from(number).map_err(|_| StoreError::Corrupt("a negative count"))
+}
+
+/// Leaves are counted from 0 and never reach this far.
+fn to_column(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn to_bytes<const N: usize>(bytes: Vec<u8>) -> Result<[u8; N], StoreError> {
@@ -296,6 +312,60 @@ impl Store for SqliteStore {
 
     async fn evidence_totals(&self) -> Result<EvidenceTotals, StoreError> {
         bounded(evidence::totals(&self.read)).await
+    }
+
+    async fn log_state(&self) -> Result<LogState, StoreError> {
+        bounded(log::state(&self.read)).await
+    }
+
+    async fn waiting_batches(&self, leaves: u64) -> Result<Vec<WaitingBatch>, StoreError> {
+        bounded(log::waiting(&self.read, leaves)).await
+    }
+
+    async fn sequence_batches(&self, seen: u64, sequenced: Sequenced) -> Result<(), AdvanceError> {
+        bounded(async {
+            let mut tx = self.begin().await?;
+            log::sequence(&mut tx, seen, sequenced).await?;
+            tx.commit().await?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn tiles(&self, ids: &[TileId]) -> Result<Vec<Tile>, StoreError> {
+        bounded(log::tiles(&self.read, ids)).await
+    }
+
+    async fn advance_checkpoint(
+        &self,
+        seen: u64,
+        checkpoint: StoredCheckpoint,
+    ) -> Result<(), AdvanceError> {
+        bounded(async {
+            let mut tx = self.begin().await?;
+            log::advance(&mut tx, seen, checkpoint).await?;
+            tx.commit().await?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn log_entries(&self, first: u64, limit: u32) -> Result<Vec<LogEntry>, StoreError> {
+        bounded(log::entries(&self.read, first, limit)).await
+    }
+
+    async fn note_unrecorded(&self, exchanges: &[UnrecordedExchange]) -> Result<(), StoreError> {
+        bounded(async {
+            let mut tx = self.begin().await?;
+            gaps::note(&mut tx, exchanges).await?;
+            tx.commit().await?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn evidence_gaps(&self, limit: u32) -> Result<EvidenceGaps, StoreError> {
+        bounded(gaps::list(&self.read, limit)).await
     }
 
     async fn create_token(&self, token: NewToken) -> Result<TokenInfo, StoreError> {

@@ -25,7 +25,7 @@ pub(super) enum Seen {
 /// What may be told of an exchange without evidence: nothing a client wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Unrecorded {
-    pub(super) request_id: String,
+    pub(super) request_id: Option<Uuid>,
     pub(super) code: u16,
     /// Envoy's own word for how it ended.
     pub(super) details: String,
@@ -68,12 +68,9 @@ fn without_evidence(line: &Line<'_>) -> Seen {
         return Seen::Nothing;
     }
     // Envoy keeps an id that a client of the same network wrote: only ids are told.
-    let request_id = line.request_id.as_deref().map(Uuid::parse_str);
+    let request_id = line.request_id.as_deref();
     Seen::Unrecorded(Unrecorded {
-        request_id: match request_id {
-            Some(Ok(id)) => id.to_string(),
-            _ => "-".to_owned(),
-        },
+        request_id: request_id.and_then(|id| Uuid::parse_str(id).ok()),
         code,
         details: line.details.as_deref().unwrap_or("-").to_owned(),
     })
@@ -85,7 +82,7 @@ mod tests {
 
     fn unrecorded(code: u16, details: &str) -> Seen {
         Seen::Unrecorded(Unrecorded {
-            request_id: "-".to_owned(),
+            request_id: None,
             code,
             details: details.to_owned(),
         })

@@ -4,7 +4,8 @@
 //! trap of its VM and Envoy's sudden end. Each line is given to
 //! [`crate::ingest`] a little later than the outbox should have: what is new
 //! then was recovered. An exchange that Envoy saw and the filter did not record
-//! is counted and told to the log, without anything a client wrote.
+//! is counted, stored to be listed, and told to the log, without anything a
+//! client wrote.
 //!
 //! The place in the log moves on in the store only after what was read is
 //! stored: nothing is skipped by a crash, and what is read twice is stored once.
@@ -29,6 +30,7 @@ use crate::config::Config;
 use crate::envoy::admin::EnvoyAdmin;
 use crate::envoy::bootstrap::access_log_path;
 use crate::ingest::{self, Source};
+use crate::store::UnrecordedExchange;
 
 /// The name of our place in the log, in the store.
 const CURSOR: &str = "witness";
@@ -68,7 +70,14 @@ impl Witness {
         let stop = CancellationToken::new();
         let path = access_log_path(config);
         let metrics = WitnessMetrics::register(&app);
-        let task = tokio::spawn(run(app, path, admin, metrics, stop.clone()));
+        let task = tokio::spawn(run(
+            app,
+            config.instance.clone(),
+            path,
+            admin,
+            metrics,
+            stop.clone(),
+        ));
         Witness { stop, task }
     }
 
@@ -124,6 +133,7 @@ impl WitnessMetrics {
 
 async fn run(
     app: App,
+    instance: String,
     path: PathBuf,
     admin: Option<EnvoyAdmin>,
     metrics: WitnessMetrics,
@@ -135,6 +145,7 @@ async fn run(
     let mut reader = Reader {
         tail: Tail::resume(&path, position),
         app,
+        instance,
         path,
         metrics,
         pending: VecDeque::new(),
@@ -199,6 +210,7 @@ struct Pending {
 
 struct Reader {
     app: App,
+    instance: String,
     path: PathBuf,
     tail: Tail,
     metrics: WitnessMetrics,
@@ -278,6 +290,7 @@ impl Reader {
         if !body.is_empty() {
             self.deliver(&body).await?;
         }
+        self.note_unrecorded(count).await?;
         let Some(end) = self.pending.get(count.saturating_sub(1)).map(|l| l.end) else {
             return Ok(());
         };
@@ -317,6 +330,33 @@ impl Reader {
         }
     }
 
+    /// Lets the exchanges without evidence be listed.
+    async fn note_unrecorded(&self, count: usize) -> Result<(), WitnessError> {
+        let found_at = self.app.clock.now();
+        let unrecorded = self.pending.iter().take(count).filter_map(|line| {
+            let Seen::Unrecorded(exchange) = &line.seen else {
+                return None;
+            };
+            Some(UnrecordedExchange {
+                line: format!("{} {}", self.instance, line.end),
+                found_at,
+                instance: self.instance.clone(),
+                request_id: exchange.request_id,
+                status_code: exchange.code,
+                details: exchange.details.clone(),
+            })
+        });
+        let unrecorded: Vec<UnrecordedExchange> = unrecorded.collect();
+        if unrecorded.is_empty() {
+            return Ok(());
+        }
+        let noted = self.app.store.note_unrecorded(&unrecorded).await;
+        noted.map_err(|error| {
+            tracing::warn!(%error, "exchanges without evidence are not noted yet");
+            WitnessError
+        })
+    }
+
     fn count(&self, settled: &[Pending]) {
         let unreadable = |line: &&Pending| line.seen == Seen::Unreadable;
         let unreadable = settled.iter().filter(unreadable).count();
@@ -330,7 +370,7 @@ impl Reader {
             self.metrics.unrecorded.inc_by(exchanges);
             tracing::error!(
                 exchanges,
-                request_id = first.request_id,
+                request_id = first.request_id.map(tracing::field::display),
                 code = first.code,
                 details = first.details,
                 "exchanges left no evidence: the filter did not record them; the first is named"

@@ -142,7 +142,7 @@ async fn the_outbox_has_the_first_turn() {
 }
 
 #[tokio::test]
-async fn an_exchange_without_evidence_is_counted_once() {
+async fn an_exchange_without_evidence_is_counted_and_listed_once() {
     let world = World::new();
     let app = world.app().await;
     world.log(&line(None));
@@ -154,6 +154,18 @@ async fn an_exchange_without_evidence_is_counted_once() {
         1
     );
     assert_eq!(metric(&app, "mercator_witness_unreadable_lines_total"), 1);
+    let listed = app.store.evidence_gaps(10).await.unwrap().unrecorded;
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0].instance, world.config.instance);
+    assert!(listed[0].request_id.is_some());
+    // Read again, as after a crash before the place was noted.
+    app.store.set_cursor(CURSOR, "").await.unwrap();
+    let witness = Witness::start(app.clone(), &world.config, None);
+    witness.stop().await;
+    assert_eq!(
+        app.store.evidence_gaps(10).await.unwrap().unrecorded,
+        listed
+    );
     // The next run goes on behind them.
     let again = world.app().await;
     Witness::start(again.clone(), &world.config, None)
@@ -271,6 +283,7 @@ fn reader(app: App, config: &Config) -> Reader {
         tail: Tail::resume(path, None),
         metrics: WitnessMetrics::register(&app),
         app,
+        instance: config.instance.clone(),
         path: path.to_owned(),
         pending: VecDeque::new(),
         pending_bytes: 0,

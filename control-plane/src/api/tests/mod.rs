@@ -3,6 +3,7 @@
 mod evidence;
 mod frame;
 mod health;
+mod log;
 mod policies;
 mod revisions;
 mod roles;

@@ -36,6 +36,7 @@ fn doors() -> Vec<Door> {
     let name = "/v1/policies/{name}";
     let none = "00000000-0000-7000-8000-000000000000";
     let unknown_record = Box::leak(format!("/v1/evidence/{none}").into_boxed_str());
+    let unknown_proof = Box::leak(format!("/v1/evidence/{none}/proof").into_boxed_str());
     let unknown_token = Box::leak(format!("/v1/tokens/{none}").into_boxed_str());
     vec![
         door(
@@ -146,6 +147,46 @@ fn doors() -> Vec<Door> {
             get.clone(),
             "/v1/evidence/{id}",
             unknown_record,
+            "",
+            "",
+            [401, 404, 403, 404, 403],
+        ),
+        door(
+            get.clone(),
+            "/v1/evidence/schema",
+            "/v1/evidence/schema",
+            "",
+            "",
+            [401, 200, 200, 200, 200],
+        ),
+        door(
+            get.clone(),
+            "/v1/evidence/gaps",
+            "/v1/evidence/gaps",
+            "",
+            "",
+            [401, 200, 403, 200, 403],
+        ),
+        door(
+            get.clone(),
+            "/v1/evidence/{id}/proof",
+            unknown_proof,
+            "",
+            "",
+            [401, 404, 403, 404, 403],
+        ),
+        door(
+            get.clone(),
+            "/v1/log/checkpoint",
+            "/v1/log/checkpoint",
+            "",
+            "",
+            [401, 404, 403, 404, 403],
+        ),
+        door(
+            get.clone(),
+            "/v1/log/tile/{*tile}",
+            "/v1/log/tile/0/000",
             "",
             "",
             [401, 404, 403, 404, 403],

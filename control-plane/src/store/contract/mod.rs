@@ -13,6 +13,8 @@
 )]
 
 pub mod evidence;
+pub mod gaps;
+pub mod log;
 pub mod policies;
 pub mod queries;
 pub mod revisions;
@@ -72,6 +74,25 @@ macro_rules! store_contract {
             pages_neither_repeat_nor_skip,
             pages_hold_while_records_arrive,
             superseded_record_is_found_by_its_last_rules,
+        );
+        $crate::store_contract!(@each $empty, log:
+            empty_log_has_neither_leaves_nor_checkpoint,
+            stored_records_wait_for_the_tree_once,
+            batches_wait_whole_and_in_order,
+            sequenced_leaf_is_where_its_record_says,
+            partly_known_batch_leaves_no_hole,
+            sequencer_who_saw_another_tree_changes_nothing,
+            of_racing_sequencers_one_wins,
+            tiles_grow_and_never_shrink,
+            checkpoint_advances_from_the_one_seen,
+            replaced_provisional_record_stays_in_the_tree,
+            records_stored_while_others_are_sequenced_all_get_a_place,
+        );
+        $crate::store_contract!(@each $empty, gaps:
+            empty_store_misses_nothing,
+            missing_places_are_listed_until_they_are_filled,
+            unrecorded_exchange_counts_once,
+            recovered_records_are_listed,
         );
         $crate::store_contract!(@each $empty, tokens:
             token_is_found_by_its_hash,

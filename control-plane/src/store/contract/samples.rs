@@ -142,6 +142,7 @@ fn evidence(record: EvidenceRecord, canonical: String, leaf: LeafHash) -> NewEvi
 pub fn provisional(evidence: &NewEvidence) -> NewEvidence {
     let mut record = evidence.envelope.record.clone();
     record.outcome = Outcome::FilterFault;
+    record.emitter.epoch = String::new();
     record.emitter.seq = 0;
     record.emitter.prev = String::new();
     let mut provisional = sealed(record);

@@ -4,7 +4,7 @@
 //! What the database knows of a group is read first, everything is decided in
 //! memory, then written. The one writing connection holds the lock throughout,
 //! so nothing changes between the reading and the writing. How records fit
-//! their sequences is [`super::sequence`].
+//! their sequences is [`super::sequence`]; what becomes a leaf, [`super::log`].
 
 use jiff::Timestamp;
 use jupiter_evidence::LeafHash;
@@ -14,8 +14,9 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use uuid::Uuid;
 
+use super::log;
 use super::sequence::Sequences;
-use super::{to_bytes, to_uuid};
+use super::{to_bytes, to_column, to_uuid};
 use crate::store::{
     Appended, CONFLICT, EvidenceBatch, NewEvidence, Outcome, SUPERSEDED, Source, StoreError,
 };
@@ -56,7 +57,9 @@ pub(super) async fn append(
         }
     }
     sequences.store(&mut tx).await?;
-    insert_records(&mut tx, &group.fresh).await?;
+    let leaves: Vec<LeafHash> = group.fresh.iter().map(|f| f.evidence.leaf).collect();
+    let first_arrival = log::enqueue(&mut tx, &leaves).await?;
+    insert_records(&mut tx, &group.fresh, first_arrival).await?;
     insert_rules(&mut tx, &group.fresh).await?;
     insert_quarantine(&mut tx, &group.quarantined).await?;
     tx.commit().await?;
@@ -243,22 +246,28 @@ async fn remove_superseded(tx: &mut Tx, ids: &[(Uuid, Timestamp)]) -> Result<(),
     Ok(())
 }
 
-async fn insert_records(tx: &mut Tx, fresh: &[Fresh<'_>]) -> Result<(), StoreError> {
+async fn insert_records(
+    tx: &mut Tx,
+    fresh: &[Fresh<'_>],
+    first_arrival: i64,
+) -> Result<(), StoreError> {
+    let mut arrivals = first_arrival..;
     for rows in fresh.chunks(ROWS) {
         let mut insert = QueryBuilder::new(
-            "INSERT INTO evidence (id, time_us, received_us, source, epoch_key, seq,
+            "INSERT INTO evidence (arrival, id, time_us, received_us, source, epoch_key, seq,
              subject, model, decision, leaf, salt, record) ",
         );
         insert.push_values(rows, |mut row, fresh| {
             let evidence = fresh.evidence;
             let record = &evidence.envelope.record;
-            row.push_bind(record.id.as_bytes().as_slice())
+            row.push_bind(arrivals.next())
+                .push_bind(record.id.as_bytes().as_slice())
                 .push_bind(evidence.time.as_microsecond())
                 .push_bind(fresh.received_at.as_microsecond())
                 .push_bind(fresh.source.as_str())
                 .push_bind(fresh.epoch_key)
                 // Ingest lets no number pass that does not fit.
-                .push_bind(i64::try_from(record.emitter.seq).unwrap_or(i64::MAX))
+                .push_bind(to_column(record.emitter.seq))
                 .push_bind(record.subject.as_deref())
                 .push_bind(record.request_model.as_deref())
                 .push_bind(record.decision.as_str())

@@ -7,10 +7,10 @@
 use jiff::{SignedDuration, Timestamp};
 use jupiter_evidence::{DecisionKind, LeafHash};
 use sqlx::sqlite::{SqlitePool, SqliteRow};
-use sqlx::{QueryBuilder, Row, Sqlite};
+use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite};
 use uuid::Uuid;
 
-use super::{to_bytes, to_count, to_time};
+use super::{log, to_bytes, to_count, to_time};
 use crate::ingest::ID_TIME_TOLERANCE;
 use crate::store::{
     EmitterEpoch, EmitterPage, EvidenceFilter, EvidencePage, EvidenceTotals, Source, StoreError,
@@ -34,8 +34,10 @@ pub(super) async fn query(
         None => None,
     };
     let records = rows.iter().take(limit).map(|row| row.try_get("record"));
+    let indexes = rows.iter().take(limit).map(log::leaf_index);
     Ok(EvidencePage {
         records: records.collect::<Result<_, _>>()?,
+        leaf_indexes: indexes.collect::<Result<_, _>>()?,
         next,
     })
 }
@@ -46,7 +48,8 @@ fn selection_into(
     filter: &EvidenceFilter,
     before: Option<Uuid>,
 ) {
-    select.push("SELECT e.id, e.record FROM ");
+    select.push("SELECT e.id, e.record, ").push(log::LEAF_INDEX);
+    select.push(" FROM ");
     let id = match &filter.rule {
         // The side table leads; CROSS JOIN keeps SQLite from thinking otherwise.
         Some(rule) => {
@@ -113,10 +116,11 @@ fn id_of(row: &SqliteRow) -> Result<Uuid, StoreError> {
 }
 
 pub(super) async fn get(pool: &SqlitePool, id: Uuid) -> Result<Option<StoredEvidence>, StoreError> {
-    let row = sqlx::query(
-        "SELECT record, leaf, received_us, source, epoch_key IS NULL AS provisional
-         FROM evidence WHERE id = ?",
-    )
+    let row = sqlx::query(AssertSqlSafe(format!(
+        "SELECT e.record, e.leaf, e.received_us, e.source, e.epoch_key IS NULL AS provisional,
+             {} FROM evidence e WHERE e.id = ?",
+        log::LEAF_INDEX
+    )))
     .bind(id.as_bytes().as_slice())
     .fetch_optional(pool)
     .await?;
@@ -130,6 +134,7 @@ pub(super) async fn get(pool: &SqlitePool, id: Uuid) -> Result<Option<StoredEvid
         received_at: to_time(row.try_get("received_us")?)?,
         source: Source::parse(source)?,
         provisional: row.try_get("provisional")?,
+        leaf_index: log::leaf_index(&row)?,
     }))
 }
 

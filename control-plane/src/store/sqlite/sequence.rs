@@ -10,7 +10,7 @@ use sqlx::Row;
 use std::collections::HashMap;
 
 use super::append::Tx;
-use super::{to_bytes, to_count};
+use super::{to_bytes, to_column, to_count};
 use crate::store::{NewEvidence, StoreError};
 
 /// The sequences a group touches.
@@ -198,9 +198,4 @@ async fn load(
         last_received_us: row.try_get("last_received_us")?,
         taken: HashMap::new(),
     })
-}
-
-/// Ingest lets no number pass that does not fit.
-fn to_column(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

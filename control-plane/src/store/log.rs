@@ -1,0 +1,112 @@
+//! The evidence tree as a store keeps it, and what it knows to be missing.
+
+use jiff::Timestamp;
+use jupiter_evidence::LeafHash;
+use jupiter_evidence::tree::{Hash, Tile};
+use uuid::Uuid;
+
+use super::StoreError;
+
+/// Why the log did not move on.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AdvanceError {
+    /// Another control plane was faster: look again.
+    #[error("the log moved on meanwhile")]
+    Stale,
+    #[error(transparent)]
+    Failed(#[from] StoreError),
+}
+
+/// Where the log stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogState {
+    /// Leaves in the tree.
+    pub size: u64,
+    /// Leaves of stored records that are not in the tree yet.
+    pub waiting: u64,
+    /// The newest checkpoint; of `size`, or of less while one is due.
+    pub checkpoint: Option<StoredCheckpoint>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredCheckpoint {
+    pub size: u64,
+    pub root: Hash,
+    /// The signed note.
+    pub note: String,
+    pub signed_at: Timestamp,
+}
+
+/// What one transaction of [`append_evidence`](super::Store::append_evidence)
+/// stored: whole or not at all in the tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingBatch {
+    pub id: i64,
+    /// In the order they get in the tree; never none.
+    pub leaves: Vec<LeafHash>,
+}
+
+/// A step of the tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sequenced {
+    /// In the order their leaves have in the tree.
+    pub batches: Vec<i64>,
+    /// Of the tree with them.
+    pub size: u64,
+    /// Every tile that got hashes, with those it had.
+    pub tiles: Vec<Tile>,
+}
+
+/// A leaf and the record it stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogEntry {
+    pub index: u64,
+    /// Canonical bytes.
+    pub record: String,
+}
+
+/// An exchange that Envoy's access log has and the filter did not record.
+/// Nothing in it was written by a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnrecordedExchange {
+    /// Names the line of the log, so that a line read again counts once.
+    pub line: String,
+    pub found_at: Timestamp,
+    pub instance: String,
+    /// `x-request-id`, where it is an id.
+    pub request_id: Option<Uuid>,
+    pub status_code: u16,
+    /// Envoy's own word for how it ended.
+    pub details: String,
+}
+
+/// Places of an emitter's sequence that no record takes, one after the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingPlaces {
+    pub emitter: String,
+    pub epoch: String,
+    pub first_seq: u64,
+    pub last_seq: u64,
+    /// When a record of this sequence last came.
+    pub last_received_at: Timestamp,
+}
+
+/// A record that came by the access log alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecoveredRecord {
+    pub id: Uuid,
+    pub received_at: Timestamp,
+    /// How its exchange ended is not known.
+    pub provisional: bool,
+}
+
+/// What is missing, or nearly was; of each kind the latest.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EvidenceGaps {
+    pub missing: Vec<MissingPlaces>,
+    pub unrecorded: Vec<UnrecordedExchange>,
+    pub recovered: Vec<RecoveredRecord>,
+    /// Of all, not only of those listed.
+    pub unrecorded_total: u64,
+    pub recovered_total: u64,
+}

@@ -1,0 +1,252 @@
+//! The evidence tree in SQLite.
+//!
+//! There is one writer: the order in which records arrive is the order of their
+//! leaves, and a batch is known by the index its first leaf will have. A
+//! record's row says where its leaf is without ever being touched again.
+
+use jupiter_evidence::LeafHash;
+use jupiter_evidence::tree::{TILE_WIDTH, Tile, TileId};
+use sqlx::Row;
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+
+use super::append::Tx;
+use super::{to_bytes, to_column, to_count, to_time};
+use crate::store::{
+    AdvanceError, LogEntry, LogState, SUPERSEDED, Sequenced, StoreError, StoredCheckpoint,
+    WaitingBatch,
+};
+
+/// The index of row `e` of `evidence`, if it has one in the tree.
+pub(super) const LEAF_INDEX: &str = "(SELECT e.arrival - l.first_arrival FROM log_state l
+     WHERE e.arrival >= l.first_arrival AND e.arrival < l.first_arrival + l.size) AS leaf_index";
+
+pub(super) fn leaf_index(row: &SqliteRow) -> Result<Option<u64>, StoreError> {
+    let index: Option<i64> = row.try_get("leaf_index")?;
+    index.map(to_count).transpose()
+}
+
+/// Lets leaves wait for the tree; `arrival` of the first of their records.
+pub(super) async fn enqueue(tx: &mut Tx, leaves: &[LeafHash]) -> Result<i64, StoreError> {
+    let row = sqlx::query(
+        "UPDATE log_state SET appended = appended + ?
+         RETURNING first_arrival, appended - ? AS first_index",
+    )
+    .bind(leaves.len() as i64)
+    .bind(leaves.len() as i64)
+    .fetch_one(&mut **tx)
+    .await?;
+    let first_index: i64 = row.try_get("first_index")?;
+    if !leaves.is_empty() {
+        let hashes: Vec<[u8; 32]> = leaves.iter().map(|leaf| leaf.0).collect();
+        sqlx::query("INSERT INTO log_waiting (first_index, leaves) VALUES (?, ?)")
+            .bind(first_index)
+            .bind(hashes.concat())
+            .execute(&mut **tx)
+            .await?;
+    }
+    let first_arrival: i64 = row.try_get("first_arrival")?;
+    Ok(first_arrival + first_index)
+}
+
+pub(super) async fn state(pool: &SqlitePool) -> Result<LogState, StoreError> {
+    let row = sqlx::query(
+        "SELECT l.size AS leaves, l.appended, c.size, c.root, c.note, c.signed_us
+         FROM log_state l LEFT JOIN log_checkpoints c
+         ON c.size = (SELECT max(size) FROM log_checkpoints)",
+    )
+    .fetch_one(pool)
+    .await?;
+    let size = to_count(row.try_get("leaves")?)?;
+    let appended = to_count(row.try_get("appended")?)?;
+    let checkpoint = match row.try_get::<Option<i64>, _>("size")? {
+        None => None,
+        Some(size) => Some(StoredCheckpoint {
+            size: to_count(size)?,
+            root: to_bytes(row.try_get("root")?)?,
+            note: row.try_get("note")?,
+            signed_at: to_time(row.try_get("signed_us")?)?,
+        }),
+    };
+    Ok(LogState {
+        size,
+        waiting: appended.saturating_sub(size),
+        checkpoint,
+    })
+}
+
+pub(super) async fn waiting(
+    pool: &SqlitePool,
+    leaves: u64,
+) -> Result<Vec<WaitingBatch>, StoreError> {
+    // The first batch tells where the tree ends.
+    let rows = sqlx::query(
+        "SELECT first_index, leaves FROM log_waiting
+         WHERE first_index < (SELECT min(first_index) FROM log_waiting) + ?
+         ORDER BY first_index",
+    )
+    .bind(to_column(leaves))
+    .fetch_all(pool)
+    .await?;
+    let batches = rows.iter().map(|row| {
+        let bytes: &[u8] = row.try_get("leaves")?;
+        let (hashes, rest) = bytes.as_chunks::<32>();
+        match rest {
+            [] => Ok(WaitingBatch {
+                id: row.try_get("first_index")?,
+                leaves: hashes.iter().copied().map(LeafHash).collect(),
+            }),
+            _ => Err(StoreError::Corrupt("leaves of the wrong length")),
+        }
+    });
+    batches.collect()
+}
+
+pub(super) async fn sequence(
+    tx: &mut Tx,
+    seen: u64,
+    sequenced: Sequenced,
+) -> Result<(), AdvanceError> {
+    let moved = sqlx::query("UPDATE log_state SET size = ? WHERE size = ?")
+        .bind(to_column(sequenced.size))
+        .bind(to_column(seen))
+        .execute(&mut **tx)
+        .await?;
+    if moved.rows_affected() != 1 {
+        return Err(AdvanceError::Stale);
+    }
+    let mut next = to_column(seen);
+    for batch in sequenced.batches {
+        let gone = sqlx::query(
+            "DELETE FROM log_waiting WHERE first_index = ? RETURNING length(leaves) / 32 AS leaves",
+        )
+        .bind(batch)
+        .fetch_optional(&mut **tx)
+        .await?;
+        let Some(gone) = gone else {
+            return Err(AdvanceError::Stale);
+        };
+        // Another order than that of arrival is not one this store can keep.
+        if batch != next {
+            return Err(StoreError::Corrupt("leaves out of the order of arrival").into());
+        }
+        let leaves: i64 = gone.try_get("leaves")?;
+        next += leaves;
+    }
+    if next != to_column(sequenced.size) {
+        return Err(StoreError::Corrupt("a tree of another size than its leaves").into());
+    }
+    for tile in &sequenced.tiles {
+        write_tile(tx, tile).await?;
+    }
+    Ok(())
+}
+
+async fn write_tile(tx: &mut Tx, tile: &Tile) -> Result<(), AdvanceError> {
+    sqlx::query(
+        "INSERT INTO log_tiles (level, tile_index, hashes) VALUES (?, ?, ?)
+         ON CONFLICT (level, tile_index) DO UPDATE SET hashes = excluded.hashes
+         WHERE length(hashes) < length(excluded.hashes)",
+    )
+    .bind(i64::from(tile.id.level))
+    .bind(to_column(tile.id.index))
+    .bind(tile.to_bytes())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn tiles(pool: &SqlitePool, ids: &[TileId]) -> Result<Vec<Tile>, StoreError> {
+    let mut tiles = Vec::with_capacity(ids.len());
+    // One snapshot for all: a tile may grow meanwhile, but hashes never change.
+    for id in ids {
+        let row = sqlx::query("SELECT hashes FROM log_tiles WHERE level = ? AND tile_index = ?")
+            .bind(i64::from(id.level))
+            .bind(to_column(id.index))
+            .fetch_optional(pool)
+            .await?;
+        if let Some(row) = row {
+            let tile = Tile::from_bytes(*id, row.try_get("hashes")?);
+            tiles.push(tile.ok_or(StoreError::Corrupt("a tile of the wrong length"))?);
+        }
+    }
+    Ok(tiles)
+}
+
+pub(super) async fn advance(
+    tx: &mut Tx,
+    seen: u64,
+    checkpoint: StoredCheckpoint,
+) -> Result<(), AdvanceError> {
+    let written = sqlx::query(
+        "INSERT INTO log_checkpoints (size, root, note, signed_us)
+         SELECT ?1, ?2, ?3, ?4 FROM log_state
+         WHERE size >= ?1 AND ?1 >= ?5
+         AND (SELECT coalesce(max(size), 0) FROM log_checkpoints) = ?5
+         ON CONFLICT (size) DO UPDATE SET note = excluded.note, signed_us = excluded.signed_us
+         WHERE root = excluded.root",
+    )
+    .bind(to_column(checkpoint.size))
+    .bind(checkpoint.root.as_slice())
+    .bind(&checkpoint.note)
+    .bind(checkpoint.signed_at.as_microsecond())
+    .bind(to_column(seen))
+    .execute(&mut **tx)
+    .await?;
+    match written.rows_affected() {
+        1 => Ok(()),
+        _ => Err(AdvanceError::Stale),
+    }
+}
+
+pub(super) async fn entries(
+    pool: &SqlitePool,
+    first: u64,
+    limit: u32,
+) -> Result<Vec<LogEntry>, StoreError> {
+    let size: i64 = sqlx::query_scalar("SELECT size FROM log_state")
+        .fetch_one(pool)
+        .await?;
+    let end = to_count(size)?.min(first.saturating_add(u64::from(limit)));
+    let rows = sqlx::query(
+        "SELECT e.arrival - l.first_arrival AS leaf_index, e.record
+         FROM log_state l JOIN evidence e
+         ON e.arrival >= l.first_arrival + ? AND e.arrival < l.first_arrival + ?
+         ORDER BY e.arrival",
+    )
+    .bind(to_column(first))
+    .bind(to_column(end))
+    .fetch_all(pool)
+    .await?;
+    let mut rows = rows.iter().peekable();
+    let mut entries = Vec::new();
+    for index in first..end {
+        let here = rows.next_if(|row| leaf_index(row).is_ok_and(|at| at == Some(index)));
+        let record = match here {
+            Some(row) => row.try_get("record")?,
+            None => superseded(pool, index).await?,
+        };
+        entries.push(LogEntry { index, record });
+    }
+    Ok(entries)
+}
+
+/// A provisional record that had become a leaf before its final one came.
+async fn superseded(pool: &SqlitePool, index: u64) -> Result<String, StoreError> {
+    let id = TileId {
+        level: 0,
+        index: index / TILE_WIDTH,
+    };
+    let lost = StoreError::Corrupt("a leaf without a record");
+    let tile = tiles(pool, &[id]).await?.pop();
+    let place = (index % TILE_WIDTH) as usize;
+    let leaf = tile.and_then(|tile| tile.hashes.get(place).copied());
+    let leaf = leaf.ok_or(lost.clone())?;
+    let line: Option<Vec<u8>> =
+        sqlx::query_scalar("SELECT line FROM quarantine WHERE hash = ? AND reason = ?")
+            .bind(leaf.as_slice())
+            .bind(SUPERSEDED)
+            .fetch_optional(pool)
+            .await?;
+    line.and_then(|line| String::from_utf8(line).ok())
+        .ok_or(lost)
+}
