@@ -3,9 +3,9 @@
 use crate::commands::{
     completion::CompletionArgs, demo::DemoArgs, envoy::EnvoyArgs, evidence::EvidenceArgs,
     fake_provider::FakeProviderArgs, lint::LintArgs, policy::PolicyArgs, run::RunArgs,
-    token::TokenArgs,
+    token::TokenArgs, verify::VerifyArgs,
 };
-use crate::output::Format;
+use crate::output::FormatArg;
 
 /// Policies for calls to language models: enforced in Envoy, proven by evidence.
 #[derive(Debug, clap::Parser)]
@@ -20,8 +20,8 @@ pub struct Cli {
     pub command: Command,
 
     /// How results are written to stdout
-    #[arg(long, global = true, value_enum, default_value_t = Format::Text, hide_possible_values = true, value_name = "text|json")]
-    pub format: Format,
+    #[arg(long, global = true, value_enum, default_value_t = FormatArg::Text, hide_possible_values = true, value_name = "text|json")]
+    pub format: FormatArg,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -34,6 +34,8 @@ pub enum Command {
     Policy(PolicyArgs),
     /// Look at the records of what was decided
     Evidence(EvidenceArgs),
+    /// Verify exported records offline: unchanged, complete, in order
+    Verify(VerifyArgs),
     /// Create, list and revoke API tokens
     Token(TokenArgs),
     /// Print the Envoy configuration an instance would use

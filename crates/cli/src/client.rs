@@ -9,6 +9,7 @@ use bytes::Bytes;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -172,6 +173,24 @@ impl Client {
         self.send(Method::GET, path, query, None).await
     }
 
+    /// As [`get`](Self::get), into a type of its own.
+    pub async fn read_as<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<T, ClientError> {
+        let response = self.answer(Method::GET, path, query, None).await?;
+        let status = response.status();
+        let bytes = response.bytes().await.map_err(|e| self.not_answered(e))?;
+        if !status.is_success() {
+            self.read(status, &bytes)?;
+        }
+        serde_json::from_slice(&bytes).map_err(|e| ClientError::Unreadable {
+            server: self.server.clone(),
+            cause: e.to_string(),
+        })
+    }
+
     pub async fn delete(&self, path: &[&str]) -> Result<Value, ClientError> {
         self.send(Method::DELETE, path, &[], None).await
     }
@@ -201,6 +220,18 @@ impl Client {
         let bytes = response.bytes().await.map_err(|e| self.not_answered(e))?;
         self.read(status, &bytes)?;
         Ok((bytes, headers))
+    }
+
+    /// What lies at a path, as it is.
+    pub async fn bytes(&self, path: &str) -> Result<Bytes, ClientError> {
+        let path: Vec<&str> = path.split('/').collect();
+        let response = self.answer(Method::GET, &path, &[], None).await?;
+        let status = response.status();
+        let bytes = response.bytes().await.map_err(|e| self.not_answered(e))?;
+        match status.is_success() {
+            true => Ok(bytes),
+            false => self.read(status, &bytes).map(|_| bytes),
+        }
     }
 
     /// Digest of the bundle in force; none while there is no policy.

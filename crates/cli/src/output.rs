@@ -4,11 +4,35 @@
 //! output quietly. Tables are cut only where a person looks at them: into a
 //! file or a pipe every value goes in full.
 
+use crate::exit::Failure;
 use std::io::{IsTerminal, Write};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// How results are written.
+/// What `--format` may say; most commands know the first two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum FormatArg {
+    Text,
+    Json,
+    Jsonl,
+    Csv,
+    Ocsf,
+    Cloudevents,
+}
+
+impl FormatArg {
+    /// For commands that know text and JSON.
+    pub fn plain(self) -> Result<Format, Failure> {
+        match self {
+            FormatArg::Text => Ok(Format::Text),
+            FormatArg::Json => Ok(Format::Json),
+            _ => Err(Failure::new("this command writes `text` or `json`")
+                .help("the other formats are those of `mercator evidence export`")),
+        }
+    }
+}
+
+/// How results are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// For people.
     Text,

@@ -2,6 +2,12 @@
 //! `tlog_tiles` on tiles, proofs and checkpoints, `signed_note` on keys and
 //! signatures. None of them shares code with this crate.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers that fail, fail their test"
+)]
+
 use ct_merkle::mem_backed_tree::MemoryBackedTree;
 use jupiter_evidence::LeafHash;
 use jupiter_evidence::tree::{

@@ -1,5 +1,11 @@
 //! The published schema and the record agree, field by field.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers that fail, fail their test"
+)]
+
 use jupiter_evidence::{
     DecisionKind, Emitter, EvidenceRecord, InspectionStatus, MatchedRule, Outcome, PolicyInForce,
     RECORD_SCHEMA, RECORD_VERSION, rfc3339_micros, salted_digest,

@@ -30,3 +30,5 @@ mod supervision;
 mod support;
 #[cfg(test)]
 mod surface;
+#[cfg(test)]
+mod tamper;

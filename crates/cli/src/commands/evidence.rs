@@ -1,10 +1,23 @@
 //! `mercator evidence`: what was decided, when, for whom and why.
+//!
+//! Looking at records is here; taking them away with their proofs is in
+//! `export` and `proof`, what is missing in `gaps`, watching in `follow`.
 
-use crate::client::ServerArgs;
+mod export;
+mod follow;
+mod gaps;
+mod log;
+mod proof;
+mod views;
+
+pub use export::{progress, proof_path};
+
+use crate::client::{Client, ServerArgs};
 use crate::exit::{Answer, Failure};
-use crate::output::{self, Column, Format, Table};
+use crate::output::{self, Column, Format, FormatArg, Table};
 use jupiter_evidence::rfc3339_micros;
 use reqwest::header::HeaderMap;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -28,10 +41,18 @@ enum EvidenceCommand {
         /// Its id: the `x-mercator-decision-id` of an answer
         id: String,
     },
+    /// Write records to a file, with the proof that `mercator verify` needs
+    Export(export::ExportArgs),
+    /// Get the proof of one record, to be kept beside it
+    Proof(proof::ProofArgs),
+    /// List what is missing, and why; exit code 1 where something is
+    Gaps(gaps::GapsArgs),
 }
 
-#[derive(Debug, clap::Args)]
-struct QueryArgs {
+/// Which records; all conditions hold together.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Which records")]
+pub struct Filters {
     /// Only from then on: a time (2026-11-23T17:00:00Z) or so long ago (30s, 15min, 2h, 7d)
     #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<String>,
@@ -50,55 +71,117 @@ struct QueryArgs {
     /// Only where this rule matched
     #[arg(long)]
     rule: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+struct QueryArgs {
     /// At most so many records
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     limit: u64,
     /// Go on where an earlier listing ended
     #[arg(long)]
     cursor: Option<String>,
+    /// Show records as they come, until interrupted
+    #[arg(long, short, conflicts_with_all = ["limit", "cursor", "until"])]
+    follow: bool,
+    #[command(flatten)]
+    filters: Filters,
 }
 
-pub async fn run(args: EvidenceArgs, format: Format) -> Result<Answer, Failure> {
+impl Filters {
+    fn is_empty(&self) -> bool {
+        self.parameters().is_empty()
+    }
+
+    /// As the API takes them.
+    fn parameters(&self) -> Vec<(&'static str, String)> {
+        let filters = [
+            ("since", &self.since),
+            ("until", &self.until),
+            ("subject", &self.subject),
+            ("model", &self.model),
+            ("decision", &self.decision),
+            ("rule", &self.rule),
+        ];
+        let given = filters
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value.clone()?)));
+        given.collect()
+    }
+
+    /// Every record that matches with its place in the log, and how many have none yet.
+    async fn with_indexes(
+        &self,
+        client: &Client,
+    ) -> Result<(Vec<(u64, Box<RawValue>)>, u64), Failure> {
+        let (mut found, mut waiting) = (Vec::new(), 0);
+        let mut cursor: Option<String> = None;
+        loop {
+            let mut parameters = self.parameters();
+            parameters.push(("limit", PAGE.to_string()));
+            parameters.extend(cursor.take().map(|cursor| ("cursor", cursor)));
+            let page: Page = client.read_as(&["v1", "evidence"], &parameters).await?;
+            for (index, record) in page.leaf_indexes.into_iter().zip(page.records) {
+                match index {
+                    Some(index) => found.push((index, record)),
+                    None => waiting += 1,
+                }
+            }
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                return Ok((found, waiting));
+            }
+        }
+    }
+}
+
+/// A page of records, in their own bytes.
+#[derive(serde::Deserialize)]
+struct Page {
+    records: Vec<Box<RawValue>>,
+    leaf_indexes: Vec<Option<u64>>,
+    next_cursor: Option<String>,
+}
+
+pub async fn run(args: EvidenceArgs, format: FormatArg) -> Result<Answer, Failure> {
     let client = args.server.client()?;
     match args.command {
-        EvidenceCommand::Query(query) => {
-            let (records, next) = fetch(&client, &query).await?;
-            match format {
-                Format::Json => {
-                    output::print_json(&json!({"records": records, "next_cursor": next}));
-                }
-                Format::Text => show_list(&records, next.as_deref()),
-            }
+        EvidenceCommand::Query(query) if query.follow => {
+            follow::run(&client, &query.filters, format.plain()?).await
         }
-        EvidenceCommand::Show { id } => {
-            let (record, arrival) = client.evidence(&id).await?;
-            match format {
-                // Byte for byte: this is what the leaf hash is made of.
-                Format::Json => output::print(&String::from_utf8_lossy(&record)),
-                Format::Text => output::print(&details(&record, &arrival)),
-            }
-        }
+        EvidenceCommand::Query(query) => list(&client, &query, format.plain()?).await,
+        EvidenceCommand::Show { id } => show(&client, &id, format.plain()?).await,
+        EvidenceCommand::Export(args) => export::run(&client, args, format).await,
+        EvidenceCommand::Proof(args) => proof::run(&client, &args).await,
+        EvidenceCommand::Gaps(args) => gaps::run(&client, &args, format.plain()?).await,
+    }
+}
+
+async fn list(client: &Client, query: &QueryArgs, format: Format) -> Result<Answer, Failure> {
+    let (records, next) = fetch(client, query).await?;
+    match format {
+        Format::Json => output::print_json(&json!({"records": records, "next_cursor": next})),
+        Format::Text => show_list(&records, next.as_deref()),
+    }
+    Ok(Answer::Yes)
+}
+
+async fn show(client: &Client, id: &str, format: Format) -> Result<Answer, Failure> {
+    let (record, arrival) = client.evidence(id).await?;
+    match format {
+        // Byte for byte: this is what the leaf hash is made of.
+        Format::Json => output::print(&String::from_utf8_lossy(&record)),
+        Format::Text => output::print(&details(&record, &arrival)),
     }
     Ok(Answer::Yes)
 }
 
 /// As many pages as the limit asks for.
 async fn fetch(
-    client: &crate::client::Client,
+    client: &Client,
     query: &QueryArgs,
 ) -> Result<(Vec<Value>, Option<String>), Failure> {
-    let filters = [
-        ("since", &query.since),
-        ("until", &query.until),
-        ("subject", &query.subject),
-        ("model", &query.model),
-        ("decision", &query.decision),
-        ("rule", &query.rule),
-    ];
-    let filters: Vec<(&str, String)> = filters
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value.clone()?)))
-        .collect();
+    let filters = query.filters.parameters();
     let mut records = Vec::new();
     let mut cursor = query.cursor.clone();
     loop {
@@ -185,7 +268,13 @@ fn details(record: &[u8], arrival: &HeaderMap) -> String {
     let mut lines = Vec::new();
     let record: Value = serde_json::from_slice(record).unwrap_or_default();
     flatten("", &record, &mut lines);
-    for name in ["leaf-hash", "received-at", "source", "provisional"] {
+    for name in [
+        "leaf-hash",
+        "leaf-index",
+        "received-at",
+        "source",
+        "provisional",
+    ] {
         let value = arrival.get(format!("x-mercator-{name}"));
         if let Some(value) = value.and_then(|v| v.to_str().ok()) {
             lines.push((format!("({name})"), value.to_owned()));

@@ -9,6 +9,7 @@ pub mod lint;
 pub mod policy;
 pub mod run;
 pub mod token;
+pub mod verify;
 pub mod version;
 
 use crate::cli::{Cli, Command};
@@ -20,14 +21,15 @@ pub fn run(cli: Cli) -> Result<Answer, Failure> {
     let Cli { command, format } = cli;
     match command {
         Command::Run(args) => block_on(run::run(args)),
-        Command::Lint(args) => lint::run(&args, format),
-        Command::Policy(args) => block_on(policy::run(args, format)),
+        Command::Lint(args) => lint::run(&args, format.plain()?),
+        Command::Policy(args) => block_on(policy::run(args, format.plain()?)),
         Command::Evidence(args) => block_on(evidence::run(args, format)),
-        Command::Token(args) => block_on(token::run(args, format)),
-        Command::Envoy(args) => envoy::run(&args, format),
-        Command::Demo(args) => block_on(demo::run(args, format)),
+        Command::Verify(args) => verify::run(&args, format.plain()?),
+        Command::Token(args) => block_on(token::run(args, format.plain()?)),
+        Command::Envoy(args) => envoy::run(&args, format.plain()?),
+        Command::Demo(args) => block_on(demo::run(args, format.plain()?)),
         Command::FakeProvider(args) => block_on(fake_provider::run(args)),
-        Command::Version => Ok(version::run(format)),
+        Command::Version => Ok(version::run(format.plain()?)),
         Command::Completion(args) => Ok(completion::run(&args)),
     }
 }

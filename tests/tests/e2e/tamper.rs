@@ -1,0 +1,263 @@
+//! What was logged can be proven offline, and whatever is done to it shows.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use jupiter_testkit::{Instance, target_dir, wait};
+use serde_json::Value;
+
+use crate::support::{ask, guarded, question, record_of, wait_for_totals};
+
+/// The instance stopped: verification has only files.
+struct Exported {
+    folder: tempfile::TempDir,
+    ids: Vec<String>,
+}
+
+fn mercator(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(target_dir().join("debug/mercator"));
+    command.current_dir(folder).args(arguments);
+    command.output().expect("mercator runs")
+}
+
+fn told(output: &Output) -> String {
+    let (out, err) = (&output.stdout, &output.stderr);
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(out),
+        String::from_utf8_lossy(err)
+    )
+}
+
+async fn text_at(instance: &Instance, path: &str) -> String {
+    let reply = instance.admin().get(path).await;
+    String::from_utf8_lossy(&reply.body).into_owned()
+}
+
+async fn wait_until_sealed(instance: &Instance, records: u64) {
+    wait::until("all records are sealed", async || {
+        let checkpoint = text_at(instance, "/v1/log/checkpoint").await;
+        let size = checkpoint.lines().nth(1).map(str::to_owned);
+        match size == Some(records.to_string()) {
+            true => Ok(()),
+            false => Err(checkpoint),
+        }
+    })
+    .await;
+}
+
+fn export(instance: &Instance, folder: &Path, arguments: &[&str]) -> Output {
+    let admin = instance.admin();
+    let mut all = vec![
+        "evidence",
+        "export",
+        "--server",
+        admin.base_url(),
+        "--token",
+    ];
+    all.push(admin.token().expect("an admin has a token"));
+    all.extend(arguments);
+    let output = mercator(folder, &all);
+    assert!(output.status.success(), "{}", told(&output));
+    output
+}
+
+const EXCHANGES: usize = 40;
+
+async fn exported() -> Exported {
+    let mut instance = guarded().await;
+    let mut ids = Vec::new();
+    for number in 0..EXCHANGES {
+        let answer = ask(&instance, &question(&format!("gpt-4o-n{number}"))).await;
+        ids.push(answer.decision_id());
+    }
+    wait_for_totals(&instance, EXCHANGES as u64).await;
+    wait_until_sealed(&instance, EXCHANGES as u64).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    export(&instance, folder.path(), &["--output", "records.jsonl"]);
+    let public = instance.data_dir().join("evidence.pub");
+    std::fs::copy(public, folder.path().join("log.pub")).expect("the public key is there");
+    assert!(instance.stop().await.success());
+    Exported { folder, ids }
+}
+
+impl Exported {
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.path("records.jsonl")).expect("it was exported");
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Verifies these lines with the proof that was exported.
+    fn verify(&self, lines: &[String]) -> (Option<i32>, String) {
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        std::fs::write(self.path("shown.jsonl"), text).expect("it is written");
+        self.verify_file("shown.jsonl", "records.jsonl.proof", &[])
+    }
+
+    fn verify_file(&self, file: &str, proof: &str, more: &[&str]) -> (Option<i32>, String) {
+        let mut arguments = vec!["verify", file, "--proof", proof, "--key", "log.pub"];
+        arguments.extend(more);
+        let output = mercator(self.folder.path(), &arguments);
+        (output.status.code(), told(&output))
+    }
+}
+
+#[tokio::test]
+async fn exported_evidence_is_verified_with_the_instance_stopped_and_every_change_is_named() {
+    let exported = exported().await;
+    let lines = exported.lines();
+    let (code, text) = exported.verify(&lines);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("40 of 40 lines are, byte for byte"), "{text}");
+    assert!(text.contains("the whole log"), "{text}");
+    assert!(text.contains("without gap, fork or repetition"), "{text}");
+    let logged = lines.iter().map(|line| {
+        let record: Value = serde_json::from_str(line).expect("a record");
+        record["id"].as_str().expect("an id").to_owned()
+    });
+    let logged: Vec<String> = logged.collect();
+    assert!(exported.ids.iter().all(|id| logged.contains(id)));
+
+    // One byte.
+    let mut changed = lines.clone();
+    changed[17] = changed[17].replacen("\"allow\"", "\"allox\"", 1);
+    let (code, text) = exported.verify(&changed);
+    assert_eq!(code, Some(1), "{text}");
+    let named = format!("line 18 (record {}) was changed", logged[17]);
+    assert!(text.contains(&named), "{named} in {text}");
+
+    let mut deleted = lines.clone();
+    deleted.remove(5);
+    let (code, text) = exported.verify(&deleted);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("number 5 of the log was left out"), "{text}");
+
+    let mut inserted = lines.clone();
+    inserted.insert(9, changed[17].clone());
+    let (code, text) = exported.verify(&inserted);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains("line 10 (record") && text.contains("was put in"),
+        "{text}"
+    );
+
+    let mut moved = lines.clone();
+    moved.swap(3, 30);
+    let (code, text) = exported.verify(&moved);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("was moved"), "{text}");
+
+    let (code, text) = exported.verify(&lines[..33]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains("numbers 33 to 39 of the log were left out"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn database_altered_behind_our_back_is_found_by_verify() {
+    let mut instance = guarded().await;
+    let answer = ask(&instance, &question("gpt-4o")).await;
+    let id = answer.decision_id();
+    record_of(&instance, &answer).await;
+    for _ in 0..4 {
+        ask(&instance, &question("gpt-4o")).await;
+    }
+    wait_for_totals(&instance, 5).await;
+    wait_until_sealed(&instance, 5).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let checkpoint = text_at(&instance, "/v1/log/checkpoint").await;
+    std::fs::write(folder.path().join("trusted.checkpoint"), checkpoint).expect("it is written");
+    assert!(instance.stop().await.success());
+    // Whoever owns the database writes what they like.
+    let database = instance.data_dir().join("mercator.db");
+    let script = "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); \
+                  db.execute(\"UPDATE evidence SET record = replace(record, 'allow', 'deny') \
+                  WHERE id = unhex(?)\", (sys.argv[2].replace('-', ''),)); db.commit()";
+    let altered = Command::new("python3")
+        .args(["-c", script])
+        .arg(&database)
+        .arg(&id)
+        .output()
+        .expect("python3 runs");
+    assert!(altered.status.success(), "{}", told(&altered));
+
+    instance.start_control_plane().await;
+    wait_until_sealed(&instance, 5).await;
+    let arguments = ["--output", "records.jsonl"];
+    export(&instance, folder.path(), &arguments);
+    let key = instance.data_dir().join("evidence.pub");
+    let key = key.to_str().expect("UTF-8");
+    let verify = [
+        "verify",
+        "records.jsonl",
+        "--key",
+        key,
+        "--checkpoint",
+        "trusted.checkpoint",
+    ];
+    let output = mercator(folder.path(), &verify);
+    let text = told(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains(&format!("record {id}) was changed")),
+        "{text}"
+    );
+}
+
+/// The database with its journals.
+fn database_files(instance: &Instance) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(instance.data_dir()).expect("the data directory");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let database = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.starts_with("mercator.db"))
+    };
+    paths.filter(database).collect()
+}
+
+#[tokio::test]
+async fn older_copy_of_the_database_stops_sealing_and_says_so() {
+    let mut instance = guarded().await;
+    ask(&instance, &question("gpt-4o")).await;
+    wait_for_totals(&instance, 1).await;
+    wait_until_sealed(&instance, 1).await;
+    assert!(instance.stop().await.success());
+    let backup: Vec<_> = database_files(&instance)
+        .into_iter()
+        .map(|path| (std::fs::read(&path).expect("a backup"), path))
+        .collect();
+
+    instance.start_control_plane().await;
+    ask(&instance, &question("gpt-4o")).await;
+    wait_for_totals(&instance, 2).await;
+    wait_until_sealed(&instance, 2).await;
+    assert!(instance.stop().await.success());
+    for path in database_files(&instance) {
+        std::fs::remove_file(path).expect("it is removed");
+    }
+    for (content, path) in backup {
+        std::fs::write(path, content).expect("the older copy is put back");
+    }
+
+    instance.start_control_plane().await;
+    wait::until("health says that nothing is signed", async || {
+        let health = text_at(&instance, "/health/deep").await;
+        match health.contains("it is an older copy") {
+            true => Ok(()),
+            false => Err(health),
+        }
+    })
+    .await;
+    let metrics = instance.metrics().get("/metrics").await.body;
+    let metrics = String::from_utf8_lossy(&metrics).into_owned();
+    assert!(
+        metrics.contains("mercator_evidence_seal_refused 1"),
+        "{metrics}"
+    );
+}
