@@ -132,7 +132,8 @@ pub fn verify(
         report.proven_lines = matched;
     }
     let size = report.checkpoint.as_ref().map(|checkpoint| checkpoint.size);
-    report.whole_log = size.is_some_and(|size| covers(&shown, size));
+    let all_here = matched == proof.leaves.len() as u64;
+    report.whole_log = all_here && size.is_some_and(|size| covers(&shown, size));
     for note in trusted {
         check_trusted(&mut report, note, &shown, proof, keys);
     }

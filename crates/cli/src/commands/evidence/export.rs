@@ -16,7 +16,7 @@ use jupiter_evidence::tree::{
     Checkpoint, Hash, TILE_WIDTH, consistency_path, gaps_between, root_of_cover,
 };
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Args)]
@@ -78,6 +78,9 @@ pub async fn run(client: &Client, args: ExportArgs, format: FormatArg) -> Result
                 .await?;
         }
     }
+    if export.closed {
+        return Ok(Answer::Yes);
+    }
     export.out.flush().map_err(export.failed())?;
     let count = export.indexes.len();
     let Some(file) = &args.output else {
@@ -118,6 +121,8 @@ struct Export {
     /// Of what was written, in order, and their hashes in the log.
     indexes: Vec<u64>,
     leaves: Vec<Hash>,
+    /// Nobody reads any more (`| head`).
+    closed: bool,
 }
 
 impl Export {
@@ -135,6 +140,7 @@ impl Export {
             format,
             indexes: Vec::new(),
             leaves: Vec::new(),
+            closed: false,
         };
         if export.format == ExportFormat::Csv {
             let head = views::csv_head();
@@ -159,9 +165,14 @@ impl Export {
             ExportFormat::CloudEvents => views::cloudevents(record).into_bytes(),
         };
         let written = self.out.write_all(&line);
-        written
-            .and_then(|()| self.out.write_all(b"\n"))
-            .map_err(self.failed())?;
+        let written = written.and_then(|()| self.out.write_all(b"\n"));
+        if let Err(error) = written {
+            self.closed = error.kind() == ErrorKind::BrokenPipe;
+            return match self.closed {
+                true => Ok(()),
+                false => Err(self.failed()(error)),
+            };
+        }
         self.indexes.push(index);
         self.leaves.push(leaf);
         Ok(())
@@ -172,6 +183,9 @@ impl Export {
         let progress = progress(log.size.saturating_sub(from), "records");
         for bundle in from / TILE_WIDTH..log.size.div_ceil(TILE_WIDTH) {
             let first = bundle * TILE_WIDTH;
+            if self.closed {
+                break;
+            }
             let records = log.records(bundle).await?;
             let leaves = log.leaves(bundle).await?;
             for ((index, record), leaf) in (first..).zip(&records).zip(leaves) {

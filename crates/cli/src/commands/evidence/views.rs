@@ -84,7 +84,7 @@ pub fn cloudevents(record: &[u8]) -> String {
             .and_then(Value::as_str)
             .unwrap_or_default()
     };
-    json!({
+    let event = json!({
         "specversion": "1.0",
         "type": "mercator.evidence.v1",
         "source": format!("mercator/{}/{}", text("/region"), text("/emitter/id")),
@@ -93,8 +93,20 @@ pub fn cloudevents(record: &[u8]) -> String {
         "subject": of(&record, "/subject"),
         "datacontenttype": "application/json",
         "data": record,
-    })
-    .to_string()
+    });
+    without_nulls(event).to_string()
+}
+
+/// Without members that nothing is known of.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(members) => members
+            .into_iter()
+            .filter(|(_, member)| !member.is_null())
+            .map(|(name, member)| (name, without_nulls(member)))
+            .collect(),
+        other => other,
+    }
 }
 
 /// OCSF 1.x, class API Activity (6003).
@@ -112,7 +124,7 @@ pub fn ocsf(record: &[u8]) -> String {
     } else {
         (2, "Failure")
     };
-    json!({
+    let event = json!({
         "category_uid": 6,
         "class_uid": 6003,
         "activity_id": 99,
@@ -146,8 +158,8 @@ pub fn ocsf(record: &[u8]) -> String {
         },
         "src_endpoint": {"name": of(&record, "/emitter/id")},
         "unmapped": record,
-    })
-    .to_string()
+    });
+    without_nulls(event).to_string()
 }
 
 /// From the id, which carries the time of the request.
@@ -193,6 +205,7 @@ mod tests {
         let event: Value = serde_json::from_str(&cloudevents(&record())).unwrap();
         assert_eq!(event["source"], "mercator/local/jupiter-1");
         assert_eq!(event["data"]["decision"], "deny");
+        assert!(!ocsf(&record()).contains("null"));
         let event: Value = serde_json::from_str(&ocsf(&record())).unwrap();
         assert_eq!(event["metadata"]["uid"], event["unmapped"]["id"]);
         assert_eq!(event["time"], 0x0197_f3a0_0000_u64);

@@ -140,7 +140,7 @@ fn limits(report: &Report, bundles: &[CheckedBundle]) -> Vec<String> {
         return limits;
     }
     if !report.sequences.complete && report.sequences.records > 0 {
-        limits.push("that no record is missing: the file has only a part of the log".to_owned());
+        limits.push("that no record is missing: the whole log is not here".to_owned());
     }
     if report.sequences.outside > 0 {
         limits.push(format!(
