@@ -39,6 +39,7 @@ const COMMANDS: &[&[&str]] = &[
     &["evidence", "show"],
     &["evidence", "export"],
     &["evidence", "proof"],
+    &["evidence", "checkpoint"],
     &["evidence", "gaps"],
     &["verify"],
     &["token"],

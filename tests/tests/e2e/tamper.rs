@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use jupiter_evidence::tree::{Checkpoint, NoteSigner};
 use jupiter_testkit::{Instance, target_dir, wait};
 use serde_json::Value;
 
@@ -46,20 +47,18 @@ async fn wait_until_sealed(instance: &Instance, records: u64) {
     .await;
 }
 
-fn export(instance: &Instance, folder: &Path, arguments: &[&str]) -> Output {
+/// `mercator evidence …`, asking this instance.
+fn evidence(instance: &Instance, folder: &Path, arguments: &[&str]) -> Output {
     let admin = instance.admin();
-    let mut all = vec![
-        "evidence",
-        "export",
-        "--server",
-        admin.base_url(),
-        "--token",
-    ];
-    all.push(admin.token().expect("an admin has a token"));
+    let token = admin.token().expect("an admin has a token");
+    let mut all = vec!["evidence", "--server", admin.base_url(), "--token", token];
     all.extend(arguments);
-    let output = mercator(folder, &all);
+    mercator(folder, &all)
+}
+
+fn export(instance: &Instance, folder: &Path) {
+    let output = evidence(instance, folder, &["export", "--output", "records.jsonl"]);
     assert!(output.status.success(), "{}", told(&output));
-    output
 }
 
 const EXCHANGES: usize = 40;
@@ -74,7 +73,7 @@ async fn exported() -> Exported {
     wait_for_totals(&instance, EXCHANGES as u64).await;
     wait_until_sealed(&instance, EXCHANGES as u64).await;
     let folder = tempfile::tempdir().expect("a folder");
-    export(&instance, folder.path(), &["--output", "records.jsonl"]);
+    export(&instance, folder.path());
     let public = instance.data_dir().join("evidence.pub");
     std::fs::copy(public, folder.path().join("log.pub")).expect("the public key is there");
     assert!(instance.stop().await.success());
@@ -189,8 +188,7 @@ async fn database_altered_behind_our_back_is_found_by_verify() {
 
     instance.start_control_plane().await;
     wait_until_sealed(&instance, 5).await;
-    let arguments = ["--output", "records.jsonl"];
-    export(&instance, folder.path(), &arguments);
+    export(&instance, folder.path());
     let key = instance.data_dir().join("evidence.pub");
     let key = key.to_str().expect("UTF-8");
     let verify = [
@@ -208,6 +206,54 @@ async fn database_altered_behind_our_back_is_found_by_verify() {
         text.contains(&format!("record {id}) was changed")),
         "{text}"
     );
+}
+
+/// Whoever keeps checkpoints elsewhere notices when the log no longer has what
+/// they are about, even if whoever owns it has database and key.
+#[tokio::test]
+async fn kept_checkpoint_tells_whether_the_log_still_contains_it() {
+    let instance = guarded().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let key = instance.data_dir().join("evidence.pub");
+    let key = key.to_str().expect("UTF-8").to_owned();
+    let arguments = ["checkpoint", "--keep", "kept", "--key", &key];
+    let check = || {
+        let output = evidence(&instance, folder.path(), &arguments);
+        (output.status.code(), told(&output))
+    };
+    for records in 1..=3 {
+        ask(&instance, &question("gpt-4o")).await;
+        wait_for_totals(&instance, records).await;
+        wait_until_sealed(&instance, records).await;
+        let (code, text) = check();
+        assert_eq!(code, Some(0), "{text}");
+        assert!(
+            text.contains(&format!("mercator/local\n{records}\n")),
+            "{text}"
+        );
+    }
+    // What its owner once showed: another history, or a longer one.
+    let secret = instance.data_dir().join("evidence.key");
+    let secret = std::fs::read_to_string(secret).expect("the key is there");
+    let signer: NoteSigner = secret.trim().parse().expect("it is a key");
+    for (size, expected) in [(2, "two histories"), (9, "it was set back")] {
+        let shown = Checkpoint {
+            origin: "mercator/local".to_owned(),
+            size,
+            root: [7; 32],
+        };
+        let note = shown.sign([&signer]);
+        std::fs::write(folder.path().join("kept"), &note).expect("it is written");
+        let (code, text) = check();
+        assert_eq!(code, Some(1), "{text}");
+        assert!(text.contains(expected), "{text}");
+        let kept = std::fs::read_to_string(folder.path().join("kept"));
+        assert_eq!(
+            kept.expect("it is kept"),
+            note,
+            "what proves it is not overwritten"
+        );
+    }
 }
 
 /// The database with its journals.

@@ -1,8 +1,10 @@
 //! `mercator evidence`: what was decided, when, for whom and why.
 //!
 //! Looking at records is here; taking them away with their proofs is in
-//! `export` and `proof`, what is missing in `gaps`, watching in `follow`.
+//! `export` and `proof`, seeing that the log only grows in `checkpoint`, what is
+//! missing in `gaps`, watching in `follow`.
 
+mod checkpoint;
 mod export;
 mod follow;
 mod gaps;
@@ -45,6 +47,8 @@ enum EvidenceCommand {
     Export(export::ExportArgs),
     /// Get the proof of one record, to be kept beside it
     Proof(proof::ProofArgs),
+    /// Print the newest checkpoint, and see that the log contains the one of last time
+    Checkpoint(checkpoint::CheckpointArgs),
     /// List what is missing, and why; exit code 1 where something is
     Gaps(gaps::GapsArgs),
 }
@@ -153,6 +157,7 @@ pub async fn run(args: EvidenceArgs, format: FormatArg) -> Result<Answer, Failur
         EvidenceCommand::Show { id } => show(&client, &id, format.plain()?).await,
         EvidenceCommand::Export(args) => export::run(&client, args, format).await,
         EvidenceCommand::Proof(args) => proof::run(&client, &args).await,
+        EvidenceCommand::Checkpoint(args) => checkpoint::run(&client, &args).await,
         EvidenceCommand::Gaps(args) => gaps::run(&client, &args, format.plain()?).await,
     }
 }

@@ -98,7 +98,8 @@ fn text_of(path: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(path).map_err(|cause| unreadable(path, &cause))
 }
 
-fn read_keys(given: Option<&str>) -> Result<Vec<NoteVerifier>, Failure> {
+/// The keys that are trusted: those given, or the instance's own.
+pub fn read_keys(given: Option<&str>) -> Result<Vec<NoteVerifier>, Failure> {
     let own = || {
         let data = std::env::var_os("MERCATOR_DATA_DIR").unwrap_or_else(|| "data".into());
         Path::new(&data).join("evidence.pub")
