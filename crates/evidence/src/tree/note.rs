@@ -318,9 +318,7 @@ mod tests {
     #[test]
     fn spoiled_keys_are_refused() {
         let good = signer(1).verifier().to_string();
-        let wrong_id = good
-            .replacen('+', "+0", 1)
-            .replacen(&good[good.len() - 1..], "", 0);
+        let wrong_id = good.replacen('+', "+0", 1);
         assert!(wrong_id.parse::<NoteVerifier>().is_err());
         for (text, error) in [
             (
