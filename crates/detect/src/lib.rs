@@ -6,9 +6,12 @@
 //! keywords of a bundle at once: no backtracking, no parser, one pass. The same pattern
 //! gives the same bytes on every machine. Bytes from outside never panic: they load, or a
 //! [`PatternLoadError`] says why not.
+//!
+//! What is built in is in [`detectors`].
 
 #[cfg(feature = "compile")]
 mod compile;
+pub mod detectors;
 mod keywords;
 mod pattern;
 mod scanner;

@@ -1,0 +1,309 @@
+//! Which telling words stand before a place: a number next to `phone` is read otherwise
+//! than one next to `order`.
+//!
+//! Words are read once, forward, when a place asks for what stands before it; only the last
+//! place of each topic is kept.
+
+use super::text::{HIGH, LETTER, LOWER, Text, UPPER, is};
+use std::sync::LazyLock;
+
+/// How far back a place looks for words.
+pub(super) const REACH: usize = 96;
+
+/// What a word is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Topic {
+    Phone,
+    Ssn,
+    Passport,
+    Card,
+    Version,
+    /// Order, invoice, serial and other numbers that are nobody's.
+    Number,
+    Ip,
+    /// A secret follows.
+    Secret,
+    /// A secret follows, or a key of a map.
+    Key,
+    /// Names of providers that issue keys.
+    Provider,
+    /// Random-looking and public: digests, ids.
+    Public,
+}
+
+const TOPICS: usize = 11;
+
+const LISTS: [(Topic, &str); TOPICS] = [
+    (
+        Topic::Phone,
+        "phone phones telephone telephones tel telefon telefono telefone telefoon telefonu \
+         telefonnummer telefonnumer telefonszám telefono mobile mobil mobiel mobilnummer mob cell cells \
+         cellphone cellular fax faks call calling called calls callback dial dialing ring text \
+         texted texting sms whatsapp telegram contact reach reached handy handynummer celular \
+         movil móvil teléfono téléphone téléphones portable appelez appeler appelle joindre \
+         llamar llame llamame llámame anrufen anrufe rufen rufnummer gsm hotline helpline viber \
+         voicemail landline telefonie chiamare chiamami chiama cellulare ligar ligue telemóvel \
+         bel bellen mobieltje puhelin puhelinnumero puh nummer ringa ring mobilen tlf tlfnr telefonní \
+         mobilní telefonický komórka komórkowy zadzwoń zadzwonić numer telefonicznie hívjon hívj hívja \
+         телефон телефона телефону тел моб мобильный мобильного позвоните звоните позвони \
+         звонить τηλέφωνο τηλ κινητό 电话 电话号 手机 手机号 电邮 電話 携帯 手機 전화 휴대 연락 \
+         telefonum telefonu cep ara arayın ligação dialed ph phn phonenumber homephone workphone mobilephone",
+    ),
+    (
+        Topic::Ssn,
+        "ssn ssns social socialsecurity sozialversicherungsnummer sin itin taxpayer",
+    ),
+    (
+        Topic::Passport,
+        "passport passports passeport reisepass reisepassnummer pasaporte passaporto passaporte \
+         paspoort paspoortnummer paszport paszportu pass passi pas útlevél pasaportu pasaport \
+         паспорт паспорта загранпаспорт διαβατήριο 护照 護照 旅券 여권 passnummer passportnumber \
+         passportno",
+    ),
+    (
+        Topic::Card,
+        "card cards creditcard debit visa mastercard amex maestro discover carte kreditkarte \
+         kreditkartennummer karte tarjeta carta cartão kaart karta cc pan kort kortnummer карта карты 卡号 信用卡",
+    ),
+    (
+        Topic::Version,
+        "version versions ver release releases build firmware upgraded section \
+         sec chapter clause paragraph rev oid schema",
+    ),
+    (
+        Topic::Number,
+        "order orders invoice invoices tracking account acct ref reference ticket serial isbn \
+         sku case batch po parcel shipment zip postcode postal quantity amount total price \
+         population bestellnummer rechnung facture commande pedido factura ordine fattura \
+         zamówienie faktura заказ счет 订单 编号 注文 timestamp epoch unix patent article item \
+         part parts issn doi pmid barcode ean upc hash commit build line lines row rows page pages port \
+         revenue usd eur gbp million thousand bytes pixels",
+    ),
+    (
+        Topic::Ip,
+        "ip ips ipv address addresses host hosts server servers dns gateway subnet addr",
+    ),
+    (
+        Topic::Secret,
+        "secret secrets token tokens apikey apikeys apitoken authtoken accesskey secretkey \
+         credential credentials creds password passwd pwd passphrase bearer authorization \
+         privatekey clientsecret accesstoken refreshtoken api auth oauth access private signing \
+         encryption webhook sas sharedaccesskey sharedsecret subscription license licence \
+         clave jeton schlüssel schluessel chiave senha geheim ключ токен 密钥 令牌 xapikey \
+         apisecret consumersecret authkey secretaccesskey seed mnemonic",
+    ),
+    (
+        Topic::Key,
+        "key keys pass pin salt sig signature session sid cookie",
+    ),
+    (
+        Topic::Provider,
+        "adafruit adobe airtable algolia alibaba aliyun amazon anthropic amplitude apify appsflyer \
+         artifactory asana atlassian auth0 authy aws azure baidu beamer bitbucket bitly bittrex \
+         blynk branch braintree buildkite bugsnag bunny census chargebee circleci clearbit clickup \
+         clojars cloudflare cloudinary cloudsight codacy codeclimate codecov cohere coinbase \
+         confluence confluent contentful courier coveralls customerio databricks datadog deepl \
+         deepseek digitalocean discord discogs docker dockerhub doppler droneci dropbox duffel \
+         dynatrace easypost elastic elasticsearch etsy eventbrite facebook fastly fedex figma \
+         finicity finnhub firebase flickr flutterwave foursquare freshbooks freshdesk ftp gcp \
+         gemini geocode github gitlab gitter giphy gocardless google grafana gumroad harness \
+         heroku honeycomb hubspot huggingface infracost infura instagram intercom ipstack jenkins \
+         jfrog jira jumpcloud klaviyo kraken kucoin langchain langfuse launchdarkly line linear \
+         linkedin linode lob logdna loggly lokalise mailchimp mailgun mailjet mandrill mapbox \
+         mapquest mattermost meraki messagebird microsoft mistral mixpanel monday mongodb nasdaq \
+         netlify newrelic nexmo ngrok notion npm nytimes okta onelogin onesignal openai openweather \
+         openweathermap opsgenie optimizely pagerduty particle paypal paystack pendo percy \
+         perplexity pinata pinecone pipedrive plaid planetscale plivo postman postmark prefect \
+         private privateai pubnub pulumi pusher rabbitmq rapidapi razorpay readme recaptcha \
+         reddit redis render replicate rollbar rubygems salesforce saucelabs scaleway segment \
+         sendbird sendgrid sendinblue sentry shodan shippo shopify sidekiq slack smartsheet snyk \
+         sonar sonarqube sonarcloud sourcegraph splunk spotify square squarespace steam strava \
+         stripe sumo sumologic supabase surge tailscale telegram telegr telnyx terraform tmdb \
+         together todoist travis trello twilio twitch twitter typeform unsplash ups vault vercel \
+         virustotal vonage vultr wakatime watson weather weatherstack wistia wordpress yandex yelp \
+         youtube zapier zendesk zenscrape zoho zoom ibm oracle okex binance bitfinex bitmex bybit \
+         coinapi cryptocompare etherscan alchemy moralis quicknode sauce dependencytrack defined \
+         dnkey jotform kubernetes kube openshift rancher mapquest nvidia groq xai fireworks \
+         voyage elevenlabs assemblyai deepgram stability runpod pulsedive securitytrails urlscan \
+         censys hunter fullcontact clarifai zerobounce abuseipdb alienvault greynoise",
+    ),
+    (
+        Topic::Public,
+        "public commit sha hash checksum digest etag uuid guid md5 integrity revision fingerprint \
+         idempotency cache primary foreign partition trace span request correlation thumbprint \
+         nonce build image example placeholder pubkey publickey publishable locale anchor \
+         boundary transaction keyid idx index sort routing",
+    ),
+];
+
+static WORDS: LazyLock<Words> = LazyLock::new(Words::new);
+
+/// Word to topics, by hash.
+struct Words {
+    slots: Box<[(u64, u16)]>,
+}
+
+const SLOTS: usize = 4096;
+
+impl Words {
+    fn new() -> Words {
+        let mut words = Words {
+            slots: vec![(0, 0); SLOTS].into_boxed_slice(),
+        };
+        for (topic, list) in LISTS {
+            for word in list.split_whitespace() {
+                for form in super::phrases::fold(word) {
+                    words.add(hash(form.as_bytes()), 1 << topic as u16);
+                }
+            }
+        }
+        words
+    }
+
+    fn add(&mut self, hash: u64, topics: u16) {
+        let mut at = (hash >> 24) as usize % SLOTS;
+        while let Some(slot) = self.slots.get_mut(at) {
+            if slot.0 == 0 || slot.0 == hash {
+                *slot = (hash, slot.1 | topics);
+                return;
+            }
+            at = (at + 1) % SLOTS;
+        }
+    }
+
+    fn topics(&self, hash: u64) -> u16 {
+        let mut at = (hash >> 24) as usize % SLOTS;
+        loop {
+            match self.slots.get(at) {
+                Some((other, topics)) if *other == hash => return *topics,
+                Some((0, _)) | None => return 0,
+                Some(_) => at = (at + 1) % SLOTS,
+            }
+        }
+    }
+}
+
+/// FNV-1a; never 0.
+#[derive(Clone, Copy)]
+pub(super) struct Hash(u64);
+
+impl Hash {
+    pub(super) const START: Hash = Hash(0xcbf2_9ce4_8422_2325);
+
+    pub(super) fn with(self, byte: u8) -> Hash {
+        Hash((self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    }
+
+    pub(super) fn value(self) -> u64 {
+        (self.0 ^ self.0 >> 29) | 1
+    }
+}
+
+/// Hash of a word in small letters.
+pub(super) fn hash(word: &[u8]) -> u64 {
+    word.iter()
+        .fold(Hash::START, |hash, byte| {
+            hash.with(byte.to_ascii_lowercase())
+        })
+        .value()
+}
+
+/// Where each topic was last spoken of.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Context {
+    /// Words that end before this are read.
+    read: usize,
+    /// End of the last word of each topic; 0: none.
+    last: [usize; TOPICS],
+}
+
+impl Context {
+    /// Reads the words up to `at`.
+    pub(super) fn read(&mut self, text: &Text<'_>, at: usize) {
+        let mut from = self.read.max(at.saturating_sub(REACH)).max(text.base());
+        while from < at {
+            let byte = text.at(from);
+            if !is(byte, LETTER | HIGH) {
+                from += 1;
+                continue;
+            }
+            from = self.word(text, from, at);
+        }
+        self.read = self.read.max(at);
+    }
+
+    /// Reads one word; where it ends.
+    fn word(&mut self, text: &Text<'_>, from: usize, limit: usize) -> usize {
+        let mut at = from;
+        let mut hash = Hash::START;
+        let mut before = 0;
+        while at < limit {
+            let byte = text.at(at);
+            if !is(byte, LETTER | HIGH) || (is(byte, UPPER) && is(before, LOWER)) {
+                break;
+            }
+            if byte & 0xf0 == 0xe0 {
+                self.wide(text, at, limit);
+            }
+            hash = hash.with(byte.to_ascii_lowercase());
+            before = byte;
+            at += 1;
+        }
+        self.note(WORDS.topics(hash.value()), at);
+        at
+    }
+
+    /// Two characters of a script without spaces.
+    fn wide(&mut self, text: &Text<'_>, at: usize, limit: usize) {
+        if at + 6 <= limit {
+            let hash = (at..at + 6).fold(Hash::START, |hash, at| hash.with(text.at(at)));
+            self.note(WORDS.topics(hash.value()), at + 6);
+        }
+    }
+
+    fn note(&mut self, topics: u16, at: usize) {
+        if topics == 0 {
+            return;
+        }
+        for (nth, last) in self.last.iter_mut().enumerate() {
+            if topics >> nth & 1 == 1 {
+                *last = at;
+            }
+        }
+    }
+
+    /// End of the last word about a topic; 0 when there was none.
+    pub(super) fn last(&self, topic: Topic) -> usize {
+        self.last.get(topic as usize).copied().unwrap_or(0)
+    }
+
+    /// Whether a topic was spoken of at most so many bytes before `at`.
+    pub(super) fn near(&self, topic: Topic, at: usize, reach: usize) -> bool {
+        let last = self.last(topic);
+        last != 0 && last + reach >= at
+    }
+}
+
+/// Whether a word about a topic follows within `reach` bytes, on the same line and before
+/// the next number.
+pub(super) fn follows(text: &Text<'_>, from: usize, topic: Topic, reach: usize) -> bool {
+    let mut at = from;
+    while at < from + reach {
+        let byte = text.at(at);
+        if byte.is_ascii_digit() || matches!(byte, b'\n' | 0) {
+            return false;
+        }
+        let mut hash = Hash::START;
+        let start = at;
+        while at < from + reach && is(text.at(at), LETTER | HIGH) {
+            hash = hash.with(text.at(at).to_ascii_lowercase());
+            at += 1;
+        }
+        if at == start {
+            at += 1;
+        } else if WORDS.topics(hash.value()) >> topic as u16 & 1 == 1 {
+            return true;
+        }
+    }
+    false
+}

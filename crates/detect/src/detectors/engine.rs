@@ -1,0 +1,311 @@
+//! Goes through a text once: blocks to candidates, candidates to findings.
+//!
+//! A candidate is a place where a word or a number begins, or an `@`; each is looked at once,
+//! in order, by the lane that knows its form. What a lane concludes depends on the text
+//! alone: it may look back [`BACK`] bytes and ahead as far as its form is long, and if the
+//! text is cut there, the candidate waits for more. So every division of a text into parts
+//! gives the same findings, and each byte is read a bounded number of times.
+
+use super::blocks::{BLOCK, Masks, masks};
+use super::context::Context;
+use super::index::{Act, INDEX, key};
+use super::kind::{Confidence, Finding, Kind, KindSet};
+use super::phrases::Ahead;
+use super::text::{RUN, Text, is};
+
+/// How far before a candidate its finding may begin.
+pub(super) const BACK: usize = 64;
+/// How much of the text behind is kept: for [`BACK`], and for the words before a finding.
+pub(super) const KEPT: usize = 192;
+/// Signs that a finding may begin with before its first letter or digit.
+const SIGNS: &[u8] = b"<|[]#+(-";
+const MAX_SIGNS: usize = 6;
+
+/// What a scan remembers of the text behind it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct State {
+    /// Numbers that begin before are done.
+    pub(super) numbers_from: usize,
+    /// Secret values are looked for from here.
+    pub(super) values_from: usize,
+    /// IPv6 addresses are looked for from here.
+    pub(super) addresses_from: usize,
+    /// A finding begins at or after this.
+    pub(super) floor: usize,
+    pub(super) context: Context,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Engine {
+    kinds: KindSet,
+    /// Candidates before are done.
+    at: usize,
+    pub(super) state: State,
+    /// Words that were read ahead.
+    pub(super) ahead: Ahead,
+    /// What the candidate at hand gave.
+    fresh: Vec<Finding>,
+    /// The last finding, while a later candidate may still outrank it.
+    last: Option<Finding>,
+    told: bool,
+    /// Where a finding of the candidate at hand would begin at the earliest.
+    pub(super) hold: usize,
+    waits: bool,
+}
+
+impl Engine {
+    pub(super) fn new(kinds: KindSet) -> Engine {
+        Engine {
+            kinds,
+            at: 0,
+            state: State::default(),
+            ahead: Ahead::default(),
+            fresh: Vec::new(),
+            last: None,
+            told: true,
+            hold: 0,
+            waits: false,
+        }
+    }
+
+    /// Candidates before this position are done.
+    pub(super) fn done(&self) -> usize {
+        self.at
+    }
+
+    /// Goes on as far as the text allows.
+    pub(super) fn run(&mut self, text: &Text<'_>, found: &mut Vec<Finding>) {
+        self.waits = false;
+        while self.at < text.end() && !self.waits {
+            let rest = text.from(self.at);
+            match rest.first_chunk::<BLOCK>() {
+                Some(block) => self.block(text, block, BLOCK, found),
+                None => {
+                    let mut block = [0; BLOCK];
+                    for (to, from) in block.iter_mut().zip(rest) {
+                        *to = *from;
+                    }
+                    self.block(text, &block, rest.len(), found);
+                }
+            }
+        }
+        // No candidate to come lies within it.
+        if self.last.is_some_and(|last| last.end <= self.at) {
+            self.tell(found);
+        }
+    }
+
+    /// The text is over.
+    pub(super) fn finish(&mut self, found: &mut Vec<Finding>) {
+        self.tell(found);
+    }
+
+    fn tell(&mut self, found: &mut Vec<Finding>) {
+        if let Some(last) = self.last.filter(|_| !self.told) {
+            found.push(last);
+        }
+        self.told = true;
+    }
+
+    fn block(
+        &mut self,
+        text: &Text<'_>,
+        block: &[u8; BLOCK],
+        length: usize,
+        found: &mut Vec<Finding>,
+    ) {
+        let start = self.at;
+        let Masks {
+            words,
+            numbers,
+            ats,
+        } = masks(block, text.before(start));
+        let mut hits = 0;
+        let mut left = words;
+        let index = &*INDEX;
+        let rest = text.from(start);
+        while left != 0 {
+            let nth = left.trailing_zeros() as usize;
+            left &= left - 1;
+            let known = match rest.get(nth..nth + 4) {
+                Some(bytes) => index.may_begin(key(bytes)),
+                // At the end of what is there.
+                None => true,
+            };
+            hits |= u64::from(known) << nth;
+        }
+        let mut left = hits | numbers | ats;
+        while left != 0 {
+            let bit = left & left.wrapping_neg();
+            left ^= bit;
+            let nth = bit.trailing_zeros() as usize;
+            let at = start + nth;
+            if nth >= length {
+                break;
+            }
+            if bit & numbers != 0 && at < self.state.numbers_from {
+                continue;
+            }
+            if !self.candidate(text, at, bit & hits != 0, bit & numbers != 0, found) {
+                self.at = at;
+                self.waits = true;
+                return;
+            }
+        }
+        self.at = start + length;
+    }
+
+    /// Looks at one candidate; whether it is done with.
+    fn candidate(
+        &mut self,
+        text: &Text<'_>,
+        at: usize,
+        word: bool,
+        number: bool,
+        found: &mut Vec<Finding>,
+    ) -> bool {
+        text.clear();
+        if word && !INDEX.knows(text, at) && !text.short() {
+            return true;
+        }
+        let before = self.state;
+        if let Some(last) = self.last.filter(|last| last.end <= at) {
+            self.state.floor = last.end;
+        }
+        text.clear();
+        self.fresh.clear();
+        self.hold = at;
+        if word {
+            self.word(text, at);
+        } else if number {
+            self.number(text, at);
+        } else {
+            self.email(text, at);
+        }
+        if text.short() {
+            self.state = before;
+            self.ahead.forget();
+            return false;
+        }
+        for nth in 0..self.fresh.len() {
+            if let Some(finding) = self.fresh.get(nth).copied() {
+                self.accept(finding, found);
+            }
+        }
+        true
+    }
+
+    /// Findings never overlap: the one of the higher rank stays, of equals the first.
+    fn accept(&mut self, finding: Finding, found: &mut Vec<Finding>) {
+        if finding.start < self.state.floor || finding.end <= finding.start {
+            return;
+        }
+        if let Some(last) = self.last
+            && finding.start < last.end
+        {
+            if finding.kind.rank() > last.kind.rank() {
+                self.last = Some(finding);
+            }
+            return;
+        }
+        if let Some(last) = self.last {
+            self.state.floor = last.end;
+        }
+        self.tell(found);
+        self.last = Some(finding);
+        self.told = false;
+    }
+
+    pub(super) fn wants(&self, kind: Kind) -> bool {
+        self.kinds.has(kind)
+    }
+
+    /// Notes what a lane found.
+    pub(super) fn note(
+        &mut self,
+        kind: Kind,
+        rule: &'static str,
+        (start, end): (usize, usize),
+        percent: u8,
+    ) {
+        if self.kinds.has(kind) {
+            self.fresh.push(Finding {
+                kind,
+                rule,
+                start,
+                end,
+                confidence: Confidence::new(percent),
+            });
+        }
+    }
+
+    /// Whether the candidate at hand gave something.
+    pub(super) fn has_fresh(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
+    /// The earliest start of a finding around `at`.
+    pub(super) fn back(&self, at: usize) -> usize {
+        self.state.floor.max(at.saturating_sub(BACK))
+    }
+
+    /// A word: everything that is known to begin like it.
+    fn word(&mut self, text: &Text<'_>, at: usize) {
+        let bytes = [
+            text.at(at),
+            text.at(at + 1),
+            text.at(at + 2),
+            text.at(at + 3),
+        ];
+        if text.short() {
+            return;
+        }
+        for anchor in INDEX.anchors(key(&bytes)) {
+            if !anchor.stands(text, at) {
+                continue;
+            }
+            match anchor.act {
+                Act::Family(nth) => self.family(text, at, nth),
+                Act::Scheme => self.url(text, at),
+                Act::PasswordKey => self.password(text, at, at + anchor.literal.len()),
+                Act::PasswordCommand => self.password_value(text, at + anchor.literal.len(), false),
+                Act::Curl => self.curl(text, at + anchor.literal.len()),
+                Act::Pem => self.pem(text, at),
+                Act::Phrase(nth) => self.phrase(text, at, nth),
+                Act::Wide(nth) => self.wide(text, at, at + anchor.literal.len(), nth),
+            }
+        }
+    }
+
+    /// Bytes before this position are in no finding to come.
+    pub(super) fn held_from(&self, text: &Text<'_>) -> usize {
+        let mut held = self.begins(text, self.at);
+        if self.waits {
+            held = held.min(self.hold);
+        }
+        match self.last {
+            Some(last) if !self.told => held.min(last.start),
+            _ => held,
+        }
+        .max(self.state.floor.min(text.end()))
+    }
+
+    /// The earliest start of what a candidate at or after `at` may find.
+    fn begins(&self, text: &Text<'_>, at: usize) -> usize {
+        let floor = match self.last {
+            Some(last) if last.end <= at => last.end,
+            _ => self.state.floor,
+        };
+        let floor = floor.max(at.saturating_sub(BACK)).max(text.base());
+        let mut start = text.run_back(at, RUN, floor);
+        let least = start.saturating_sub(MAX_SIGNS).max(floor);
+        while start > least && SIGNS.contains(&text.before(start)) {
+            start -= 1;
+        }
+        // `(+44`: signs may stand within.
+        if start > floor && is(text.before(start), RUN) {
+            start = text.run_back(start, RUN, floor);
+        }
+        start
+    }
+}

@@ -1,0 +1,272 @@
+//! Which words begin something: the literals of all lanes, found by their first bytes.
+//!
+//! The sources are static tables ([`super::families`], [`super::phrases`], the lists here);
+//! the index over them is made once, at the first scan.
+
+use super::families::{FAMILIES, Part, parts};
+use super::phrases::{Phrases, fold};
+use super::text::Text;
+use std::sync::LazyLock;
+
+pub(super) static INDEX: LazyLock<Index> = LazyLock::new(Index::new);
+
+const BITS: u32 = 15;
+const WORDS: usize = 1 << (BITS - 6);
+
+/// Words that a URL with a password may begin with; of `postgresql+psycopg2` the last part.
+const SCHEMES: &[&str] = &[
+    "http", "ftp:", "ftps", "sftp", "ssh:", "post", "mysq", "mari", "mong", "srv:", "redi", "amqp",
+    "mssq", "sqls", "orac", "ldap", "smtp", "imap", "pop3", "rtsp", "rtmp", "svn:", "git:", "mqtt",
+    "nats", "kafk", "clic", "cock", "neo4", "bolt", "couc", "elas", "psyc", "pymy", "asyn", "aiom",
+    "pg80", "snow", "vert", "reds", "jdbc", "tcp:", "wss:", "sock", "proxy", "dock", "rabb",
+    "mems", "trin", "pres", "hive", "vnc:", "rdp:", "smb:", "s3:/",
+];
+
+/// Words before an assignment of a password.
+const PASSWORD_KEYS: &[&str] = &[
+    "password",
+    "passwd",
+    "passwrd",
+    "passphrase",
+    "passcode",
+    "pwd",
+    "psw",
+    "passwort",
+    "kennwort",
+    "contraseña",
+    "contrasena",
+    "senha",
+    "wachtwoord",
+    "hasło",
+    "haslo",
+    "lösenord",
+    "пароль",
+    "пароля",
+    "密码",
+    "密碼",
+    "パスワード",
+    "비밀번호",
+    "parola",
+    "şifre",
+    "heslo",
+    "jelszó",
+    "mot de passe",
+    "pass",
+    "userpass",
+    "dbpass",
+    "mypass",
+    "rootpass",
+    "pgpassword",
+    "dbpassword",
+    "userpassword",
+    "rootpassword",
+    "adminpassword",
+    "mypassword",
+    "keypassword",
+    "storepassword",
+    "ftppassword",
+    "dbpasswd",
+    "dbpwd",
+    "userpwd",
+    "loginpassword",
+];
+
+/// Words that a password follows after a space.
+const PASSWORD_COMMANDS: &[&str] = &["convertto-securestring", "sshpass -p", "identified by"];
+
+/// What to do where a literal stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Act {
+    /// Index into [`FAMILIES`].
+    Family(usize),
+    Scheme,
+    PasswordKey,
+    /// A password follows after a space.
+    PasswordCommand,
+    /// A command line that may have `-u name:password` in it.
+    Curl,
+    Pem,
+    /// Index into the phrases that begin with the word.
+    Phrase(usize),
+    /// As `Phrase`, of a script without spaces.
+    Wide(usize),
+}
+
+#[derive(Debug)]
+pub(super) struct Anchor {
+    pub(super) literal: Box<[u8]>,
+    /// Whether ASCII letters match in either case.
+    folded: bool,
+    pub(super) act: Act,
+}
+
+impl Anchor {
+    pub(super) fn stands(&self, text: &Text<'_>, at: usize) -> bool {
+        match self.folded {
+            true => text.has_folded(at, &self.literal),
+            false => text.has(at, &self.literal),
+        }
+    }
+}
+
+pub(super) struct Index {
+    /// By the hash of a key of four bytes, and of one of three.
+    four: Box<[u64]>,
+    three: Box<[u64]>,
+    /// Where the anchors of a key are; open addressing.
+    slots: Box<[(u32, u16, u16)]>,
+    /// Sorted by key; those of three bytes have a zero above.
+    anchors: Vec<Anchor>,
+    /// The parts of each of [`FAMILIES`].
+    pub(super) forms: Vec<Vec<Part>>,
+    pub(super) phrases: Phrases,
+}
+
+/// More than twice the number of keys.
+const SLOTS: usize = 4096;
+
+/// First four bytes of a word, without the difference of small and capital letters.
+#[inline]
+pub(super) fn key(bytes: &[u8]) -> u32 {
+    let bytes = bytes.first_chunk::<4>().copied().unwrap_or_default();
+    u32::from_le_bytes(bytes) | 0x2020_2020
+}
+
+/// The key of the first three bytes.
+#[inline]
+fn short(key: u32) -> u32 {
+    key & 0x00ff_ffff
+}
+
+#[inline]
+fn slot(key: u32) -> (usize, u32) {
+    let hash = key.wrapping_mul(0x9e37_79b1) >> (32 - BITS);
+    ((hash >> 6) as usize, hash & 63)
+}
+
+impl Index {
+    fn new() -> Index {
+        let mut anchors = Vec::new();
+        let mut add = |literal: &str, folded: bool, act: Act| {
+            let literal = match folded {
+                true => literal.to_ascii_lowercase(),
+                false => literal.to_owned(),
+            };
+            anchors.push(Anchor {
+                literal: literal.into_bytes().into_boxed_slice(),
+                folded,
+                act,
+            });
+        };
+        for (nth, family) in FAMILIES.iter().enumerate() {
+            add(family.prefix, family.any_case, Act::Family(nth));
+        }
+        for scheme in SCHEMES {
+            add(scheme, true, Act::Scheme);
+        }
+        for word in PASSWORD_KEYS {
+            for form in fold(word) {
+                add(&form, true, Act::PasswordKey);
+            }
+        }
+        for word in PASSWORD_COMMANDS {
+            add(word, true, Act::PasswordCommand);
+        }
+        add("curl ", false, Act::Curl);
+        add("BEGIN ", false, Act::Pem);
+        let phrases = Phrases::new();
+        for (nth, word) in phrases.starts().enumerate() {
+            // Of a short word the space is part.
+            match word.len() {
+                ..3 => add(&format!("{word} "), true, Act::Phrase(nth)),
+                _ => add(word, true, Act::Phrase(nth)),
+            }
+        }
+        for (nth, start) in phrases.wide_starts().enumerate() {
+            add(start, false, Act::Wide(nth));
+        }
+        Index::of(anchors, phrases)
+    }
+
+    fn of(anchors: Vec<Anchor>, phrases: Phrases) -> Index {
+        let mut four = vec![0; WORDS].into_boxed_slice();
+        let mut three = four.clone();
+        let mut keyed: Vec<(u32, Anchor)> = Vec::with_capacity(anchors.len());
+        for anchor in anchors {
+            let (table, key) = match anchor.literal.len() {
+                3 => {
+                    let mut bytes = anchor.literal.to_vec();
+                    bytes.push(0);
+                    (&mut three, short(key(&bytes)))
+                }
+                _ => (&mut four, key(&anchor.literal)),
+            };
+            let (word, bit) = slot(key);
+            if let Some(word) = table.get_mut(word) {
+                *word |= 1 << bit;
+            }
+            keyed.push((key, anchor));
+        }
+        keyed.sort_by_key(|(key, _)| *key);
+        let mut slots = vec![(0, 0, 0); SLOTS].into_boxed_slice();
+        for (nth, (key, _)) in keyed.iter().enumerate() {
+            if let Some(slot) = find(&slots, *key).and_then(|at| slots.get_mut(at)) {
+                let from = if slot.2 == 0 { nth as u16 } else { slot.1 };
+                *slot = (*key, from, nth as u16 + 1);
+            }
+        }
+        Index {
+            four,
+            three,
+            slots,
+            anchors: keyed.into_iter().map(|(_, anchor)| anchor).collect(),
+            forms: FAMILIES
+                .iter()
+                .map(|family| parts(family.body).unwrap_or_default())
+                .collect(),
+            phrases,
+        }
+    }
+
+    /// Whether something may begin with these bytes; never a wrong no.
+    #[inline]
+    pub(super) fn may_begin(&self, key: u32) -> bool {
+        let has = |table: &[u64], key: u32| {
+            let (word, bit) = slot(key);
+            table.get(word).is_some_and(|word| word >> bit & 1 == 1)
+        };
+        has(&self.four, key) || has(&self.three, short(key))
+    }
+
+    /// Whether anything known stands there.
+    pub(super) fn knows(&self, text: &Text<'_>, at: usize) -> bool {
+        match text.from(at).first_chunk::<4>() {
+            Some(bytes) => self
+                .anchors(key(bytes))
+                .any(|anchor| anchor.stands(text, at)),
+            // The word goes on, perhaps.
+            None => true,
+        }
+    }
+
+    /// All that begins with these bytes.
+    pub(super) fn anchors(&self, key: u32) -> impl Iterator<Item = &Anchor> {
+        self.with(key).iter().chain(self.with(short(key)))
+    }
+
+    fn with(&self, key: u32) -> &[Anchor] {
+        let slot = find(&self.slots, key).and_then(|at| self.slots.get(at));
+        slot.and_then(|(_, from, to)| self.anchors.get(usize::from(*from)..usize::from(*to)))
+            .unwrap_or_default()
+    }
+}
+
+/// The slot of a key, or the free one where it belongs.
+fn find(slots: &[(u32, u16, u16)], key: u32) -> Option<usize> {
+    let start = (key.wrapping_mul(0x85eb_ca6b) >> 20) as usize;
+    (0..SLOTS).map(|step| (start + step) % SLOTS).find(|at| {
+        slots
+            .get(*at)
+            .is_none_or(|slot| slot.2 == 0 || slot.0 == key)
+    })
+}

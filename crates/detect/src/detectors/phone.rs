@@ -1,0 +1,458 @@
+//! Phone numbers, international and national.
+//!
+//! International numbers are judged by country code and length. National forms that no
+//! price, date or id is written in stand for themselves; the others count next to a word
+//! such as `phone` or `call`, before or after, unless a word such as `order` is nearer.
+
+use super::context::{Context, Topic, follows};
+use super::kind::Kind;
+use super::number::{
+    CLOSE_GAP, DASH_GAP, DOT_GAP, Gap, Group, NEAR, OPEN_GAP, PLUS_GAP, Read, SLASH_GAP, SPACE_GAP,
+    WIDE_GAP, digits, shaped, value,
+};
+use super::text::{DIGIT, LETTER, Text, is};
+
+/// Where a word such as `order` says what a number is.
+const BESIDE: usize = 14;
+/// Longest distance of a word that follows.
+const AFTER: usize = 40;
+const SIGNS: [Gap; 3] = [SPACE_GAP, DASH_GAP, DOT_GAP];
+
+/// Country codes with the least and the most digits that follow.
+const COUNTRIES: &[(u16, u8, u8)] = &[
+    (1, 10, 10),
+    (7, 10, 10),
+    (20, 8, 10),
+    (27, 9, 9),
+    (30, 10, 10),
+    (31, 9, 9),
+    (32, 8, 9),
+    (33, 9, 9),
+    (34, 9, 9),
+    (36, 8, 9),
+    (39, 6, 12),
+    (40, 9, 9),
+    (41, 9, 9),
+    (43, 6, 13),
+    (44, 9, 10),
+    (45, 8, 8),
+    (46, 7, 10),
+    (47, 8, 8),
+    (48, 9, 9),
+    (49, 6, 13),
+    (51, 8, 9),
+    (52, 10, 11),
+    (53, 6, 8),
+    (54, 10, 11),
+    (55, 10, 11),
+    (56, 8, 9),
+    (57, 8, 10),
+    (58, 10, 10),
+    (60, 7, 10),
+    (61, 9, 9),
+    (62, 7, 12),
+    (63, 8, 10),
+    (64, 8, 10),
+    (65, 8, 8),
+    (66, 8, 9),
+    (81, 9, 10),
+    (82, 8, 11),
+    (84, 9, 10),
+    (86, 9, 11),
+    (90, 10, 10),
+    (91, 10, 10),
+    (92, 9, 10),
+    (93, 9, 9),
+    (94, 9, 9),
+    (95, 7, 10),
+    (98, 10, 10),
+];
+
+/// Whether what follows a group of digits is an extension and no word.
+pub(super) fn extends(text: &Text<'_>, at: usize) -> bool {
+    matches!(text.at(at), b'x' | b'X') && is(text.at(at + 1), DIGIT) && {
+        let end = text.run(at + 1, DIGIT, 7);
+        end - at <= 7 && !is(text.at(end), LETTER)
+    }
+}
+
+pub(super) fn phone(
+    text: &Text<'_>,
+    groups: &[Group],
+    first: bool,
+    context: &Context,
+) -> Option<Read> {
+    let start = groups.first()?.start;
+    let before = text.before(start);
+    if first
+        && matches!(
+            before,
+            b'$' | b'#' | b'.' | b'_' | b'%' | b'/' | b'\\' | b'^' | b'<'
+        )
+    {
+        return None;
+    }
+    let (rule, taken, percent) = international(text, groups)
+        .or_else(|| national(text, groups, context))
+        .or_else(|| told(text, groups, context))?;
+    let parts = groups.get(..taken)?;
+    let end = parts.last()?.end;
+    // What goes on as a number or an amount is none.
+    if (text.at(end) == b'.' && is(text.at(end + 1), DIGIT) && percent < 90)
+        || matches!(text.at(end), b'%' | b'_' | b'@')
+        || (text.at(end) == b',' && is(text.at(end + 1), DIGIT) && percent < 90)
+    {
+        return None;
+    }
+    let begin = match groups.first()?.gap {
+        gap if gap & (PLUS_GAP | OPEN_GAP) == PLUS_GAP | OPEN_GAP => start - 2,
+        gap if gap & (PLUS_GAP | OPEN_GAP) != 0 => start - 1,
+        _ => start,
+    };
+    Some(Read {
+        kind: Kind::Phone,
+        rule,
+        start: begin,
+        end: extension(text, end),
+        percent,
+        groups: taken,
+    })
+}
+
+/// `+` or `00`, a country code, a number of a length that is in use there.
+fn international(text: &Text<'_>, groups: &[Group]) -> Option<(&'static str, usize, u8)> {
+    let first = groups.first()?;
+    let plus = first.gap & PLUS_GAP != 0;
+    let zeros = text.at(first.start) == b'0' && text.at(first.start + 1) == b'0';
+    let skip = match (plus, zeros, first.len()) {
+        (true, false, _) => 0,
+        (false, true, 2) | (false, true, 3..) => 2,
+        (false, false, 3) if value(text, first) == 11 => 3,
+        _ => return None,
+    };
+    // The digits after the prefix, with `(0)` left out.
+    let mut number = [0u8; 20];
+    let mut count = 0;
+    let mut best = None;
+    for (nth, group) in groups.iter().enumerate() {
+        if nth > 0
+            && (group.gap & WIDE_GAP != 0
+                || group.gap & !(SPACE_GAP | DASH_GAP | DOT_GAP | SLASH_GAP | OPEN_GAP | CLOSE_GAP)
+                    != 0)
+        {
+            break;
+        }
+        let trunk = nth > 0
+            && group.len() == 1
+            && group.gap & OPEN_GAP != 0
+            && text.at(group.start) == b'0';
+        let from = if nth == 0 {
+            group.start + skip
+        } else {
+            group.start
+        };
+        if !trunk {
+            for at in from..group.end {
+                if let Some(free) = number.get_mut(count) {
+                    *free = text.at(at).wrapping_sub(b'0');
+                    count += 1;
+                } else {
+                    return best;
+                }
+            }
+        }
+        if count >= 7 && known(number.get(..count)?) {
+            let percent = match (plus, nth) {
+                (true, _) => 95,
+                (false, 0) => continue,
+                (false, _) => 80,
+            };
+            best = Some(("phone_international", nth + 1, percent));
+        }
+        if count > 15 {
+            break;
+        }
+    }
+    best
+}
+
+fn known(number: &[u8]) -> bool {
+    let digit = |nth: usize| number.get(nth).copied().map(u16::from).unwrap_or(0);
+    let (one, two) = (digit(0), digit(0) * 10 + digit(1));
+    let rest = |length: usize| number.len() - length;
+    if one == 0 {
+        return false;
+    }
+    for (code, least, most) in COUNTRIES {
+        let length = if *code < 10 { 1 } else { 2 };
+        let here = if length == 1 { one } else { two };
+        if here == *code {
+            let in_range = (usize::from(*least)..=usize::from(*most)).contains(&rest(length));
+            // No area of North America begins with 0 or 1.
+            let area = *code != 1 || digit(1) >= 2;
+            // The trunk digit is left out after a country code, except in Italy; many write it.
+            let trunk = digit(length) == 0 && *code != 39;
+            let longer =
+                trunk && (usize::from(*least)..=usize::from(*most) + 1).contains(&rest(length));
+            let round = number
+                .iter()
+                .skip(length)
+                .filter(|digit| **digit == 0)
+                .count()
+                + 1
+                >= number.len() - length;
+            return area && (in_range || longer) && !round;
+        }
+    }
+    // Codes of three digits.
+    matches!(
+        two,
+        21..=26
+            | 29
+            | 35
+            | 37
+            | 38
+            | 42
+            | 50
+            | 59
+            | 67
+            | 68
+            | 69
+            | 80
+            | 85
+            | 87
+            | 88
+            | 96
+            | 97
+            | 99
+    ) && (6..=11).contains(&rest(3))
+        && number.iter().skip(3).any(|digit| *digit != 0)
+}
+
+/// Forms that stand for themselves.
+fn national(
+    text: &Text<'_>,
+    groups: &[Group],
+    context: &Context,
+) -> Option<(&'static str, usize, u8)> {
+    let first = groups.first()?;
+    let lead = text.at(first.start);
+    let near = context.near(Topic::Phone, first.start, NEAR);
+    let number = !near && context.near(Topic::Number, first.start, BESIDE);
+    let mixed = [SPACE_GAP, DASH_GAP, DOT_GAP];
+    let gaps_in = |count: usize, signs: &[Gap]| {
+        groups
+            .iter()
+            .take(count)
+            .skip(1)
+            .all(|group| signs.contains(&group.gap))
+    };
+    let lengths_are = |lengths: &[usize]| {
+        groups.len() >= lengths.len()
+            && groups
+                .iter()
+                .zip(lengths)
+                .all(|(group, length)| group.len() == *length)
+    };
+    let no_more = |count: usize| {
+        groups.get(count).is_none_or(|next| {
+            next.gap & WIDE_GAP != 0 || next.gap == SPACE_GAP || next.gap & OPEN_GAP != 0
+        })
+    };
+    // North America: (555) 123-4567, 555-123-4567, 555.123.4567, 1-555-123-4567.
+    let parens = groups
+        .get(1)
+        .is_some_and(|second| second.gap & CLOSE_GAP != 0);
+    if lengths_are(&[3, 3, 4]) && first.gap & OPEN_GAP != 0 && parens && lead >= b'2' {
+        return Some(("phone_nanp", 3, 92));
+    }
+    if lengths_are(&[3, 3, 4]) && lead >= b'2' && gaps_in(3, &mixed) && no_more(3) {
+        return (!number).then_some(("phone_nanp", 3, if near { 95 } else { 85 }));
+    }
+    if lengths_are(&[1, 3, 3, 4])
+        && lead == b'1'
+        && groups
+            .get(1)
+            .is_some_and(|area| text.at(area.start) >= b'2')
+        && no_more(4)
+    {
+        return Some(("phone_nanp", 4, 90));
+    }
+    if first.len() == 10 && lead >= b'2' && extends(text, first.end) {
+        return Some(("phone_nanp", 1, 85));
+    }
+    if lengths_are(&[3, 7]) && first.gap & OPEN_GAP != 0 && parens && lead >= b'2' {
+        return Some(("phone_nanp", 2, 85));
+    }
+    // Russia: 8 (495) 123-45-67.
+    if lengths_are(&[1, 3, 3, 2, 2]) && matches!(lead, b'7' | b'8') {
+        return Some(("phone_national", 5, 88));
+    }
+    // An area in parentheses.
+    if first.gap & OPEN_GAP != 0 && parens && (2..=6).contains(&first.len()) {
+        let most = groups.iter().take_while({
+            let mut nth = 0;
+            move |group| {
+                nth += 1;
+                nth <= 2 || SIGNS.contains(&group.gap)
+            }
+        });
+        let taken = most.count().min(5);
+        if let Some(taken) = (2..=taken).rev().find(|taken| {
+            groups.get(..*taken).is_some_and(|parts| {
+                (8..=12).contains(&digits(parts))
+                    && parts.iter().skip(1).all(|part| part.len() >= 2)
+            })
+        }) {
+            let certain = lead == b'0' || near || taken == 3;
+            return (certain && !number).then_some((
+                "phone_national",
+                taken,
+                if near { 92 } else { 80 },
+            ));
+        }
+    }
+    // A trunk zero: 020 7946 0958, 01 23 45 67 89, 0412-345-678, 030/1234567.
+    if lead == b'0'
+        && groups.len() >= 2
+        && first.len() >= 2
+        && first.len() <= 6
+        && first.gap & OPEN_GAP == 0
+    {
+        let second = groups.get(1)?;
+        let signs: &[Gap] = match second.gap {
+            SLASH_GAP => &[SLASH_GAP, SPACE_GAP, DASH_GAP],
+            DOT_GAP => &[DOT_GAP],
+            _ => &[SPACE_GAP, DASH_GAP],
+        };
+        let slash = SPACE_GAP | SLASH_GAP;
+        let dash = SPACE_GAP | DASH_GAP;
+        let fits = |group: &Group, nth: usize| {
+            signs.contains(&group.gap)
+                || (nth == 1 && (group.gap & !WIDE_GAP == slash || group.gap & !WIDE_GAP == dash))
+        };
+        let most = groups
+            .iter()
+            .enumerate()
+            .skip(1)
+            .take_while(|(nth, group)| fits(group, *nth) && group.len() <= 8)
+            .count()
+            + 1;
+        let taken = (2..=most.min(6)).rev().find(|taken| {
+            groups.get(..*taken).is_some_and(|parts| {
+                (9..=12).contains(&digits(parts))
+                    && parts.iter().skip(1).all(|part| part.len() >= 2)
+                    && !dated(text, parts)
+            })
+        });
+        if let Some(taken) = taken.filter(|taken| no_more(*taken)) {
+            return (!number).then_some(("phone_national", taken, if near { 92 } else { 75 }));
+        }
+    }
+    // Mobile numbers of China: 138 1234 5678.
+    if shaped(groups, &[3, 4, 4], &[SPACE_GAP, DASH_GAP])
+        && lead == b'1'
+        && (b'3'..=b'9').contains(&text.at(first.start + 1))
+        && no_more(3)
+    {
+        return Some(("phone_national", 3, 80));
+    }
+    None
+}
+
+/// Forms that need a word.
+fn told(text: &Text<'_>, groups: &[Group], context: &Context) -> Option<(&'static str, usize, u8)> {
+    let first = groups.first()?;
+    let phone = context.last(Topic::Phone);
+    let before =
+        context.near(Topic::Phone, first.start, NEAR) && phone >= context.last(Topic::Number);
+    if !before && context.near(Topic::Number, first.start, NEAR) {
+        return None;
+    }
+    let most = groups
+        .iter()
+        .enumerate()
+        .take_while(|(nth, group)| *nth == 0 || (group.gap & (WIDE_GAP | PLUS_GAP) == 0))
+        .count()
+        .min(6);
+    let taken = (1..=most).rev().find(|taken| {
+        groups.get(..*taken).is_some_and(|parts| {
+            (7..=12).contains(&digits(parts))
+                && parts.iter().skip(1).all(|part| part.len() >= 2)
+                && (parts.len() == 1 || parts.iter().all(|part| part.len() <= 8))
+                && !dated(text, parts)
+        })
+    })?;
+    let parts = groups.get(..taken)?;
+    if before {
+        return Some(("phone_told", taken, 80));
+    }
+    let end = parts.last()?.end;
+    (digits(parts) >= 8 && follows(text, end, Topic::Phone, AFTER)).then_some((
+        "phone_told",
+        taken,
+        65,
+    ))
+}
+
+/// Whether the groups begin like a date.
+fn dated(text: &Text<'_>, groups: &[Group]) -> bool {
+    let lengths: [usize; 3] = core::array::from_fn(|nth| groups.get(nth).map_or(0, Group::len));
+    let year = |nth: usize| {
+        groups
+            .get(nth)
+            .is_some_and(|group| matches!(value(text, group), 1900..=2099))
+    };
+    match lengths {
+        [4, 1..=2, 1..=2] => year(0),
+        [1..=2, 1..=2, 4] => year(2),
+        [8, _, _] => {
+            matches!(
+                value(text, groups.first().unwrap_or(&Group::default())) / 10_000,
+                1900..=2099
+            )
+        }
+        [4, 4, 0] => year(0) && year(1),
+        _ => false,
+    }
+}
+
+/// Where a number ends with its extension: `x123`, `ext. 123`, `доб. 123`.
+fn extension(text: &Text<'_>, end: usize) -> usize {
+    let mut at = end;
+    if text.at(at) == b' ' {
+        at += 1;
+    } else if text.at(at) == b',' && text.at(at + 1) == b' ' {
+        at += 2;
+    }
+    let word = [
+        "extension",
+        "ext",
+        "x",
+        "X",
+        "Ext",
+        "EXT",
+        "доб",
+        "poste",
+        "Durchwahl",
+        "int",
+        "#",
+    ]
+    .into_iter()
+    .find(|word| text.has(at, word.as_bytes()));
+    let Some(word) = word else {
+        return end;
+    };
+    at += word.len();
+    if text.at(at) == b'.' {
+        at += 1;
+    }
+    if matches!(text.at(at), b' ' | b':') {
+        at += 1;
+    }
+    let stop = text.run(at, DIGIT, 7);
+    match stop - at {
+        1..=6 if !is(text.at(stop), LETTER) => stop,
+        _ => end,
+    }
+}

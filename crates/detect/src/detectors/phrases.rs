@@ -1,0 +1,459 @@
+//! Phrases of prompt injection and jailbreaks.
+//!
+//! A tripwire, not a classifier: it knows how such attempts are commonly worded, in several
+//! languages, and is blind to what is said otherwise. A phrase is a row of words from sets,
+//! with a bounded number of other words between; it never crosses the end of a sentence.
+
+use super::context::Hash;
+use super::engine::Engine;
+use super::index::INDEX;
+use super::kind::Kind;
+use super::phrase_list::{PHRASES, WIDE_PHRASES};
+use super::text::{ALNUM, HIGH, LETTER, Text, is};
+use std::collections::BTreeMap;
+
+/// Longest word that is looked at.
+const MAX_WORD: usize = 40;
+/// Signs between two words of a phrase.
+const MAX_BETWEEN: usize = 6;
+
+/// Words before a phrase that are looked at, and bytes.
+const BEFORE: usize = 5;
+const MAX_BEFORE: usize = 48;
+const SLOTS: usize = 8192;
+
+/// The phrases, ready to be followed.
+pub(super) struct Phrases {
+    /// By the hash of a word: its row in `sets`; open addressing.
+    words: Box<[(u64, u16)]>,
+    /// Rows of bits: the sets a word is in. The first row is of words that are in none.
+    sets: Vec<u64>,
+    /// Words of a row.
+    width: usize,
+    /// By word: the phrases that begin with it.
+    starts: Vec<(String, Vec<Phrase>)>,
+    wide: Vec<(String, Vec<WidePhrase>)>,
+}
+
+#[derive(Debug, Clone)]
+struct Phrase {
+    kind: Kind,
+    rule: &'static str,
+    /// Sets of which a word stands before.
+    before: Vec<u16>,
+    /// What follows the first word.
+    steps: Vec<Step>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    set: u16,
+    /// Other words that may stand before.
+    gap: u8,
+    optional: bool,
+}
+
+#[derive(Debug, Clone)]
+struct WidePhrase {
+    kind: Kind,
+    rule: &'static str,
+    steps: Vec<WideStep>,
+}
+
+#[derive(Debug, Clone)]
+struct WideStep {
+    /// One of these texts,
+    words: Vec<&'static str>,
+    /// after at most so many other bytes.
+    gap: usize,
+    /// What the texts may begin with, see [`begin`].
+    begins: u64,
+}
+
+/// One of 64 classes of the first two bytes of a text.
+fn begin(first: u8, second: u8) -> u64 {
+    1 << (first.wrapping_mul(7).wrapping_add(second) & 63)
+}
+
+/// A word as its readers meet it: itself, and where it has letters beyond ASCII, with a
+/// capital first letter and in capitals.
+pub(super) fn fold(word: &str) -> Vec<String> {
+    let mut forms = vec![word.to_owned()];
+    if !word.is_ascii() {
+        let mut letters = word.chars();
+        if let Some(first) = letters.next() {
+            let title: String = first.to_uppercase().chain(letters).collect();
+            forms.extend([title, word.to_uppercase()]);
+        }
+        forms.sort();
+        forms.dedup();
+    }
+    forms
+}
+
+impl Phrases {
+    pub(super) fn new() -> Phrases {
+        let mut ids: BTreeMap<&'static str, u16> = BTreeMap::new();
+        let mut members: BTreeMap<u64, Vec<u16>> = BTreeMap::new();
+        let mut set_of = |words: &'static str| {
+            let next = ids.len() as u16;
+            *ids.entry(words).or_insert_with(|| {
+                for word in words.split('|').flat_map(fold) {
+                    let hash = super::context::hash(word.as_bytes());
+                    members.entry(hash).or_default().push(next);
+                }
+                next
+            })
+        };
+        let mut starts: BTreeMap<String, Vec<Phrase>> = BTreeMap::new();
+        for (kind, rule, form) in PHRASES {
+            let mut before = Vec::new();
+            let mut steps = Vec::new();
+            let mut gap = 0;
+            let mut first = None;
+            for part in form.split_whitespace() {
+                if let Some(words) = part.strip_prefix('<') {
+                    before.push(set_of(words));
+                } else if let Some(count) = part.strip_prefix('~') {
+                    gap = count.parse().unwrap_or(0);
+                } else if first.is_none() {
+                    first = Some(part);
+                } else {
+                    steps.push(Step {
+                        set: set_of(part.trim_start_matches('?')),
+                        gap,
+                        optional: part.starts_with('?'),
+                    });
+                    gap = 0;
+                }
+            }
+            for word in first.into_iter().flat_map(|words| words.split('|')) {
+                for word in fold(word) {
+                    starts.entry(word).or_default().push(Phrase {
+                        kind: *kind,
+                        rule,
+                        before: before.clone(),
+                        steps: steps.clone(),
+                    });
+                }
+            }
+        }
+        let width = ids.len().div_ceil(64);
+        let mut sets = vec![0; width];
+        let mut words = vec![(0, 0); SLOTS].into_boxed_slice();
+        for (hash, of) in members {
+            let row = (sets.len() / width) as u16;
+            let mut bits = vec![0u64; width];
+            for set in of {
+                if let Some(word) = bits.get_mut(usize::from(set) / 64) {
+                    *word |= 1 << (set % 64);
+                }
+            }
+            sets.extend(bits);
+            if let Some(slot) = find(&words, hash).and_then(|at| words.get_mut(at)) {
+                *slot = (hash, row);
+            }
+        }
+        let mut wide: BTreeMap<String, Vec<WidePhrase>> = BTreeMap::new();
+        for (kind, rule, form) in WIDE_PHRASES {
+            let mut steps = Vec::new();
+            let mut gap = 0;
+            let mut first = None;
+            for part in form.split_whitespace() {
+                match part.strip_prefix('~') {
+                    Some(count) => gap = count.parse().unwrap_or(0),
+                    None if first.is_none() => first = Some(part),
+                    None => {
+                        let words: Vec<&str> = part.split('|').collect();
+                        let begins = words
+                            .iter()
+                            .filter_map(|word| word.as_bytes().first_chunk::<2>())
+                            .fold(0, |begins, [first, second]| begins | begin(*first, *second));
+                        steps.push(WideStep { words, gap, begins });
+                        gap = 0;
+                    }
+                }
+            }
+            for start in first.into_iter().flat_map(|starts| starts.split('|')) {
+                wide.entry(start.to_owned()).or_default().push(WidePhrase {
+                    kind: *kind,
+                    rule,
+                    steps: steps.clone(),
+                });
+            }
+        }
+        Phrases {
+            words,
+            sets,
+            width,
+            starts: starts.into_iter().collect(),
+            wide: wide.into_iter().collect(),
+        }
+    }
+
+    /// The words that phrases begin with.
+    pub(super) fn starts(&self) -> impl Iterator<Item = &str> {
+        self.starts.iter().map(|(word, _)| word.as_str())
+    }
+
+    pub(super) fn wide_starts(&self) -> impl Iterator<Item = &str> {
+        self.wide.iter().map(|(start, _)| start.as_str())
+    }
+
+    fn row(&self, hash: u64) -> u16 {
+        find(&self.words, hash)
+            .and_then(|at| self.words.get(at))
+            .map_or(0, |slot| slot.1)
+    }
+
+    fn is_in(&self, row: u16, set: u16) -> bool {
+        let at = usize::from(row) * self.width + usize::from(set) / 64;
+        self.sets
+            .get(at)
+            .is_some_and(|word| word >> (set % 64) & 1 == 1)
+    }
+}
+
+/// The slot of a hash, or the free one where it belongs.
+fn find(words: &[(u64, u16)], hash: u64) -> Option<usize> {
+    (0..SLOTS)
+        .map(|step| ((hash >> 24) as usize + step) % SLOTS)
+        .find(|at| {
+            words
+                .get(*at)
+                .is_none_or(|slot| slot.0 == 0 || slot.0 == hash)
+        })
+}
+
+impl Engine {
+    /// The phrases that begin with the word at `at`.
+    pub(super) fn phrase(&mut self, text: &Text<'_>, at: usize, nth: usize) {
+        let Some((word, phrases)) = INDEX.phrases.starts.get(nth) else {
+            return;
+        };
+        let end = at + word.len();
+        if !self.wants_phrases() || is(text.at(end), ALNUM | HIGH) {
+            return;
+        }
+        self.ahead.begin(end);
+        let mut before = None;
+        for phrase in phrases {
+            if !phrase.before.is_empty() {
+                let rows = *before.get_or_insert_with(|| rows_before(text, at));
+                let stands = |set: &u16| rows.iter().any(|row| INDEX.phrases.is_in(*row, *set));
+                if !phrase.before.iter().all(stands) {
+                    continue;
+                }
+            }
+            if let Some(end) = phrase.follow(text, &mut self.ahead, end) {
+                self.note(phrase.kind, phrase.rule, (at, end), 90);
+                return;
+            }
+        }
+    }
+
+    /// The phrases of a script without spaces that begin at `at`.
+    pub(super) fn wide(&mut self, text: &Text<'_>, at: usize, end: usize, nth: usize) {
+        if !self.wants_phrases() {
+            return;
+        }
+        let Some((_, phrases)) = INDEX.phrases.wide.get(nth) else {
+            return;
+        };
+        for phrase in phrases {
+            if let Some(end) = phrase.follow(text, end) {
+                self.note(phrase.kind, phrase.rule, (at, end), 90);
+                return;
+            }
+        }
+    }
+
+    fn wants_phrases(&self) -> bool {
+        self.wants(Kind::PromptInjection) || self.wants(Kind::Jailbreak)
+    }
+}
+
+impl Phrase {
+    /// Where the phrase ends, of which the first word ends at `from`.
+    fn follow(&self, text: &Text<'_>, ahead: &mut Ahead, from: usize) -> Option<usize> {
+        let mut nth = 0;
+        let mut end = from;
+        for step in &self.steps {
+            let found = (nth..=nth + usize::from(step.gap))
+                .map_while(|nth| Some((nth, ahead.word(text, nth)?)))
+                .find(|(_, word)| INDEX.phrases.is_in(word.row, step.set));
+            match found {
+                Some((at, word)) => {
+                    nth = at + 1;
+                    end = word.end;
+                }
+                None if step.optional => {}
+                None => return None,
+            }
+        }
+        Some(end)
+    }
+}
+
+impl WidePhrase {
+    fn follow(&self, text: &Text<'_>, from: usize) -> Option<usize> {
+        let mut at = from;
+        for step in &self.steps {
+            let mut look = at;
+            at = loop {
+                let (first, second) = (text.at(look), text.at(look + 1));
+                if step.begins & begin(first, second) != 0
+                    && let Some(word) = step
+                        .words
+                        .iter()
+                        .find(|word| text.has(look, word.as_bytes()))
+                {
+                    break look + word.len();
+                }
+                // Of a full stop the first two bytes begin other signs of a sentence too.
+                let stop = matches!(first, 0 | b'\n' | b'.' | b'!' | b'?')
+                    || (first == 0xe3 && second == 0x80 && text.at(look + 2) == 0x82);
+                look += match first {
+                    0xe0..=0xef => 3,
+                    0xc0..=0xdf => 2,
+                    _ => 1,
+                };
+                if stop || look - at > step.gap {
+                    return None;
+                }
+            };
+        }
+        Some(at)
+    }
+}
+
+/// The words that follow, read as they are asked for and kept for the next phrase.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ahead {
+    /// Each follows the one before it.
+    words: Vec<Word>,
+    /// The word that is followed.
+    at: usize,
+    /// The sentence is over after the last of them.
+    over: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Word {
+    /// Its row among the sets.
+    row: u16,
+    end: usize,
+}
+
+/// More words than any phrase has.
+const KEPT_WORDS: usize = 64;
+
+impl Ahead {
+    pub(super) fn forget(&mut self) {
+        self.words.clear();
+        self.at = 0;
+        self.over = false;
+    }
+
+    /// Follows the word that ends at `end`.
+    fn begin(&mut self, end: usize) {
+        while self.words.get(self.at).is_some_and(|word| word.end < end) {
+            self.at += 1;
+        }
+        if self.words.get(self.at).is_none_or(|word| word.end != end) {
+            self.forget();
+            self.words.push(Word { row: 0, end });
+        } else if self.at > KEPT_WORDS {
+            self.words.drain(..self.at);
+            self.at = 0;
+        }
+    }
+
+    fn word(&mut self, text: &Text<'_>, nth: usize) -> Option<Word> {
+        let nth = self.at + 1 + nth;
+        while self.words.len() <= nth && !self.over {
+            match next_word(text, self.words.last()?.end) {
+                Some(word) => self.words.push(word),
+                None => self.over = true,
+            }
+        }
+        self.words.get(nth).copied()
+    }
+}
+
+/// Rows of the words before a place, in the same sentence.
+fn rows_before(text: &Text<'_>, at: usize) -> [u16; BEFORE] {
+    let mut rows = [0; BEFORE];
+    let floor = at.saturating_sub(MAX_BEFORE).max(text.base());
+    let mut end = at;
+    for row in &mut rows {
+        while end > floor && joins(text.before(end)) {
+            end -= 1;
+        }
+        let mut start = end;
+        while start > floor && (is(text.before(start), ALNUM | HIGH) || text.before(start) == b'\'')
+        {
+            start -= 1;
+        }
+        if start == end {
+            break;
+        }
+        *row = INDEX
+            .phrases
+            .row(super::context::hash(text.slice(start, end)));
+        end = start;
+    }
+    rows
+}
+
+/// Whether a sign may stand between words of a phrase.
+fn joins(byte: u8) -> bool {
+    matches!(
+        byte,
+        b' ' | b'\t'
+            | b'\n'
+            | b'\r'
+            | b'"'
+            | b'\''
+            | b'`'
+            | b','
+            | b'-'
+            | b'_'
+            | b'*'
+            | b'('
+            | b')'
+            | b'/'
+            | b':'
+            | b'#'
+    )
+}
+
+/// The next word of the sentence.
+fn next_word(text: &Text<'_>, from: usize) -> Option<Word> {
+    let mut at = from;
+    while !is(text.at(at), ALNUM | HIGH) {
+        if !joins(text.at(at)) || at - from >= MAX_BETWEEN {
+            return None;
+        }
+        at += 1;
+    }
+    let start = at;
+    let mut hash = Hash::START;
+    loop {
+        let byte = text.at(at);
+        // An apostrophe joins: `don't`.
+        let apostrophe = byte == b'\'' && is(text.at(at + 1), LETTER);
+        if !is(byte, ALNUM | HIGH) && !apostrophe {
+            break;
+        }
+        if at - start >= MAX_WORD {
+            return None;
+        }
+        hash = hash.with(byte.to_ascii_lowercase());
+        at += 1;
+    }
+    Some(Word {
+        row: INDEX.phrases.row(hash.value()),
+        end: at,
+    })
+}

@@ -1,0 +1,700 @@
+//! Secrets: keys whose form names a provider, random values next to a key word, passwords
+//! in assignments and URLs, private keys.
+
+use super::context::Topic;
+use super::engine::Engine;
+use super::families::FAMILIES;
+use super::index::{Act, INDEX, key};
+use super::kind::Kind;
+use super::number::iban;
+use super::text::{
+    ALNUM, DASH, DIGIT, DOT, EQUALS, HEX, HIGH, LETTER, LOWER, PLUS, SLASH, SPACE, TILDE, TOKEN,
+    Text, UNDERSCORE, UPPER, is,
+};
+
+/// A longer run is data, not a token.
+const MAX_TOKEN: usize = 512;
+/// How far the options of a command are looked at.
+const MAX_COMMAND: usize = 112;
+/// Longest login name before a password.
+const MAX_LOGIN: usize = 64;
+/// Longest name and password of a URL.
+const MAX_AUTHORITY: usize = 160;
+/// Longest private key with its lines.
+const MAX_PEM: usize = 8192;
+/// How far before a value its key word may stand.
+const KEY_REACH: usize = 56;
+/// What the body of a value consists of; `=` only ends one.
+const BODY: u16 = TOKEN | DOT | PLUS | SLASH | TILDE;
+
+impl Engine {
+    /// A word or value with the digit at `at` in it.
+    pub(super) fn token(&mut self, text: &Text<'_>, at: usize) {
+        let start = text.run_back(at, TOKEN, self.back(at));
+        let end = text.run(at, TOKEN, MAX_TOKEN);
+        self.hold = self.hold.min(start);
+        self.state.numbers_from = self.state.numbers_from.max(end);
+        let length = end - start;
+        if at == start + 2
+            && !is(text.before(start), ALNUM)
+            && is(text.at(start), UPPER)
+            && let Some(end) = iban(text, start)
+        {
+            self.note(Kind::Iban, "iban", (start, end), 97);
+            self.state.numbers_from = end;
+            return;
+        }
+        if length < 6 && text.at(end) != b'.' {
+            return;
+        }
+        if at == start && !is(text.before(at), TOKEN) {
+            let bytes: [u8; 4] = core::array::from_fn(|nth| text.at(at + nth));
+            for anchor in INDEX.anchors(key(&bytes)) {
+                if let Act::Family(nth) = anchor.act
+                    && anchor.stands(text, at)
+                {
+                    self.family(text, at, nth);
+                }
+            }
+        }
+        if !self.has_fresh() && !is(text.before(start), ALNUM) {
+            self.formed(text, start, end);
+        }
+        if !self.has_fresh() {
+            self.passport(text, start, end);
+        }
+        if !self.has_fresh() && at >= self.state.values_from {
+            self.keyed(text, at);
+        }
+    }
+
+    /// Tokens whose form is in their middle.
+    fn formed(&mut self, text: &Text<'_>, start: usize, end: usize) {
+        let length = end - start;
+        let all = |from: usize, to: usize, class: u16| (from..to).all(|at| is(text.at(at), class));
+        let found = match (length, text.at(end)) {
+            (34, _)
+                if matches!(text.slice(start, start + 2), b"SK" | b"AC" | b"AP")
+                    && all(start + 2, end, DIGIT | LOWER & HEX) =>
+            {
+                Some(("twilio_key", end))
+            }
+            (36 | 37, _)
+                if all(start, start + 32, HEX)
+                    && text.has(start + 32, b"-us")
+                    && all(start + 35, end, DIGIT) =>
+            {
+                Some(("mailchimp_key", end))
+            }
+            (40.., _) if text.has(end - 4, b"_mmk") => Some(("maxmind_key", end)),
+            (5..=16, b':') if all(start, end, DIGIT) && text.at(end + 1) == b'A' => {
+                let stop = text.run(end + 1, TOKEN, 48);
+                matches!(stop - end - 1, 34..=36).then_some(("telegram_bot_token", stop))
+            }
+            (15 | 16, b'|') if all(start, end, DIGIT) => {
+                let stop = text.run(end + 1, TOKEN, 48);
+                matches!(stop - end - 1, 27..=40).then_some(("facebook_app_token", stop))
+            }
+            (20.., b'.')
+                if is(text.at(start), DIGIT) && text.has(end, b".apps.googleusercontent.com") =>
+            {
+                Some(("google_client_id", end + 27))
+            }
+            (14, b'.') if text.has(end, b".atlasv1.") => {
+                let stop = text.run(end + 9, TOKEN | EQUALS, 80);
+                (stop - end - 9 >= 55).then_some(("terraform_token", stop))
+            }
+            (23..=28, b'.') if matches!(text.at(start), b'M' | b'N' | b'O') => {
+                let middle = text.run(end + 1, TOKEN, 8);
+                let stop = text.run(middle + 1, TOKEN, 48);
+                (middle - end - 1 == 6 && text.at(middle) == b'.' && stop - middle > 27)
+                    .then_some(("discord_bot_token", stop))
+            }
+            _ => None,
+        };
+        if let Some((rule, stop)) = found.filter(|(_, stop)| !is(text.at(*stop), ALNUM)) {
+            self.note(Kind::ApiKey, rule, (start, stop), 92);
+            self.state.numbers_from = self.state.numbers_from.max(stop);
+        }
+    }
+
+    /// A document number next to the word.
+    fn passport(&mut self, text: &Text<'_>, start: usize, end: usize) {
+        if !(6..=12).contains(&(end - start)) || is(text.before(start), ALNUM) {
+            return;
+        }
+        let count = |class: u16| (start..end).filter(|at| is(text.at(*at), class)).count();
+        if count(DIGIT) < 5 || count(DIGIT | UPPER) < end - start {
+            return;
+        }
+        self.state.context.read(text, start);
+        let context = &self.state.context;
+        if context.near(Topic::Passport, start, 40)
+            && context.last(Topic::Passport) > context.last(Topic::Secret)
+        {
+            self.note(Kind::Passport, "passport_number", (start, end), 80);
+        }
+    }
+
+    /// A random-looking value that is assigned to a key word.
+    fn keyed(&mut self, text: &Text<'_>, at: usize) {
+        let start = text.run_back(at, BODY, self.back(at));
+        let body = text.run(at, BODY, MAX_TOKEN);
+        self.state.values_from = body;
+        let end = match text.run(body, EQUALS, 3) {
+            padded if padded - body <= 2 && !is(text.at(padded), ALNUM) => padded,
+            _ => body,
+        };
+        let start = start + usize::from(text.at(start) == b'/');
+        let mut end = end;
+        while end > start && matches!(text.before(end), b'.' | b'/' | b'~') {
+            end -= 1;
+        }
+        let length = end.saturating_sub(start);
+        if !(10..=400).contains(&length) || body - at >= MAX_TOKEN {
+            return;
+        }
+        let value = text.slice(start, end);
+        let look = Look::of(value);
+        if !look.random(value) {
+            return;
+        }
+        let azure = value.get(3).is_some_and(u8::is_ascii_digit) && value.get(4..6) == Some(b"Q~");
+        if azure && (37..=41).contains(&length) {
+            self.hold = self.hold.min(start);
+            self.note(Kind::ApiKey, "azure_client_secret", (start, end), 92);
+            return;
+        }
+        let Some(told) = told(text, start) else {
+            return;
+        };
+        self.state.context.read(text, start);
+        let context = &self.state.context;
+        let near = |topic: Topic| context.near(topic, start, KEY_REACH);
+        let secret = near(Topic::Secret);
+        let provider = near(Topic::Provider);
+        let key = near(Topic::Key);
+        let public = near(Topic::Public)
+            && context.last(Topic::Public) > context.last(Topic::Secret)
+            && !(provider && key && context.last(Topic::Key) > context.last(Topic::Public));
+        let digest = look.uuid || (look.hex && matches!(length, 40 | 64));
+        let enough = match (secret, provider, key) {
+            (true, _, _) => length >= 10,
+            (false, true, true) => length >= 12,
+            (false, true, false) => length >= 20 && told != Told::Said && !digest,
+            (false, false, true) => length >= 20 && !digest,
+            (false, false, false) => false,
+        };
+        if !enough || public {
+            return;
+        }
+        self.hold = self.hold.min(start);
+        let (rule, percent) = match (secret, provider) {
+            (true, true) => ("provider_secret", 90),
+            (true, false) => ("assigned_secret", 80),
+            (false, true) => ("provider_key", 75),
+            (false, false) => ("assigned_key", 65),
+        };
+        self.note(Kind::HighEntropySecret, rule, (start, end), percent);
+        self.state.numbers_from = self.state.numbers_from.max(end);
+    }
+
+    /// A key whose prefix stands at `at`.
+    pub(super) fn family(&mut self, text: &Text<'_>, at: usize, nth: usize) {
+        let Some(family) = FAMILIES.get(nth) else {
+            return;
+        };
+        let before = text.before(at);
+        let escaped = matches!(before, b'n' | b't' | b'r')
+            && at.checked_sub(1).is_some_and(|at| text.before(at) == b'\\');
+        if is(before, TOKEN) && !escaped {
+            return;
+        }
+        let mut end = at + family.prefix.len();
+        for part in INDEX.forms.get(nth).into_iter().flatten() {
+            match part.end(text, end) {
+                Some(next) => end = next,
+                None => return,
+            }
+        }
+        if is(text.at(end), ALNUM | UNDERSCORE) {
+            return;
+        }
+        let value = text.slice(at + family.prefix.len(), end);
+        if value.len() >= 12 && Look::of(value).distinct < 5 {
+            // `ghp_xxxxxxxx…` stands for a key.
+            return;
+        }
+        self.note(family.kind, family.name, (at, end), 95);
+        self.state.numbers_from = self.state.numbers_from.max(end);
+        self.state.values_from = self.state.values_from.max(end);
+    }
+
+    /// A password in a URL whose scheme begins at `at`.
+    pub(super) fn url(&mut self, text: &Text<'_>, at: usize) {
+        let scheme = text.run(at, ALNUM | PLUS | DOT | DASH, 24);
+        if !text.has(scheme, b"://") {
+            return;
+        }
+        let from = scheme + 3;
+        let stops = |byte: u8| {
+            byte <= b' ' || matches!(byte, b'"' | b'\'' | b'<' | b'>' | b'`' | b'\\' | b'|')
+        };
+        let mut colon = None;
+        let mut sign = None;
+        let mut at = from;
+        while at - from < MAX_AUTHORITY {
+            match text.at(at) {
+                byte if stops(byte) => break,
+                b'/' | b'?' | b'#' if colon.is_none() || sign.is_some() => break,
+                b':' if colon.is_none() && sign.is_none() => colon = Some(at),
+                b'@' => sign = Some(at),
+                _ => {}
+            }
+            at += 1;
+        }
+        let (Some(colon), Some(sign)) = (colon, sign) else {
+            return;
+        };
+        let value = text.slice(colon + 1, sign);
+        // A port, a path and an `@` after it: not a password.
+        let path = value.contains(&b'/') && value.first().is_some_and(u8::is_ascii_digit);
+        if value.is_empty() || path || placeholder(value) {
+            return;
+        }
+        self.note(Kind::Password, "url_password", (colon + 1, sign), 90);
+        self.state.values_from = self.state.values_from.max(sign);
+    }
+
+    /// A value assigned to a word for password, which stands at `at`.
+    pub(super) fn password(&mut self, text: &Text<'_>, at: usize, after: usize) {
+        if after - at <= 4 && is(text.at(after), LETTER | DIGIT) {
+            return;
+        }
+        let name = text.run(after, TOKEN | DOT, 24);
+        let mut from = name;
+        if matches!(
+            text.at(from),
+            b'"' | b'\'' | b'`' | b']' | b'\\' | b'*' | b'<'
+        ) {
+            from += 1;
+        }
+        if matches!(text.at(from), b'"' | b']' | b'*') {
+            from += 1;
+        }
+        let space = text.run(from, SPACE, 4);
+        // `key="Password" value="…"`
+        let from = match text.has(space, b"value=") {
+            true => space + 5,
+            false => space,
+        };
+        let (value, said) = match text.at(from) {
+            b':' | b'=' => {
+                let mut at = from + 1;
+                while at - from < 3 && matches!(text.at(at), b'=' | b'>' | b':') {
+                    at += 1;
+                }
+                (at, false)
+            }
+            b'>' => (from + 1, false),
+            b'i' if text.has(from, b"is ") => (from + 3, true),
+            b'w' if text.has(from, b"was ") => (from + 4, true),
+            0xef if text.has(from, "：".as_bytes()) => (from + 3, false),
+            0xe6 if text.has(from, "是".as_bytes()) => (from + 3, false),
+            // `login name password value`
+            byte if space == name + 1 && byte > b' ' && logs_in(text, at) => (space, true),
+            _ => return,
+        };
+        self.password_value(text, value, said);
+    }
+
+    /// A value that was said to be a password, which stands at `from` or after spaces.
+    pub(super) fn password_value(&mut self, text: &Text<'_>, from: usize, said: bool) {
+        let mut from = text.run(from, SPACE, 6);
+        let quote = match text.at(from) {
+            b'\\' if matches!(text.at(from + 1), b'"' | b'\'') => {
+                from += 1;
+                Some(text.at(from))
+            }
+            quote @ (b'"' | b'\'' | b'`') => Some(quote),
+            _ => None,
+        };
+        from += usize::from(quote.is_some());
+        let mut end = from;
+        while end - from < 128 {
+            let byte = text.at(end);
+            let stops = match quote {
+                Some(quote) => byte == quote || byte == b'\\' || byte < b' ',
+                None => {
+                    byte <= b' '
+                        || byte == b'<' && end > from
+                        || matches!(
+                            byte,
+                            b',' | b';'
+                                | b'>'
+                                | b'"'
+                                | b'\''
+                                | b'`'
+                                | b')'
+                                | b']'
+                                | b'}'
+                                | b'&'
+                                | b'('
+                                | b'|'
+                        )
+                }
+            };
+            if stops {
+                break;
+            }
+            end += 1;
+        }
+        let call = quote.is_none() && matches!(text.at(end), b'(' | b'[');
+        while quote.is_none() && end > from && matches!(text.before(end), b'.' | b'?' | b':' | b'*')
+        {
+            end -= 1;
+        }
+        let value = text.slice(from, end);
+        let open = quote.is_some_and(|quote| text.at(end) != quote && text.at(end) != b'\\');
+        if call || open || placeholder(value) {
+            return;
+        }
+        let count = |class: u16| value.iter().filter(|byte| is(**byte, class)).count();
+        let (letters, digits) = (count(LETTER | HIGH), count(DIGIT));
+        let signs = value.len() - letters - digits - count(DOT | DASH | UNDERSCORE | SLASH | SPACE);
+        let dotted = value.contains(&b'.') && digits == 0 && signs == 0;
+        let strong =
+            (digits > 0 && letters > 0) || (signs > 0 && value.len() > signs) || digits >= 6;
+        let enough = match (quote, said) {
+            (Some(_), _) => {
+                (4..=64).contains(&value.len())
+                    && !value.contains(&b' ')
+                    && !dotted
+                    && (strong || value.len() >= 6 && letters >= 6)
+            }
+            (None, true) => value.len() >= 5 && strong && digits > 0,
+            (None, false) => value.len() >= 5 && strong && !dotted,
+        };
+        if enough {
+            self.note(Kind::Password, "assigned_password", (from, end), 75);
+            self.state.values_from = self.state.values_from.max(end);
+        }
+    }
+
+    /// `-u name:password` on a command line.
+    pub(super) fn curl(&mut self, text: &Text<'_>, from: usize) {
+        let mut at = from;
+        while at - from < MAX_COMMAND {
+            match text.at(at) {
+                b'\n' | 0 => return,
+                b'-' if text.before(at) == b' ' && text.has(at, b"-u ") => break,
+                b'-' if text.before(at) == b' ' && text.has(at, b"--user ") => break,
+                _ => at += 1,
+            }
+        }
+        if at - from >= MAX_COMMAND {
+            return;
+        }
+        let at = text.run(at, DASH | LETTER, 8);
+        let mut start = text.run(at, SPACE, 4);
+        start += usize::from(matches!(text.at(start), b'"' | b'\''));
+        let (mut colon, mut end) = (None, start);
+        while end - start < 128 && !matches!(text.at(end), 0..=b' ' | b'"' | b'\'') {
+            if text.at(end) == b':' && colon.is_none() {
+                colon = Some(end + 1);
+            }
+            end += 1;
+        }
+        if let Some(value) = colon
+            && !placeholder(text.slice(value, end))
+        {
+            self.note(Kind::Password, "command_password", (value, end), 80);
+            self.state.values_from = self.state.values_from.max(end);
+        }
+    }
+
+    /// A password hash as of crypt(3), of which the first digit stands at `at`.
+    pub(super) fn crypt(&mut self, text: &Text<'_>, at: usize) {
+        const SALT: u16 = ALNUM | DOT | SLASH;
+        let (least, most, hash) = match text.at(at) {
+            b'2' if matches!(text.at(at + 1), b'a' | b'b' | b'x' | b'y') => (53, 53, at + 6),
+            b'1' => (22, 22, text.run(at + 2, SALT, 16) + 1),
+            b'5' => (43, 43, text.run(at + 2, SALT, 16) + 1),
+            b'6' => (86, 86, text.run(at + 2, SALT, 16) + 1),
+            _ => return,
+        };
+        let end = text.run(hash, SALT, most);
+        if text.before(hash) == b'$' && end - hash >= least && !is(text.at(end), ALNUM) {
+            self.note(Kind::HighEntropySecret, "password_hash", (at - 1, end), 90);
+            self.state.numbers_from = self.state.numbers_from.max(end);
+            self.state.values_from = self.state.values_from.max(end);
+        }
+    }
+
+    /// A private key whose `BEGIN` stands at `at`.
+    pub(super) fn pem(&mut self, text: &Text<'_>, at: usize) {
+        let Some(start) = at.checked_sub(5).filter(|start| text.has(*start, b"-----")) else {
+            return;
+        };
+        let label = at + 6;
+        let end = text.run(label, UPPER | DIGIT | SPACE, 48);
+        let name = text.slice(label, end);
+        let private = name.windows(11).any(|window| window == b"PRIVATE KEY");
+        if !private || !text.has(end, b"-----") {
+            return;
+        }
+        self.hold = start;
+        let body = end + 5;
+        let mut at = body;
+        while at - body < MAX_PEM {
+            match text.at(at) {
+                0 => break,
+                b'-' if text.has(at, b"-----") => break,
+                _ => at += 1,
+            }
+        }
+        let stop = if text.has(at, b"-----END") {
+            let close = text.run(at + 5, UPPER | DIGIT | SPACE, 48);
+            if text.has(close, b"-----") {
+                close + 5
+            } else {
+                close
+            }
+        } else {
+            body
+        };
+        self.note(Kind::PrivateKey, "private_key", (start, stop), 99);
+        self.state.numbers_from = self.state.numbers_from.max(stop);
+        self.state.values_from = self.state.values_from.max(stop);
+    }
+}
+
+/// Whether `login` and a name stand before a place.
+fn logs_in(text: &Text<'_>, at: usize) -> bool {
+    let end = text.run_back(at, SPACE, at.saturating_sub(2));
+    let mut name = end;
+    while end - name < MAX_LOGIN && text.before(name) > b' ' {
+        name -= 1;
+    }
+    text.slice(name.saturating_sub(6), name) == b"login "
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// `key = value`
+    Assigned,
+    /// `Bearer value`, `the key is value`
+    Said,
+}
+
+/// Whether what stands before a value gives it to a name.
+fn told(text: &Text<'_>, start: usize) -> Option<Told> {
+    let mut at = start;
+    let floor = start.saturating_sub(12);
+    while at > floor
+        && matches!(
+            text.before(at),
+            b' ' | b'\t' | b'"' | b'\'' | b'`' | b'\\' | b'(' | b'[' | b'{' | b'<' | b'*'
+        )
+    {
+        at -= 1;
+    }
+    match text.before(at) {
+        b'=' | b':' | b'>' | b',' | b'|' => Some(Told::Assigned),
+        0x9a if text.slice(at.saturating_sub(3), at) == "：".as_bytes() => Some(Told::Assigned),
+        b'\n' | b'\r' => {
+            // A value on the line after `key:`.
+            let at = text.run_back(at, SPACE, at.saturating_sub(8));
+            matches!(text.before(at), b'=' | b':').then_some(Told::Assigned)
+        }
+        // `setToken("…")`
+        byte if is(byte, ALNUM | UNDERSCORE) && text.slice(at, start).contains(&b'(') => {
+            Some(Told::Assigned)
+        }
+        byte if byte.is_ascii_alphabetic() && at < start => {
+            let word = text.run_back(at, LETTER, at.saturating_sub(14));
+            let word = text.slice(word, at).to_ascii_lowercase();
+            [
+                &b"is"[..],
+                b"bearer",
+                b"basic",
+                b"token",
+                b"key",
+                b"was",
+                b"apikey",
+                b"secret",
+                b"be",
+                b"password",
+                b"using",
+                b"use",
+                b"with",
+                b"jeton",
+                b"es",
+                b"est",
+                b"ist",
+            ]
+            .contains(&word.as_slice())
+            .then_some(Told::Said)
+        }
+        _ => None,
+    }
+}
+
+/// Whether a value stands for one that is filled in elsewhere.
+fn placeholder(value: &[u8]) -> bool {
+    let lower = value.to_ascii_lowercase();
+    let has = |part: &[u8]| lower.windows(part.len()).any(|window| window == part);
+    let first = lower.first().copied().unwrap_or(0);
+    matches!(
+        first,
+        0 | b'$'
+            | b'{'
+            | b'<'
+            | b'%'
+            | b'*'
+            | b'['
+            | b'('
+            | b'/'
+            | b'|'
+            | b'='
+            | b'-'
+            | b'&'
+            | b'#'
+            | b','
+    ) && !(matches!(first, b'$' | b'#' | b'*' | b'%' | b'&')
+        && value.len() >= 8
+        && !has(b"${")
+        && !has(b"$(")
+        && !has(b"{{")
+        && !has(b"**")
+        && value.iter().any(u8::is_ascii_digit)
+        && value.iter().any(u8::is_ascii_alphabetic)
+        && !value.ends_with(b"%"))
+        || lower.iter().all(|byte| *byte == first)
+        || [
+            &b"${"[..],
+            b"{{",
+            b"$(",
+            b"...",
+            b"***",
+            b"xxxx",
+            b"your",
+            b"example",
+            b"placeholder",
+            b"changeme",
+            b"process.env",
+            b"os.environ",
+            b"getenv",
+            b"redacted",
+            b"<pass",
+        ]
+        .iter()
+        .any(|part| has(part))
+        || [
+            &b"null"[..],
+            b"none",
+            b"true",
+            b"false",
+            b"undefined",
+            b"required",
+            b"optional",
+            b"string",
+            b"password",
+            b"passwd",
+            b"secret",
+            b"invalid",
+            b"incorrect",
+            b"empty",
+            b"nil",
+            b"hidden",
+            b"protected",
+            b"expired",
+            b"reset",
+            b"text",
+            b"input",
+            b"varchar",
+            b"username",
+        ]
+        .contains(&lower.as_slice())
+}
+
+/// What a value is made of.
+struct Look {
+    digits: usize,
+    letters: usize,
+    upper: usize,
+    distinct: u32,
+    hex: bool,
+    uuid: bool,
+    /// Letters in runs of six or more small ones: words.
+    wordy: usize,
+    dots: usize,
+    slashes: usize,
+}
+
+impl Look {
+    fn of(value: &[u8]) -> Look {
+        let mut look = Look {
+            digits: 0,
+            letters: 0,
+            upper: 0,
+            distinct: 0,
+            hex: true,
+            uuid: value.len() == 36,
+            wordy: 0,
+            dots: 0,
+            slashes: 0,
+        };
+        let mut seen = 0u128;
+        let mut run = 0;
+        for (nth, byte) in value.iter().enumerate() {
+            seen |= 1u128.checked_shl(u32::from(*byte)).unwrap_or(0);
+            look.digits += usize::from(byte.is_ascii_digit());
+            look.letters += usize::from(byte.is_ascii_alphabetic());
+            look.upper += usize::from(byte.is_ascii_uppercase());
+            look.dots += usize::from(*byte == b'.');
+            look.slashes += usize::from(*byte == b'/');
+            look.hex &= byte.is_ascii_hexdigit();
+            look.uuid &=
+                byte.is_ascii_hexdigit() || (*byte == b'-' && matches!(nth, 8 | 13 | 18 | 23));
+            if byte.is_ascii_lowercase() {
+                run += 1;
+            } else {
+                look.wordy += if run >= 5 { run } else { 0 };
+                run = 0;
+            }
+        }
+        look.wordy += if run >= 5 { run } else { 0 };
+        look.distinct = seen.count_ones();
+        look
+    }
+
+    /// Whether chance rather than a writer chose it.
+    fn random(&self, value: &[u8]) -> bool {
+        let length = value.len();
+        if self.uuid {
+            return true;
+        }
+        let distinct = self.distinct as usize;
+        let small = self.letters - self.upper;
+        let mixed = self.upper >= 3 && small >= 3;
+        if distinct < 6
+            || distinct * 4 < length.min(40)
+            || self.digits + usize::from(mixed) < 2
+            || self.letters < 2
+        {
+            return false;
+        }
+        if self.hex {
+            return length >= 16 || self.digits >= 3;
+        }
+        // Paths and domains consist of words.
+        if self.slashes > 0 && (length < 30 || self.upper < 4) {
+            return false;
+        }
+        if self.dots > 0 && (self.digits < 4 || self.wordy * 3 > length) {
+            return false;
+        }
+        self.wordy * 2 <= length && (self.digits * 12 >= length || (mixed && length >= 16))
+    }
+}
