@@ -207,6 +207,8 @@ async fn faults_of_the_store_lose_nothing_and_double_nothing() {
             "{fault:?}"
         );
         assert_eq!(stored(&test).await, 3);
+        let log = test.app.store.log_state().await.unwrap();
+        assert_eq!((log.size, log.waiting), (0, 3), "{fault:?}");
     }
 }
 
