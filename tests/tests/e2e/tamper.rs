@@ -177,7 +177,7 @@ async fn database_altered_behind_our_back_is_found_by_verify() {
     let database = instance.data_dir().join("mercator.db");
     let script = "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); \
                   db.execute(\"UPDATE evidence SET record = replace(record, 'allow', 'deny') \
-                  WHERE id = unhex(?)\", (sys.argv[2].replace('-', ''),)); db.commit()";
+                  WHERE id = ?\", (bytes.fromhex(sys.argv[2].replace('-', '')),)); db.commit()";
     let altered = Command::new("python3")
         .args(["-c", script])
         .arg(&database)
