@@ -4,6 +4,7 @@
 #   scripts/setup.sh run     Rust, the wasm target, a C compiler, Envoy
 #   scripts/setup.sh test    the same, and the client libraries that the tests drive
 #   scripts/setup.sh check   Rust, the wasm target, a C compiler, cargo-deny
+#   scripts/setup.sh fuzz    Rust, a C++ compiler, cargo-fuzz
 #
 # Everything fetched is pinned and goes into .tools/ (ignored by git). Running it
 # again costs a fraction of a second.
@@ -19,6 +20,7 @@ cd "$root"
 envoy_supported='1\.40\.'
 envoy_supported_text='1.40.x'
 cargo_deny_version=0.20.2
+cargo_fuzz_version=0.13.2
 
 missing=0
 
@@ -157,12 +159,28 @@ need_cargo_deny() {
             "check the network, or build it yourself: \`cargo install --locked --no-default-features --root .tools cargo-deny@$cargo_deny_version\`"
 }
 
+need_cxx_compiler() {
+    command -v c++ >/dev/null ||
+        lacking "no C++ compiler here (libFuzzer is built with one)" \
+            "Debian: \`apt-get install build-essential\`"
+}
+
+need_cargo_fuzz() {
+    "$tools/bin/cargo-fuzz" --version 2>/dev/null | grep -qx "cargo-fuzz $cargo_fuzz_version" && return
+    command -v cargo >/dev/null || return 0
+    echo "setup: building cargo-fuzz $cargo_fuzz_version into .tools/bin (a minute, once)" >&2
+    quietly cargo install --locked --root "$tools" "cargo-fuzz@$cargo_fuzz_version" ||
+        lacking "cargo-fuzz $cargo_fuzz_version could not be built (see above)" \
+            "check the network, or build it yourself: \`cargo install --locked --root .tools cargo-fuzz@$cargo_fuzz_version\`"
+}
+
 case $purpose in
     run) need_rust; need_c_compiler; need_wasm_target; need_envoy ;;
     test) need_rust; need_c_compiler; need_wasm_target; need_envoy; scripts/setup-clients.sh || missing=1 ;;
     check) need_rust; need_c_compiler; need_wasm_target; need_cargo_deny ;;
+    fuzz) need_rust; need_cxx_compiler; need_cargo_fuzz ;;
     *)
-        echo "usage: scripts/setup.sh [run|test|check]" >&2
+        echo "usage: scripts/setup.sh [run|test|check|fuzz]" >&2
         exit 2
         ;;
 esac
