@@ -11,11 +11,11 @@ use serde_json::{Map, Value, json};
 
 use crate::support::record_of;
 
-fn examples() -> PathBuf {
+pub(crate) fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples")
 }
 
-fn case_files() -> Vec<(PathBuf, Value)> {
+pub(crate) fn case_files() -> Vec<(PathBuf, Value)> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(examples().join("cases"))
         .expect("examples/cases")
         .map(|entry| entry.expect("an entry").path())

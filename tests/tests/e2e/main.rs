@@ -17,6 +17,8 @@ mod gitops;
 #[cfg(test)]
 mod outage;
 #[cfg(test)]
+mod parity;
+#[cfg(test)]
 mod repository;
 #[cfg(test)]
 mod request_path;
