@@ -33,7 +33,7 @@ demo *args: build
     @exec scripts/mercator.sh demo {{ args }}
 
 # All tests: unit, then end to end through a running Envoy
-test: test-setup filter
+test: test-setup filter probe
     @scripts/test.sh unit e2e
 
 # Tests that need no other program than git
@@ -43,9 +43,26 @@ unit *args:
 # Cargo builds a program only for the tests of its own package; here `mercator`, and
 # with the features it has among all tests, so that nothing is compiled twice.
 # Tests through a running Envoy
-e2e *args: test-setup filter
+e2e *args: test-setup filter probe
     cargo test {{ locked }} --workspace --no-run --test cli
     cargo test {{ locked }} --workspace --test e2e {{ args }}
+
+# Time the policy engine natively and inside Envoy, beside the `cel` crate
+bench *samples: setup
+    scripts/probe.sh cel
+    cargo run {{ locked }} --release -p jupiter-bench -- target/probe/cel.wasm {{ samples }}
+
+# What loading and deciding policies adds to a module
+bench-size: setup
+    @scripts/probe.sh reader evaluator
+
+# Feed a parser with whatever may break it: mpl, cel, bundle or request
+fuzz target="mpl" seconds="60": fuzz-setup
+    @scripts/fuzz.sh {{ seconds }} {{ target }}
+
+# All of them, so briefly that CI can do it
+fuzz-ci seconds="30": fuzz-setup
+    @scripts/fuzz.sh {{ seconds }} mpl cel bundle request
 
 # Formatting, lints, licences: all that is judged without running anything
 check: check-setup
@@ -76,6 +93,11 @@ ci:
 filter:
     cargo build {{ locked }} --profile filter --target wasm32-unknown-unknown -p jupiter-filter
 
+# The policy engine as a module that decides what tests ask it in its configuration.
+[private]
+probe:
+    cargo build {{ locked }} --profile filter --target wasm32-unknown-unknown -p jupiter-bench-probe --features tasks
+
 [private]
 test-setup:
     @scripts/setup.sh test
@@ -83,3 +105,7 @@ test-setup:
 [private]
 check-setup:
     @scripts/setup.sh check
+
+[private]
+fuzz-setup:
+    @scripts/setup.sh fuzz
