@@ -44,7 +44,7 @@ impl Letters {
             return letter;
         };
         let on = number - first;
-        if on > u32::from(length) || on % u32::from(step) != 0 {
+        if on > u32::from(length) || !on.is_multiple_of(u32::from(step)) {
             return letter;
         }
         let to = number.checked_add_signed(change).and_then(char::from_u32);

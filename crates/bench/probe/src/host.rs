@@ -2,6 +2,9 @@
 
 #![expect(unsafe_code, reason = "the proxy-wasm ABI is a C ABI")]
 
+#[cfg(not(feature = "tasks"))]
+use std::hint::black_box;
+
 const PLUGIN_CONFIGURATION: i32 = 7;
 const WARN: i32 = 3;
 
@@ -87,30 +90,24 @@ fn answer(input: &[u8], say: &mut dyn FnMut(&str)) {
     match read_request(Api::ChatCompletions, body) {
         Err(cause) => say(&cause.to_string()),
         Ok(read) => {
+            #[cfg(not(feature = "evaluator"))]
+            black_box(read);
             #[cfg(feature = "evaluator")]
-            match jupiter_policy::Bundle::load(bundle) {
-                Err(cause) => say(&cause.to_string()),
-                Ok(bundle) => {
-                    let facts = jupiter_policy::facts::Facts {
-                        request: read.facts.clone(),
-                        ..Default::default()
-                    };
-                    let decision = jupiter_policy::decide(&bundle, &facts);
-                    for rule in decision.matched.iter().chain(&decision.shadow) {
-                        say(&rule.rule);
-                    }
-                    for line in &decision.logs {
-                        say(&line.message);
-                    }
-                    for action in &decision.actions {
-                        say(action.action.kind());
-                    }
-                    if let Some(denial) = decision.denial {
-                        say(&denial.message);
-                    }
-                }
-            }
-            read.facts.texts().for_each(say);
+            decide(read.facts, bundle, say);
+        }
+    }
+}
+
+#[cfg(all(feature = "evaluator", not(feature = "tasks")))]
+fn decide(request: jupiter_policy::facts::RequestFacts, bundle: &[u8], say: &mut dyn FnMut(&str)) {
+    match jupiter_policy::Bundle::load(bundle) {
+        Err(cause) => say(&cause.to_string()),
+        Ok(bundle) => {
+            let facts = jupiter_policy::facts::Facts {
+                request,
+                ..Default::default()
+            };
+            black_box(jupiter_policy::decide(&bundle, &facts));
         }
     }
 }
