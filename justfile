@@ -83,7 +83,8 @@ advisories: check-setup
 bless:
     MERCATOR_BLESS=1 cargo test {{ locked }} -p mercator --test reference
     MERCATOR_BLESS=1 cargo test {{ locked }} -p jupiter-detect --test detectors_quality
-    git diff --stat docs
+    MERCATOR_BLESS=1 cargo test {{ locked }} -p jupiter-tokens
+    git diff --stat docs crates
 
 # What CI runs
 ci:
