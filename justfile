@@ -84,6 +84,7 @@ bless:
     MERCATOR_BLESS=1 cargo test {{ locked }} -p mercator --test reference
     MERCATOR_BLESS=1 cargo test {{ locked }} -p jupiter-detect --test detectors_quality
     MERCATOR_BLESS=1 cargo test {{ locked }} -p jupiter-tokens
+    MERCATOR_BLESS=1 cargo test {{ locked }} -p jupiter-control-plane --lib metrics::
     git diff --stat docs crates
 
 # What CI runs

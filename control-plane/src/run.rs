@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api;
 use crate::app::{App, SystemClock};
 use crate::auth::{self, BootstrapError};
-use crate::config::{BundleSource, Config, PolicySource, Secret, Signatures};
+use crate::config::{BundleSource, Config, JwtKeys, PolicySource, Secret, Signatures};
 use crate::envoy::admin::{EnvoyAdmin, EnvoyAdminError};
 use crate::envoy::ecds::{self, PluginSettings};
 use crate::envoy::files::{create_private_dir, write_private};
@@ -131,8 +131,18 @@ pub async fn run(
     let sealer = Sealer::new(app.clone(), &config.data_dir, &config.evidence.origin, keys)?;
     let sealing = Sealing::start(sealer);
     follow_envoy(&app, status);
-    let mut servers = Servers::start(&app, admin, metrics);
-    let ended = serve(&app, &config, status_in, options, &shutdown, &mut servers).await;
+    let envoy = EnvoyAdmin::new(config.envoy.admin)?;
+    let mut servers = Servers::start(&app, admin, metrics, envoy.clone());
+    let ended = serve(
+        &app,
+        &config,
+        envoy,
+        status_in,
+        options,
+        &shutdown,
+        &mut servers,
+    )
+    .await;
     servers.stop().await;
     sealing.stop().await;
     app.store.close().await;
@@ -143,6 +153,7 @@ pub async fn run(
 async fn serve(
     app: &App,
     config: &Arc<Config>,
+    envoy: EnvoyAdmin,
     status: watch::Sender<EnvoyStatus>,
     options: RunOptions,
     shutdown: &CancellationToken,
@@ -150,9 +161,8 @@ async fn serve(
 ) -> Result<(), RunError> {
     let follower = follow_source(app, config).await;
     hand_over_to_envoy(app, config)?;
-    let admin = EnvoyAdmin::new(config.envoy.admin)?;
     // It may rename the log only of an Envoy that is ours to tell.
-    let witness = Witness::start(app.clone(), config, config.envoy.manage.then_some(admin));
+    let witness = Witness::start(app.clone(), config, config.envoy.manage.then_some(envoy));
     let ended = match start_envoy(config, status, shutdown).await {
         Err(error) => Err(error.into()),
         Ok(envoy) => {
@@ -281,6 +291,11 @@ fn absolute(mut config: Config) -> Result<Config, RunError> {
     config.data_dir = absolute(&config.data_dir)?;
     config.envoy.filter = absolute(&config.envoy.filter)?;
     config.envoy.ca_file = absolute(&config.envoy.ca_file)?;
+    if let Some(jwt) = &mut config.subject.jwt
+        && let JwtKeys::File(path) = &mut jwt.keys
+    {
+        *path = absolute(path)?;
+    }
     match &mut config.policy {
         PolicySource::Api => {}
         PolicySource::Dir { path } => *path = absolute(path)?,
@@ -396,7 +411,7 @@ struct Servers {
 }
 
 impl Servers {
-    fn start(app: &App, admin: TcpListener, metrics: TcpListener) -> Servers {
+    fn start(app: &App, admin: TcpListener, metrics: TcpListener, envoy: EnvoyAdmin) -> Servers {
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let admin = api::serve(admin, app.clone(), stop.clone());
@@ -405,7 +420,7 @@ impl Servers {
                 .await
                 .map_err(|error| format!("the admin API: {error}"))
         });
-        let metrics = api::serve_metrics(metrics, app.clone(), stop.clone());
+        let metrics = api::serve_metrics(metrics, app.clone(), envoy, stop.clone());
         tasks.spawn(async {
             metrics
                 .await

@@ -4,6 +4,7 @@
 //! Unknown keys are refused, so a newer control plane cannot ask an older
 //! filter for something it would silently not do.
 
+use crate::subject::SubjectConfig;
 use serde::{Deserialize, Serialize};
 
 /// Everything one plugin instance is told.
@@ -22,6 +23,8 @@ pub struct PluginConfig {
     pub inspection: InspectionConfig,
     #[serde(default)]
     pub evidence: EvidenceConfig,
+    #[serde(default)]
+    pub subject: SubjectConfig,
 }
 
 /// A compiled bundle, carried inline.

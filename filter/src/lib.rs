@@ -11,6 +11,7 @@ pub mod config;
 pub mod inspector;
 pub mod outbox;
 pub mod record;
+pub mod subject;
 
 #[cfg(target_arch = "wasm32")]
 mod host;

@@ -142,8 +142,8 @@ impl Recorder {
         hex(&self.seed.salt)
     }
 
-    pub fn subject(&self) -> Option<&str> {
-        self.record.subject.as_deref()
+    pub fn on_subject(&mut self, subject: Option<String>) {
+        self.record.subject = subject;
     }
 
     pub fn on_request(
@@ -158,7 +158,6 @@ impl Recorder {
         record.path = clip(path);
         record.operation = api.map(|api| api.operation_name().to_owned());
         record.provider = api.map(|_| dialect.provider_name().to_owned());
-        record.subject = subject(head);
         record.request_id = head.request_id.as_deref().map(clip);
         if let Some((trace_id, span_id)) = head.traceparent.as_deref().and_then(trace_context) {
             record.trace_id = Some(trace_id.to_owned());
@@ -436,25 +435,6 @@ fn outcome(
     }
 }
 
-/// The API key's digest: enough to tell callers apart, useless to log in with.
-fn subject(head: &RequestHead) -> Option<String> {
-    let bearer = head.authorization.as_deref().map(|value| {
-        let (scheme, token) = value.split_once(' ').unwrap_or(("", value));
-        if scheme.eq_ignore_ascii_case("bearer") {
-            token.trim()
-        } else {
-            value
-        }
-    });
-    let key = head
-        .x_api_key
-        .as_deref()
-        .or(bearer)
-        .filter(|key| !key.is_empty())?;
-    let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
-    Some(format!("key:{}", hex(digest.get(..8)?)))
-}
-
 /// Trace and span id of a W3C `traceparent`.
 fn trace_context(traceparent: &str) -> Option<(&str, &str)> {
     let mut parts = traceparent.split('-');
@@ -563,20 +543,6 @@ mod tests {
                 "{details}"
             );
         }
-    }
-
-    #[test]
-    fn subject_is_a_digest_and_never_the_key() {
-        let head = |authorization: Option<&str>, x_api_key: Option<&str>| RequestHead {
-            authorization: authorization.map(str::to_owned),
-            x_api_key: x_api_key.map(str::to_owned),
-            ..RequestHead::default()
-        };
-        let by_bearer = subject(&head(Some("Bearer sk-test"), None));
-        assert_eq!(by_bearer, subject(&head(None, Some("sk-test"))));
-        assert_eq!(by_bearer.as_ref().map(String::len), Some("key:".len() + 16));
-        assert!(!by_bearer.unwrap_or_default().contains("sk-test"));
-        assert_eq!(subject(&head(None, None)), None);
     }
 
     #[test]

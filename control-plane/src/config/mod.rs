@@ -9,6 +9,7 @@
 mod expand;
 mod policy;
 mod reader;
+mod subject;
 mod values;
 
 use std::collections::BTreeSet;
@@ -21,6 +22,7 @@ pub use jupiter_filter::config::{FailureMode, OnFull, UnknownApi};
 
 pub use self::policy::{GitConfig, PolicySource, Repository, Signatures};
 pub use self::reader::{Fault, Origin};
+pub use self::subject::{HeaderConfig, JwtConfig, JwtKeys, SubjectConfig};
 pub use self::values::{BaseUrl, Secret};
 
 use self::reader::{Document, Section};
@@ -41,6 +43,7 @@ pub struct Config {
     pub envoy: EnvoyConfig,
     pub policy: PolicySource,
     pub inspection: InspectionConfig,
+    pub subject: SubjectConfig,
     pub providers: Vec<ProviderConfig>,
     pub evidence: EvidenceConfig,
 }
@@ -247,6 +250,7 @@ fn read(document: &mut Document<'_>, root: &mut Section) -> Option<Config> {
     let envoy = read_envoy(document, root);
     let policy = policy::read(document, root);
     let inspection = read_inspection(document, root);
+    let subject = subject::read(document, root);
     let providers = read_providers(document, root);
     let log_of_region = format!("mercator/{}", region.as_deref().unwrap_or_default());
     let evidence = read_evidence(document, root, log_of_region);
@@ -261,6 +265,7 @@ fn read(document: &mut Document<'_>, root: &mut Section) -> Option<Config> {
         envoy: envoy?,
         policy: policy?,
         inspection: inspection?,
+        subject: subject?,
         providers: providers?,
         evidence: evidence?,
     })

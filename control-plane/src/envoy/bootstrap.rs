@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::clusters::{clusters, listen_address, proto_duration};
 use super::ecds::{self, PluginSettings};
+use super::jwt;
 use super::replies::local_reply_config;
 use super::routes::route_config;
 use crate::config::{BundleSource, Config};
@@ -37,6 +38,7 @@ pub fn bootstrap(config: &Config) -> Value {
         "admin": {"address": listen_address(config.envoy.admin)},
         "watchdogs": watchdogs(config),
         "overload_manager": overload_manager(),
+        "stats_config": {"stats_tags": stats_tags()},
         "static_resources": {
             "listeners": [listener(config)],
             "clusters": clusters(config),
@@ -53,6 +55,26 @@ fn watchdogs(config: &Config) -> Value {
         "worker_watchdog": {"kill_timeout": kill},
     })
 }
+
+/// The filter writes labels into the names of its metrics as `|label=value`.
+fn stats_tags() -> Value {
+    METRIC_LABELS
+        .iter()
+        .map(|label| json!({"tag_name": label, "regex": format!(r"(\|{label}=([^|]*))")}))
+        .collect()
+}
+
+/// The labels of `filter/src/host/metrics.rs`.
+const METRIC_LABELS: [&str; 8] = [
+    "verdict",
+    "policy",
+    "rule",
+    "effect",
+    "mode",
+    "direction",
+    "reason",
+    "digest",
+];
 
 fn overload_manager() -> Value {
     json!({"resource_monitors": [{
@@ -113,8 +135,16 @@ fn connection_manager(config: &Config) -> Value {
         "access_log": [access_log(config)],
         "local_reply_config": local_reply_config(),
         "route_config": route_config(config),
-        "http_filters": [health_check(), wasm_filter(config), router()],
+        "http_filters": http_filters(config),
     })
+}
+
+fn http_filters(config: &Config) -> Vec<Value> {
+    let tokens = config.subject.jwt.as_ref().map(jwt::filter);
+    std::iter::once(health_check())
+        .chain(tokens)
+        .chain([wasm_filter(config), router()])
+        .collect()
 }
 
 /// One JSON line per exchange, which the witness reconciles; `crate::witness`

@@ -14,6 +14,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jupiter_filter::config::{BundleConfig, EvidenceConfig, InspectionConfig, PluginConfig};
+use jupiter_filter::subject;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
@@ -45,6 +46,7 @@ pub struct PluginSettings {
     pub environment: String,
     pub inspection: InspectionConfig,
     pub evidence: EvidenceConfig,
+    pub subject: subject::SubjectConfig,
 }
 
 impl PluginSettings {
@@ -67,6 +69,20 @@ impl PluginSettings {
                 on_full: config.evidence.on_full,
                 ..EvidenceConfig::default()
             },
+            subject: subject::SubjectConfig {
+                jwt: config.subject.jwt.as_ref().map(|jwt| subject::JwtConfig {
+                    required: jwt.required,
+                    claims: jwt.claims.clone(),
+                }),
+                header: config
+                    .subject
+                    .header
+                    .as_ref()
+                    .map(|header| subject::HeaderConfig {
+                        name: header.name.clone(),
+                        trusted: header.trusted.clone(),
+                    }),
+            },
         }
     }
 
@@ -82,6 +98,7 @@ impl PluginSettings {
             }),
             inspection: self.inspection.clone(),
             evidence: self.evidence.clone(),
+            subject: self.subject.clone(),
         }
     }
 }

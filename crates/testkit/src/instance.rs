@@ -33,6 +33,7 @@ pub struct InstanceBuilder {
     policy_source: Vec<String>,
     inspection: Vec<String>,
     evidence: Vec<String>,
+    subject: Vec<String>,
     openai_key: String,
     anthropic_key: String,
 }
@@ -70,6 +71,13 @@ impl InstanceBuilder {
     #[must_use]
     pub fn evidence(mut self, line: &str) -> Self {
         self.evidence.push(line.to_owned());
+        self
+    }
+
+    /// A line of the `subject` section.
+    #[must_use]
+    pub fn subject(mut self, line: &str) -> Self {
+        self.subject.push(line.to_owned());
         self
     }
 
@@ -151,6 +159,7 @@ impl InstanceBuilder {
              {policy_source}\
              {inspection}\
              {evidence}\
+             {subject}\
              providers:\n  \
                - {{name: openai, kind: openai, base_url: \"{openai}\", api_key: \"{openai_key}\"}}\n  \
                - {{name: anthropic, kind: anthropic, base_url: \"{anthropic}\", api_key: \"{anthropic_key}\"}}\n",
@@ -165,6 +174,7 @@ impl InstanceBuilder {
             policy_source = section("policy", &self.policy_source),
             inspection = section("inspection", &self.inspection),
             evidence = section("evidence", &self.evidence),
+            subject = section("subject", &self.subject),
             openai = provider.openai_base_url(),
             openai_key = self.openai_key,
             anthropic = provider.anthropic_base_url(),

@@ -8,6 +8,7 @@ use super::refusal::{
 };
 use super::{BUNDLE_DIGEST_HEADER, Flow, Inspector, LocalResponse, RequestHead, State, Step};
 use crate::config::{FailureMode, OnFull, UnknownApi};
+use crate::subject::identify;
 use jupiter_evidence::DecisionKind;
 use jupiter_policy::facts::RequestFacts;
 use jupiter_policy::{Decision, Needs, Verdict, decide};
@@ -36,8 +37,18 @@ impl Inspector {
                 None => Dialect::OpenAi,
             });
         self.recorder.on_request(&head, path, api, self.dialect);
-        self.facts.context.user_id = self.recorder.subject().map(str::to_owned);
         self.facts.context.client_ip = head.client_ip.clone();
+        match identify(&self.settings.config.subject, &head) {
+            Ok(subject) => {
+                self.recorder.on_subject(subject.id);
+                self.facts.context.user_id = subject.user_id;
+                self.facts.context.user_attributes = subject.attributes;
+            }
+            Err(unidentified) => {
+                let refusal = Refusal::new(401, unidentified.code(), None);
+                return self.refuse(refusal, &unidentified.to_string());
+            }
+        }
 
         if self.settings.bundle.is_none() {
             return self.refuse(NO_BUNDLE, "no policy is in force yet");

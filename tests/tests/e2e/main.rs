@@ -17,6 +17,8 @@ mod examples;
 #[cfg(test)]
 mod gitops;
 #[cfg(test)]
+mod metrics;
+#[cfg(test)]
 mod outage;
 #[cfg(test)]
 mod parity;
@@ -28,6 +30,8 @@ mod request_path;
 mod rollout;
 #[cfg(test)]
 mod streaming;
+#[cfg(test)]
+mod subject;
 #[cfg(test)]
 mod supervision;
 #[cfg(test)]
