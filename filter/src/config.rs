@@ -7,6 +7,8 @@
 use crate::subject::SubjectConfig;
 use serde::{Deserialize, Serialize};
 
+pub use jupiter_tokens::prices::{ModelPrice, Price};
+
 /// Everything one plugin instance is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,6 +27,9 @@ pub struct PluginConfig {
     pub evidence: EvidenceConfig,
     #[serde(default)]
     pub subject: SubjectConfig,
+    /// What models cost here; others cost what the vendors list.
+    #[serde(default)]
+    pub prices: Vec<ModelPrice>,
 }
 
 /// A compiled bundle, carried inline.

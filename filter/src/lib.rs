@@ -8,6 +8,7 @@
 
 pub mod bundles;
 pub mod config;
+pub mod estimate;
 pub mod inspector;
 pub mod outbox;
 pub mod record;

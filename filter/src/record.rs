@@ -14,6 +14,7 @@ use jupiter_evidence::{
 };
 use jupiter_policy::{ActionRequest, Decision, Effect, Verdict};
 use jupiter_provider::{Api, Dialect, ReadRequest, Summary};
+use jupiter_tokens::prices::{CURRENCY, Price};
 use noted::Noted;
 use sha2::{Digest, Sha256};
 
@@ -47,6 +48,8 @@ pub struct Recorder {
     delivered_hash: Option<Sha256>,
     withheld: bool,
     noted: Noted,
+    /// What the model costs, where that is known.
+    price: Option<Price>,
 }
 
 /// How far an exchange came.
@@ -56,6 +59,9 @@ pub enum Ending {
     Refused,
     Passed,
 }
+
+/// Greatest whole number that every reader of JSON reads as it is: 2⁵³ − 1.
+const MAX_INTEGER: u64 = 9_007_199_254_740_991;
 
 /// Longest text of the client's that a record takes over (model, path, ids).
 const MAX_TEXT: usize = 256;
@@ -105,6 +111,8 @@ impl Recorder {
             finish_reasons: vec![],
             input_tokens: None,
             output_tokens: None,
+            cost_nano: None,
+            currency: None,
             stream: false,
             method: String::new(),
             path: String::new(),
@@ -131,6 +139,7 @@ impl Recorder {
             delivered_hash: None,
             withheld: false,
             noted: Noted::default(),
+            price: None,
         }
     }
 
@@ -189,6 +198,10 @@ impl Recorder {
             } else {
                 (InspectionStatus::Inspected, None)
             };
+    }
+
+    pub fn on_price(&mut self, price: Option<Price>) {
+        self.price = price;
     }
 
     pub fn on_unscanned_request(&mut self, reason: &str) {
@@ -394,6 +407,13 @@ impl Recorder {
             .map(|it| clip(it))
             .collect();
         (record.input_tokens, record.output_tokens) = (summary.input_tokens, summary.output_tokens);
+        if let (Some(price), Some(input), Some(output)) =
+            (self.price, summary.input_tokens, summary.output_tokens)
+        {
+            let cost = price.of(input, output).total_nano();
+            record.cost_nano = Some(cost.min(MAX_INTEGER));
+            record.currency = Some(CURRENCY.to_owned());
+        }
         record.response_inspection = match summary.unscanned {
             Some(_) => InspectionStatus::Unscanned,
             None => InspectionStatus::Inspected,

@@ -8,6 +8,7 @@
 
 mod expand;
 mod policy;
+mod prices;
 mod reader;
 mod subject;
 mod values;
@@ -18,7 +19,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use jupiter_filter::config::{FailureMode, OnFull, UnknownApi};
+pub use jupiter_filter::config::{FailureMode, ModelPrice, OnFull, UnknownApi};
 
 pub use self::policy::{GitConfig, PolicySource, Repository, Signatures};
 pub use self::reader::{Fault, Origin};
@@ -45,6 +46,8 @@ pub struct Config {
     pub inspection: InspectionConfig,
     pub subject: SubjectConfig,
     pub providers: Vec<ProviderConfig>,
+    /// Before the vendors' list prices.
+    pub prices: Vec<ModelPrice>,
     pub evidence: EvidenceConfig,
 }
 
@@ -252,6 +255,7 @@ fn read(document: &mut Document<'_>, root: &mut Section) -> Option<Config> {
     let inspection = read_inspection(document, root);
     let subject = subject::read(document, root);
     let providers = read_providers(document, root);
+    let prices = prices::read(document, root);
     let log_of_region = format!("mercator/{}", region.as_deref().unwrap_or_default());
     let evidence = read_evidence(document, root, log_of_region);
     document.finish(root);
@@ -267,6 +271,7 @@ fn read(document: &mut Document<'_>, root: &mut Section) -> Option<Config> {
         inspection: inspection?,
         subject: subject?,
         providers: providers?,
+        prices: prices?,
         evidence: evidence?,
     })
 }

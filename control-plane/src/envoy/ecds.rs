@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use jupiter_filter::config::{BundleConfig, EvidenceConfig, InspectionConfig, PluginConfig};
+use jupiter_filter::config::{
+    BundleConfig, EvidenceConfig, InspectionConfig, ModelPrice, PluginConfig,
+};
 use jupiter_filter::subject;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -47,6 +49,7 @@ pub struct PluginSettings {
     pub inspection: InspectionConfig,
     pub evidence: EvidenceConfig,
     pub subject: subject::SubjectConfig,
+    pub prices: Vec<ModelPrice>,
 }
 
 impl PluginSettings {
@@ -83,6 +86,7 @@ impl PluginSettings {
                         trusted: header.trusted.clone(),
                     }),
             },
+            prices: config.prices.clone(),
         }
     }
 
@@ -99,6 +103,7 @@ impl PluginSettings {
             inspection: self.inspection.clone(),
             evidence: self.evidence.clone(),
             subject: self.subject.clone(),
+            prices: self.prices.clone(),
         }
     }
 }

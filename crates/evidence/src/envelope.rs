@@ -195,6 +195,8 @@ pub(crate) mod tests {
             finish_reasons: vec![],
             input_tokens: Some(12),
             output_tokens: None,
+            cost_nano: None,
+            currency: None,
             stream: false,
             method: "POST".into(),
             path: "/v1/chat/completions".into(),

@@ -116,6 +116,12 @@ pub struct EvidenceRecord {
         skip_serializing_if = "Option::is_none"
     )]
     pub output_tokens: Option<u64>,
+    /// What the reported tokens cost by the prices that the filter knows, in 10⁻⁹ of the
+    /// currency; absent when the model has no price or the provider reported no usage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_nano: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub currency: Option<String>,
     /// Whether the client asked for, or got, a stream.
     pub stream: bool,
     #[serde(rename = "http.request.method")]

@@ -34,6 +34,7 @@ pub struct InstanceBuilder {
     inspection: Vec<String>,
     evidence: Vec<String>,
     subject: Vec<String>,
+    prices: Vec<String>,
     openai_key: String,
     anthropic_key: String,
 }
@@ -78,6 +79,13 @@ impl InstanceBuilder {
     #[must_use]
     pub fn subject(mut self, line: &str) -> Self {
         self.subject.push(line.to_owned());
+        self
+    }
+
+    /// An element of the list `prices`.
+    #[must_use]
+    pub fn price(mut self, element: &str) -> Self {
+        self.prices.push(format!("- {element}"));
         self
     }
 
@@ -160,6 +168,7 @@ impl InstanceBuilder {
              {inspection}\
              {evidence}\
              {subject}\
+             {prices}\
              providers:\n  \
                - {{name: openai, kind: openai, base_url: \"{openai}\", api_key: \"{openai_key}\"}}\n  \
                - {{name: anthropic, kind: anthropic, base_url: \"{anthropic}\", api_key: \"{anthropic_key}\"}}\n",
@@ -175,6 +184,7 @@ impl InstanceBuilder {
             inspection = section("inspection", &self.inspection),
             evidence = section("evidence", &self.evidence),
             subject = section("subject", &self.subject),
+            prices = section("prices", &self.prices),
             openai = provider.openai_base_url(),
             openai_key = self.openai_key,
             anthropic = provider.anthropic_base_url(),

@@ -33,7 +33,6 @@ pub struct Price {
 #[serde(deny_unknown_fields)]
 pub struct ModelPrice {
     pub model: String,
-    #[serde(flatten)]
     pub price: Price,
 }
 

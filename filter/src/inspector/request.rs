@@ -8,11 +8,13 @@ use super::refusal::{
 };
 use super::{BUNDLE_DIGEST_HEADER, Flow, Inspector, LocalResponse, RequestHead, State, Step};
 use crate::config::{FailureMode, OnFull, UnknownApi};
+use crate::estimate::estimate;
 use crate::subject::identify;
 use jupiter_evidence::DecisionKind;
 use jupiter_policy::facts::RequestFacts;
 use jupiter_policy::{Decision, Needs, Verdict, decide};
 use jupiter_provider::{Api, Dialect, ReadRequest, read_request, rewrite};
+use jupiter_tokens::prices::price_of;
 use std::rc::Rc;
 
 impl Inspector {
@@ -140,6 +142,14 @@ impl Inspector {
         self.recorder.on_read(&read, body.is_empty());
         let needs = in_force.bundle.needs();
         let found = self.analyse(&read.facts, needs);
+        let model = read.facts.model.as_deref().unwrap_or_default();
+        let price = price_of(model, &settings.config.prices);
+        self.recorder.on_price(price);
+        if needs.estimates {
+            let estimate = estimate(api, &read.facts, price);
+            self.facts.processing.token_estimate = estimate.tokens;
+            self.facts.processing.cost_estimate = estimate.cost;
+        }
         self.facts.request = std::mem::take(&mut read.facts);
         let decision = decide(&in_force.bundle, &self.facts);
         self.recorder.on_decision(&decision);

@@ -107,6 +107,8 @@ pub fn record(us: u64, number: u64) -> EvidenceRecord {
         finish_reasons: vec!["stop".into()],
         input_tokens: Some(12),
         output_tokens: Some(34),
+        cost_nano: Some(52_500),
+        currency: Some("USD".into()),
         stream: false,
         method: "POST".into(),
         path: "/v1/chat/completions".into(),

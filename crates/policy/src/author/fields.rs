@@ -217,33 +217,27 @@ const TABLE: &[Row] = &[
     number(
         "processing.token_estimate.prompt_tokens",
         NumberField::EstimatedPromptTokens,
-    )
-    .later(),
+    ),
     number(
         "processing.token_estimate.completion_tokens",
         NumberField::EstimatedCompletionTokens,
-    )
-    .later(),
+    ),
     number(
         "processing.token_estimate.total_tokens",
         NumberField::EstimatedTotalTokens,
-    )
-    .later(),
+    ),
     number(
         "processing.cost_estimate.prompt_cost",
         NumberField::PromptCost,
-    )
-    .later(),
+    ),
     number(
         "processing.cost_estimate.completion_cost",
         NumberField::CompletionCost,
-    )
-    .later(),
+    ),
     number(
         "processing.cost_estimate.total_cost",
         NumberField::TotalCost,
-    )
-    .later(),
+    ),
     boolean(
         "processing.content_analysis.pii_detection.has_pii",
         BoolField::HasPii,
