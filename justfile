@@ -85,6 +85,7 @@ bless:
     MERCATOR_BLESS=1 cargo test {{ locked }} -p jupiter-detect --test detectors_quality
     MERCATOR_BLESS=1 cargo test {{ locked }} -p jupiter-tokens
     MERCATOR_BLESS=1 cargo test {{ locked }} -p jupiter-control-plane --lib metrics::
+    MERCATOR_BLESS=1 cargo test {{ locked }} --workspace --test e2e reference_shows
     git diff --stat docs crates
 
 # What CI runs

@@ -71,7 +71,7 @@ pub struct Metrics {
     pub emitter_epochs: Gauge,
     pub emitter_missing: Gauge,
     pub db_up: Gauge,
-    pub envoy_up: Gauge,
+    pub envoy_stats_up: Gauge,
     pub http_requests: Family<AnswerLabels, Counter>,
     pub http_seconds: Family<RouteLabels, Histogram>,
     pub http_in_flight: Gauge,
@@ -113,7 +113,7 @@ impl Metrics {
             emitter_epochs: Gauge::default(),
             emitter_missing: Gauge::default(),
             db_up: Gauge::default(),
-            envoy_up: Gauge::default(),
+            envoy_stats_up: Gauge::default(),
             http_requests: Family::default(),
             http_seconds: Family::new_with_constructor(seconds),
             http_in_flight: Gauge::default(),
@@ -209,9 +209,9 @@ impl Metrics {
         );
         r.register("db_up", "1 while the database answers", self.db_up.clone());
         r.register(
-            "envoy_up",
+            "envoy_stats_up",
             "1 while the Envoy beside this control plane tells its statistics",
-            self.envoy_up.clone(),
+            self.envoy_stats_up.clone(),
         );
     }
 

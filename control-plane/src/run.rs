@@ -260,8 +260,9 @@ fn hand_over_to_envoy(app: &App, config: &Arc<Config>) -> Result<(), RunError> {
     if config.envoy.bundle_source == BundleSource::File {
         let mut bundles = app.bundles.clone();
         let bundle = bundles.borrow_and_update().clone();
-        ecds::write(config, bundle.as_deref()).map_err(failed)?;
-        tokio::spawn(ecds::keep_written(Arc::clone(config), bundles));
+        ecds::write(config, bundle.as_deref(), app.clock.now()).map_err(failed)?;
+        let clock = Arc::clone(&app.clock);
+        tokio::spawn(ecds::keep_written(Arc::clone(config), bundles, clock));
     }
     Ok(())
 }

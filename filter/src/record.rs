@@ -73,6 +73,9 @@ impl Recorder {
         let policy = settings.bundle.as_ref().map(|in_force| PolicyInForce {
             digest: in_force.digest.clone(),
             commit: in_force.commit.clone(),
+            confirmed: in_force
+                .confirmed_unix_s
+                .map(|seconds| rfc3339_micros(seconds.saturating_mul(1_000_000))),
         });
         let record = EvidenceRecord {
             v: RECORD_VERSION,

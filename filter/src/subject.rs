@@ -23,6 +23,12 @@ pub struct SubjectConfig {
     pub header: Option<HeaderConfig>,
 }
 
+impl SubjectConfig {
+    pub fn is_empty(&self) -> bool {
+        *self == SubjectConfig::default()
+    }
+}
+
 /// What is taken from a JWT that Envoy verified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

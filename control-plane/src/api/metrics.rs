@@ -25,7 +25,7 @@ pub(super) async fn scrape(State(sources): State<Sources>) -> Response {
         None => None,
         Some(envoy) => envoy.filter_metrics().await.ok(),
     };
-    app.metrics.envoy_up.set(i64::from(filter.is_some()));
+    app.metrics.envoy_stats_up.set(i64::from(filter.is_some()));
     match app.metrics.encode(&filter.unwrap_or_default()) {
         Ok(text) => {
             let content_type = HeaderValue::from_static(CONTENT_TYPE);

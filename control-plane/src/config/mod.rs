@@ -106,6 +106,8 @@ pub struct InspectionConfig {
     pub max_response_body_bytes: u64,
     pub unknown_api: UnknownApi,
     pub failure_mode: FailureMode,
+    /// How long ago a bundle may have been confirmed; `None`: no matter how long.
+    pub max_staleness: Option<Duration>,
 }
 
 /// An upstream and its API dialect.
@@ -330,12 +332,14 @@ fn read_inspection(document: &mut Document<'_>, root: &mut Section) -> Option<In
     );
     let unknown_api = document.value(&mut s, "unknown_api", "deny", unknown_api);
     let failure_mode = document.value(&mut s, "failure_mode", "closed", failure_mode);
+    let max_staleness = document.value(&mut s, "max_staleness", "", max_staleness);
     document.finish(&s);
     Some(InspectionConfig {
         max_body_bytes: max_body_bytes?,
         max_response_body_bytes: max_response_body_bytes?,
         unknown_api: unknown_api?,
         failure_mode: failure_mode?,
+        max_staleness: max_staleness?,
     })
 }
 
@@ -413,6 +417,17 @@ fn failure_mode(text: &str) -> Result<FailureMode, String> {
         text,
         &[("closed", FailureMode::Closed), ("open", FailureMode::Open)],
     )
+}
+
+/// Empty: none. Bundles are confirmed four times as often, at most every second.
+fn max_staleness(text: &str) -> Result<Option<Duration>, String> {
+    match text {
+        "" => Ok(None),
+        text => match values::duration(text)? {
+            least if least < Duration::from_secs(4) => Err(format!("`{text}` is less than `4s`")),
+            duration => Ok(Some(duration)),
+        },
+    }
 }
 
 fn on_full(text: &str) -> Result<OnFull, String> {

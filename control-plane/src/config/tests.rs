@@ -170,6 +170,51 @@ fn durations_have_units() {
 }
 
 #[test]
+fn subject_is_told_completely_or_refused() {
+    let config = parse(
+        "subject:\n  jwt: {issuer: 'https://i/', audiences: 'a, b', jwks_uri: 'https://i/keys', \
+         claims: {roles: groups}}\n  header: {name: x-user, trusted: '10.0.0.0/8 ::1'}",
+    )
+    .unwrap();
+    let jwt = config.subject.jwt.unwrap();
+    assert_eq!(jwt.audiences, ["a", "b"]);
+    assert_eq!((jwt.required, jwt.forward), (true, false));
+    assert_eq!(
+        (jwt.claims.user_id.as_str(), jwt.claims.roles.as_str()),
+        ("sub", "groups")
+    );
+    assert_eq!(config.subject.header.unwrap().trusted.len(), 2);
+    assert_eq!(parse("").unwrap().subject, SubjectConfig::default());
+    for (text, word) in [
+        ("jwt: {issuer: i}", "jwks_uri"),
+        (
+            "jwt: {issuer: i, jwks_file: k, jwks_uri: 'https://i/'}",
+            "jwks_uri",
+        ),
+        ("jwt: {jwks_file: k}", "issuer"),
+        ("header: {name: x-user}", "trusted"),
+        ("header: {trusted: 10.0.0.0/8}", "name"),
+        ("header: {name: X-User, trusted: '::1'}", "small letters"),
+        (
+            "header: {name: x-user, trusted: 10.0.0.0/40}",
+            "10.0.0.0/40",
+        ),
+    ] {
+        let refusal = refusal(&format!("subject: {{{text}}}"));
+        assert!(refusal.contains(word), "{text}: {refusal}");
+    }
+}
+
+#[test]
+fn bundles_may_be_asked_to_be_confirmed_every_few_seconds() {
+    let config = parse("inspection: {max_staleness: 60s}").unwrap();
+    let most = config.inspection.max_staleness;
+    assert_eq!(most, Some(Duration::from_secs(60)));
+    assert_eq!(parse("").unwrap().inspection.max_staleness, None);
+    assert!(refusal("inspection: {max_staleness: 3s}").contains("4s"));
+}
+
+#[test]
 fn base_urls_are_taken_apart() {
     let url = BaseUrl::parse("https://api.openai.com/v1/").unwrap();
     assert_eq!((url.tls, url.port, url.path.as_str()), (true, 443, "/v1"));
@@ -202,7 +247,10 @@ fn any_text_is_answered_without_a_panic() {
 fn the_reference_documents_every_key_and_default() {
     let mut document = Document::new(NO_ENV);
     let mut section = document
-        .parse("providers: [{name: a, kind: openai, base_url: 'http://h'}]")
+        .parse(
+            "providers: [{name: a, kind: openai, base_url: 'http://h'}]\n\
+             prices: [{model: a, input: 1, output: 2}]",
+        )
         .unwrap();
     read(&mut document, &mut section).unwrap();
     let known: Vec<(String, String)> = document

@@ -7,6 +7,7 @@
 
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::clusters::{clusters, listen_address, proto_duration};
@@ -65,7 +66,7 @@ fn stats_tags() -> Value {
 }
 
 /// The labels of `filter/src/host/metrics.rs`.
-const METRIC_LABELS: [&str; 8] = [
+const METRIC_LABELS: [&str; 9] = [
     "verdict",
     "policy",
     "rule",
@@ -74,6 +75,7 @@ const METRIC_LABELS: [&str; 8] = [
     "direction",
     "reason",
     "digest",
+    "kind",
 ];
 
 fn overload_manager() -> Value {
@@ -198,7 +200,7 @@ fn wasm_filter(config: &Config) -> Value {
         "name": ecds::RESOURCE_NAME,
         "config_discovery": {
             "config_source": bundle_source(config),
-            "default_config": ecds::wasm(&settings, None),
+            "default_config": ecds::wasm(&settings, None, Timestamp::UNIX_EPOCH),
             "type_urls": [ecds::WASM_TYPE],
         },
     })

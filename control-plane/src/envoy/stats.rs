@@ -22,6 +22,7 @@ pub const FILTER_METRICS: &[(&str, &str)] = &[
         "mercator_unscanned",
         "Bodies that were not read in full, by direction and reason",
     ),
+    ("mercator_findings", "What detectors found, by kind"),
     ("mercator_request_bytes", "Bytes of request bodies"),
     ("mercator_response_bytes", "Bytes of response bodies"),
     (
@@ -43,6 +44,10 @@ pub const FILTER_METRICS: &[(&str, &str)] = &[
     (
         "mercator_filter_bundle_info",
         "1 for the bundle that filters enforce",
+    ),
+    (
+        "mercator_filter_bundle_confirmed_timestamp_seconds",
+        "Unix time at which a control plane last confirmed that bundle, with inspection.max_staleness",
     ),
 ];
 

@@ -83,7 +83,7 @@ fn line(evidence: Option<&str>) -> serde_json::Value {
 }
 
 fn metric(app: &App, name: &str) -> u64 {
-    let text = app.metrics.encode().unwrap();
+    let text = app.metrics.encode("").unwrap();
     let value = text
         .lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));

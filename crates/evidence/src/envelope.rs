@@ -182,6 +182,7 @@ pub(crate) mod tests {
             policy: Some(PolicyInForce {
                 digest: format!("sha256:{}", "ab".repeat(32)),
                 commit: Some("0f".repeat(20)),
+                confirmed: None,
             }),
             request_inspection: InspectionStatus::Inspected,
             request_unscanned_reason: None,

@@ -24,7 +24,8 @@ pub struct EvidenceRecord {
     pub time: String,
     pub region: String,
     pub emitter: Emitter,
-    /// Who asked: `key:` and a digest of the API key; absent when unknown.
+    /// Who asked: `jwt:` or `header:` and a name, or `key:` and a digest of the API key;
+    /// absent when unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     pub decision: DecisionKind,
@@ -212,6 +213,10 @@ pub struct PolicyInForce {
     /// The Git commit its policies came from; absent when they came otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
+    /// When a control plane last said that it is in force, RFC 3339; absent where no age
+    /// of a bundle is too old.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed: Option<String>,
 }
 
 /// A rule that matched, in the order of evaluation.

@@ -25,6 +25,14 @@ use crate::wait::{self, OrFail, fail};
 /// How many lines at the end of each log a failure shows.
 const LOG_LINES: usize = 120;
 
+/// The filter's module as it is built.
+pub fn filter_module() -> PathBuf {
+    built(
+        "MERCATOR_ENVOY__FILTER",
+        target_dir().join("wasm32-unknown-unknown/filter/jupiter_filter.wasm"),
+    )
+}
+
 /// What an instance is to be like; unset, it is as the documented defaults say.
 #[derive(Debug, Default)]
 pub struct InstanceBuilder {
@@ -35,6 +43,7 @@ pub struct InstanceBuilder {
     evidence: Vec<String>,
     subject: Vec<String>,
     prices: Vec<String>,
+    filter: Option<PathBuf>,
     openai_key: String,
     anthropic_key: String,
 }
@@ -79,6 +88,13 @@ impl InstanceBuilder {
     #[must_use]
     pub fn subject(mut self, line: &str) -> Self {
         self.subject.push(line.to_owned());
+        self
+    }
+
+    /// Another module than the shipped one.
+    #[must_use]
+    pub fn filter(mut self, module: &Path) -> Self {
+        self.filter = Some(module.to_owned());
         self
     }
 
@@ -137,10 +153,7 @@ impl InstanceBuilder {
     }
 
     fn config(&self, folder: &Path, ports: &Ports, provider: &FakeProvider) -> String {
-        let filter = built(
-            "MERCATOR_ENVOY__FILTER",
-            target_dir().join("wasm32-unknown-unknown/filter/jupiter_filter.wasm"),
-        );
+        let filter = self.filter.clone().unwrap_or_else(filter_module);
         let lines = |lines: &[String]| {
             lines.iter().fold(String::new(), |mut text, line| {
                 let _ = writeln!(text, "  {line}");

@@ -28,7 +28,7 @@ pub use admin::{Admin, AdminReply};
 #[cfg(feature = "harness")]
 pub use envoy::envoy_binary;
 #[cfg(feature = "harness")]
-pub use instance::{Instance, InstanceBuilder, PollingEnvoy};
+pub use instance::{Instance, InstanceBuilder, PollingEnvoy, filter_module};
 #[cfg(feature = "harness")]
 pub use ports::free_port;
 #[cfg(feature = "harness")]

@@ -3,12 +3,6 @@
 //! Runs in tests alone: they compare what is made with what is checked in;
 //! with `MERCATOR_BLESS=1` (`just bless`) they rewrite it.
 #![cfg(test)]
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests"
-)]
 
 use crate::class::{self, PAGES};
 use crate::table::{self, BUCKET_BYTES, LONGEST, Place, RANK_LIMIT, Table};

@@ -46,6 +46,10 @@ impl Metrics {
                 false => self.count(&series(OTHER, OTHER), 1),
             }
         }
+        for finding in &record.findings {
+            let name = format!("findings_total|kind={}", finding.kind);
+            self.count(&name, signed(finding.count));
+        }
         for (direction, reason) in [
             ("request", &record.request_unscanned_reason),
             ("response", &record.response_unscanned_reason),
@@ -86,7 +90,15 @@ impl Metrics {
     }
 
     /// From now on this bundle decides, by the hex digits of its digest.
-    pub(super) fn bundle(&mut self, digest: Option<&str>) {
+    pub(super) fn bundle(&mut self, digest: Option<&str>, confirmed_unix_s: Option<u64>) {
+        if let Some(confirmed) = confirmed_unix_s
+            && let Some(id) = self.id(
+                MetricKind::Gauge,
+                "filter_bundle_confirmed_timestamp_seconds",
+            )
+        {
+            abi::record_metric(id, confirmed);
+        }
         let digest = digest.map_or("none", |digest| digest.trim_start_matches("sha256:"));
         if self.bundle_last.as_deref() == Some(digest) {
             return;

@@ -127,7 +127,8 @@ impl Vm {
             .map(|bundle| bundle.digest.as_str());
         let shown = digest.unwrap_or("none");
         abi::log(Level::Info, &format!("policy bundle in force: {shown}"));
-        self.metrics.bundle(digest);
+        let confirmed = settings.bundle.as_ref().and_then(|b| b.confirmed_unix_s);
+        self.metrics.bundle(digest, confirmed);
         self.roots.entry(id).or_default().settings = Some(Rc::new(settings));
         true
     }

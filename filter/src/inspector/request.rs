@@ -3,7 +3,7 @@
 use super::edits::{self, Target};
 use super::findings::{self, Found, Tally};
 use super::refusal::{
-    HOST_FAULT, NO_BUNDLE, NO_EVIDENCE, NO_ROOM, Refusal, TOO_LARGE, UNKNOWN_API,
+    HOST_FAULT, NO_BUNDLE, NO_EVIDENCE, NO_ROOM, Refusal, STALE_BUNDLE, TOO_LARGE, UNKNOWN_API,
     UNSUPPORTED_ENCODING,
 };
 use super::{BUNDLE_DIGEST_HEADER, Flow, Inspector, LocalResponse, RequestHead, State, Step};
@@ -54,6 +54,10 @@ impl Inspector {
 
         if self.settings.bundle.is_none() {
             return self.refuse(NO_BUNDLE, "no policy is in force yet");
+        }
+        if self.is_stale() && self.settings.config.inspection.failure_mode == FailureMode::Closed {
+            let message = "the policies in force were not confirmed for too long";
+            return self.refuse(STALE_BUNDLE, message);
         }
         if outbox_full && self.settings.config.evidence.on_full == OnFull::Deny {
             return self.refuse(NO_EVIDENCE, "evidence of this exchange could not be kept");
@@ -256,8 +260,20 @@ impl Inspector {
         self.unread(HOST_FAULT, "the request could not be read")
     }
 
+    fn is_stale(&self) -> bool {
+        self.settings.is_stale(self.facts.context.time_unix_us)
+    }
+
     fn health(&self) -> Step {
         let (status, body, digest) = match &self.settings.bundle {
+            Some(in_force) if self.is_stale() => (
+                match self.settings.config.inspection.failure_mode {
+                    FailureMode::Closed => 503,
+                    FailureMode::Open => 200,
+                },
+                r#"{"status":"stale policy bundle"}"#,
+                Some(in_force.digest.clone()),
+            ),
             Some(in_force) => (200, r#"{"status":"ok"}"#, Some(in_force.digest.clone())),
             None => (503, r#"{"status":"no policy bundle"}"#, None),
         };

@@ -25,7 +25,7 @@ rules:
 async fn limited() -> Instance {
     Instance::builder()
         .policy("limits", LIMITS)
-        .price("{model: dear, input: \"10\", output: \"1000\"}")
+        .price("{model: gpt-4o-dear, input: \"10\", output: \"1000\"}")
         .start()
         .await
 }
@@ -53,11 +53,11 @@ async fn request_that_may_cost_too_much_is_refused() {
     let instance = limited().await;
     for (model, max_tokens, status) in [
         // A thousandth of a dollar for each token of the answer.
-        ("dear-one", 400, 200),
-        ("dear-one", 600, 403),
+        ("gpt-4o-dear-one", 400, 200),
+        ("gpt-4o-dear-one", 600, 403),
         ("gpt-4o", 600, 200),
         // No price: no cost to refuse on.
-        ("a-model-of-ours", 600, 200),
+        ("gpt-of-ours", 600, 200),
     ] {
         let mut body = question(model);
         body["max_tokens"] = json!(max_tokens);
@@ -77,8 +77,8 @@ async fn record_tells_the_cost_of_the_reported_usage() {
     let instance = limited().await;
     for (model, input_nano, output_nano) in [
         ("gpt-4o", Some(2_500), Some(10_000)),
-        ("dear-one", Some(10_000), Some(1_000_000)),
-        ("a-model-of-ours", None, None),
+        ("gpt-4o-dear-one", Some(10_000), Some(1_000_000)),
+        ("gpt-of-ours", None, None),
     ] {
         let mut body = question(model);
         body["max_tokens"] = json!(100);

@@ -17,6 +17,8 @@ mod evidence;
 #[cfg(test)]
 mod examples;
 #[cfg(test)]
+mod failure_modes;
+#[cfg(test)]
 mod gitops;
 #[cfg(test)]
 mod metrics;
@@ -42,3 +44,5 @@ mod support;
 mod surface;
 #[cfg(test)]
 mod tamper;
+#[cfg(test)]
+mod trapping;

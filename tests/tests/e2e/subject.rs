@@ -218,10 +218,7 @@ async fn token_that_is_not_required_leaves_the_api_key_to_tell() {
 
 #[tokio::test]
 async fn header_names_the_subject_only_when_a_trusted_peer_sets_it() {
-    for (trusted, expected) in [
-        ("127.0.0.0/8, ::1", Some("header:ada")),
-        ("10.0.0.0/8", None),
-    ] {
+    for (trusted, expected) in [("127.0.0.0/8, ::1", "header:ada"), ("10.0.0.0/8", "key:")] {
         let instance = Instance::builder()
             .policy("departments", DEPARTMENTS)
             .subject(&format!(
@@ -229,11 +226,16 @@ async fn header_names_the_subject_only_when_a_trusted_peer_sets_it() {
             ))
             .start()
             .await;
-        let headers = [("x-user-id", "ada"), ("x-forwarded-for", "10.0.0.1")];
+        let headers = [
+            ("authorization", "Bearer sk-test"),
+            ("x-user-id", "ada"),
+            ("x-forwarded-for", "10.0.0.1"),
+        ];
         let answer = ask_with(&instance, &headers, "gpt-4o").await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         let record = record_of(&instance, &answer).await;
-        assert_record(&record, &json!({"subject": expected}));
+        let subject = record["subject"].as_str().expect("a subject");
+        assert!(subject.starts_with(expected), "{trusted}: {subject}");
         for request in instance.provider().received() {
             assert_eq!(request.header("x-user-id"), None, "{trusted}");
         }

@@ -94,6 +94,7 @@ pub fn record(us: u64, number: u64) -> EvidenceRecord {
         policy: Some(PolicyInForce {
             digest: format!("sha256:{}", "ab".repeat(32)),
             commit: None,
+            confirmed: None,
         }),
         request_inspection: InspectionStatus::Inspected,
         request_unscanned_reason: None,
