@@ -276,6 +276,7 @@ impl Engine {
                 Act::PasswordCommand => self.password_value(text, at + anchor.literal.len(), false),
                 Act::Curl => self.curl(text, at + anchor.literal.len()),
                 Act::Pem => self.pem(text, at),
+                Act::Mark(nth) => self.mark(text, at, nth),
                 Act::Phrase => self.phrase(text, at),
                 Act::Wide(nth) => self.wide(text, at, at + anchor.literal.len(), nth),
             }

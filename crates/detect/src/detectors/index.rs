@@ -4,6 +4,7 @@
 //! the index over them is made once, at the first scan.
 
 use super::families::{FAMILIES, Part, parts};
+use super::phrase_list::MARKS;
 use super::phrases::{Phrases, fold};
 use super::text::Text;
 use std::sync::LazyLock;
@@ -86,6 +87,8 @@ pub(super) enum Act {
     /// A command line that may have `-u name:password` in it.
     Curl,
     Pem,
+    /// Index into [`MARKS`].
+    Mark(usize),
     /// Phrases may begin with a word that begins like this.
     Phrase,
     /// Index into the phrases of scripts without spaces.
@@ -183,6 +186,9 @@ impl Index {
         }
         add("curl ", false, Act::Curl);
         add("BEGIN ", false, Act::Pem);
+        for (nth, (_, mark)) in MARKS.iter().enumerate() {
+            add(mark, false, Act::Mark(nth));
+        }
         let phrases = Phrases::new();
         let mut begins: Vec<&[u8]> = phrases.starts().map(begin).collect();
         begins.sort_unstable();

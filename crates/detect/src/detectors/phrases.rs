@@ -8,7 +8,7 @@ use super::context::Hash;
 use super::engine::Engine;
 use super::index::INDEX;
 use super::kind::Kind;
-use super::phrase_list::{PHRASES, WIDE_PHRASES};
+use super::phrase_list::{MARKS, PHRASES, WIDE_PHRASES};
 use super::text::{ALNUM, HIGH, LETTER, Text, is};
 use std::collections::BTreeMap;
 
@@ -302,6 +302,22 @@ impl Engine {
                 self.note(phrase.kind, phrase.rule, (at, end), 90);
                 return;
             }
+        }
+    }
+
+    /// A mark of a conversation, if its signs stand before.
+    pub(super) fn mark(&mut self, text: &Text<'_>, at: usize, nth: usize) {
+        let Some((signs, mark)) = MARKS.get(nth) else {
+            return;
+        };
+        let start = at.saturating_sub(signs.len());
+        if text.slice(start, at) == signs.as_bytes() {
+            self.note(
+                Kind::PromptInjection,
+                "delimiter",
+                (start, at + mark.len()),
+                90,
+            );
         }
     }
 
