@@ -91,7 +91,11 @@ fn status_of(well: bool) -> StatusCode {
     (status = 200, description = "Healthy or degraded", body = DeepView),
     (status = 503, description = "Unhealthy", body = DeepView)))]
 pub(super) async fn deep(State(app): State<App>) -> Response {
-    let report = app.health.report().await;
+    let mut report = app.health.report().await;
+    // Not a reason to take no evidence: readiness is asked of storing alone.
+    if let Some(refusal) = app.log.refusal() {
+        report.evidence_storage = Err(format!("evidence is stored and not signed: {refusal}"));
+    }
     let status = status_of(report.status() != Status::Unhealthy);
     (status, NO_STORE, Json(view(&report))).into_response()
 }
