@@ -5,7 +5,7 @@ use super::{Expectation, ExpectedAction, TestCase};
 use crate::author::compile::{CompileError, compile};
 use crate::author::typed::Policy;
 use crate::decide::decide;
-use crate::decision::{Decision, MatchedRule, Verdict};
+use crate::decision::{Decision, LogLine, MatchedRule, Verdict};
 use crate::eval::Evaluation;
 use crate::load::Bundle;
 use crate::program::{Node, NodeId};
@@ -217,14 +217,13 @@ fn differences(expect: &Expectation, decision: &Decision) -> Vec<String> {
     };
     if let Some(action) = expect.action {
         let wanted = action.as_str();
-        let asked = decision.actions.iter().map(|it| it.action.kind());
-        let asked: Vec<&str> = asked.collect();
+        let asked = kinds(decision);
         let is_verdict = matches!(action, ExpectedAction::Allow | ExpectedAction::Deny);
         if is_verdict || decision.verdict == Verdict::Deny {
             if wanted != verdict {
                 differ("action", wanted, verdict);
             }
-        } else if !asked.contains(&wanted) {
+        } else if !asked.iter().any(|it| it == wanted) {
             differ("action", wanted, &asked.join(", "));
         }
     }
@@ -248,14 +247,45 @@ fn differences(expect: &Expectation, decision: &Decision) -> Vec<String> {
         if let Some(wanted) = wanted
             && !found.iter().any(|rule| is_named(rule, wanted))
         {
-            let names: Vec<String> = found
-                .iter()
-                .map(|rule| format!("{}/{}", rule.policy, rule.rule))
-                .collect();
-            differ(what, wanted, &names.join(", "));
+            differ(what, wanted, &names(found).join(", "));
+        }
+    }
+    for (what, wanted, found) in [
+        ("rules", &expect.rules, names(&decision.matched)),
+        ("actions", &expect.actions, kinds(decision)),
+        ("logs", &expect.logs, lines(decision)),
+        ("facts", &expect.facts, decision.facts.clone()),
+    ] {
+        if let Some(wanted) = wanted
+            && *wanted != found
+        {
+            let told = |list: &[String]| match list {
+                [] => "nothing".to_owned(),
+                some => format!("`{}`", some.join("`, `")),
+            };
+            differences.push(format!(
+                "expected {what} {}, got {}",
+                told(wanted),
+                told(&found)
+            ));
         }
     }
     differences
+}
+
+fn names(rules: &[MatchedRule]) -> Vec<String> {
+    let name = |rule: &MatchedRule| format!("{}/{}", rule.policy, rule.rule);
+    rules.iter().map(name).collect()
+}
+
+fn kinds(decision: &Decision) -> Vec<String> {
+    let asked = decision.actions.iter();
+    asked.map(|it| it.action.kind().to_owned()).collect()
+}
+
+fn lines(decision: &Decision) -> Vec<String> {
+    let line = |it: &LogLine| format!("{} {}", it.level.as_str(), it.message);
+    decision.logs.iter().map(line).collect()
 }
 
 fn is_named(rule: &MatchedRule, name: &str) -> bool {
