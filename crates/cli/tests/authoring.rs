@@ -390,7 +390,7 @@ fn lint_writes_what_code_review_tools_read() {
     let desk = Desk::new();
     let faulty = POLICY
         .replace("request.model,", "request.modle,")
-        .replace("rules:", "variables: {left: 1}\nrules:");
+        .replace("rules:", "metadata: {owner: ada}\nrules:");
     desk.write("a b.yaml", &faulty);
     let ran = desk.run(&["lint", ".", "--sarif", "lint.sarif"]);
     assert_eq!(ran.code, NO);
@@ -418,7 +418,7 @@ fn lint_writes_what_code_review_tools_read() {
     let results = run["results"].as_array().unwrap();
     assert_eq!(results.len(), 2, "{log:#}");
     for (result, code, level) in [
-        (&results[0], "unused-variable", "warning"),
+        (&results[0], "key-ignored", "warning"),
         (&results[1], "unknown-field", "error"),
     ] {
         assert_eq!(

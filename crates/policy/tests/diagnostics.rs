@@ -175,7 +175,7 @@ fn cases() -> Vec<(Code, String, &'static str, &'static str)> {
         (C::SuspiciousUnit, field("context.time.hour", ">", "24"), "`context.time.hour` is never 24", "0 to 23"),
         (C::SuspiciousUnit, field("context.time.timestamp", ">", "1769504400000"), "is never 1769504400000", "seconds since 1970"),
         (C::SuspiciousUnit, field("request.temperature", ">", "50"), "is never 50", "0 to 2"),
-        (C::UnknownValue, actions("{type: log, level: warning, message: x}"), "unknown level `warning`", "`warn`"),
+        (C::UnknownValue, actions("{type: log, level: wran, message: x}"), "unknown level `wran`", "did you mean `warn`?"),
         (C::BadPattern, matches("a(b"), "unusable pattern: unclosed group", "look at `(`"),
         (C::BadPattern, matches("(a)\\1"), "unusable pattern: backreferences are not supported", ""),
         (C::PatternTooLarge, matches("[a-z]{2000}"), "would take more than 64 KiB", "two simpler patterns"),

@@ -36,7 +36,7 @@ pub fn about_key(action: &str, key: &str) -> &'static str {
             "The fields to look through, such as `request.messages[*].content` or `response.content`."
         }
         ("redact", "method") => {
-            "`mask` puts stars in the place of what was found, `remove` leaves nothing, `replace` puts `replacement` there."
+            "`mask` puts a `*` in the place of each character that was found, `remove` leaves nothing, `replace` puts `replacement` there, `tokenize` a placeholder that becomes the text again in the answer."
         }
         ("redact", "replacement") => {
             "What stands in the place of what was found; with `replace` only."

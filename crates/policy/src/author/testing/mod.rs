@@ -18,7 +18,12 @@ use super::patterns::Patterns;
 use super::uses::RuleUses;
 use super::variables::Variables;
 use super::yaml::{self, Node, Value};
-use crate::facts::Facts;
+use crate::decide::{decide, decide_response};
+use crate::decision::{Decision, Verdict};
+use crate::facts::{Facts, ResponseFacts};
+use crate::load::Bundle;
+use crate::settings::Phase;
+use crate::stages::Stage;
 use std::collections::HashMap;
 
 /// One case.
@@ -173,6 +178,52 @@ fn read<T>(
     });
     let failed = diagnostics.has_errors();
     (found.filter(|_| !failed), diagnostics.in_order())
+}
+
+/// What is decided of a request and, where it is let through and its answer is known, of
+/// the answer.
+struct Decided {
+    request: Decision,
+    answer: Option<Decision>,
+}
+
+impl Decided {
+    fn of(bundle: &Bundle, facts: &Facts) -> Decided {
+        let request = decide(bundle, facts);
+        let known = facts.response != ResponseFacts::default();
+        let asked = known && request.verdict == Verdict::Allow;
+        Decided {
+            request,
+            answer: asked.then(|| decide_response(bundle, facts)),
+        }
+    }
+
+    /// The decision by the rules of a phase; none where they were not asked.
+    fn of_phase(&self, phase: Phase) -> Option<(&Decision, Stage)> {
+        match phase {
+            Phase::Request => Some((&self.request, Stage::Request)),
+            Phase::Response => Some((self.answer.as_ref()?, Stage::Response)),
+        }
+    }
+
+    /// Both as one: what the client sees, and all that led to it.
+    fn together(self) -> Decision {
+        let mut decision = self.request;
+        if let Some(answer) = self.answer {
+            decision.verdict = answer.verdict;
+            decision.denial = answer.denial;
+            decision.matched.extend(answer.matched);
+            decision.shadow.extend(answer.shadow);
+            for fact in answer.facts {
+                if !decision.facts.contains(&fact) {
+                    decision.facts.push(fact);
+                }
+            }
+            decision.logs.extend(answer.logs);
+            decision.actions.extend(answer.actions);
+        }
+        decision
+    }
 }
 
 fn value_of_map<'n>(node: &'n Node, key: &str) -> Option<&'n Value> {

@@ -1,16 +1,14 @@
 //! Runs cases, and counts which rules and conditions ever decided anything.
 
 use super::describe::describe;
-use super::{Expectation, ExpectedAction, TestCase};
+use super::{Decided, Expectation, ExpectedAction, TestCase};
 use crate::author::compile::{CompileError, compile};
 use crate::author::typed::Policy;
-use crate::decide::decide;
 use crate::decision::{Decision, LogLine, MatchedRule, Verdict};
 use crate::eval::Evaluation;
 use crate::load::Bundle;
 use crate::program::{Node, NodeId};
 use crate::settings::{Mode, Phase};
-use crate::stages::Stage;
 use serde::Serialize;
 
 /// What came of all cases.
@@ -90,20 +88,14 @@ pub fn run(policies: &[Policy], cases: &[TestCase]) -> Result<Report, CompileErr
     let mut rules = rules_of(&bundle);
     let mut outcomes = Vec::with_capacity(cases.len());
     for case in cases {
-        let decision = decide(&bundle, &case.facts);
-        let evaluation = Evaluation::new(&bundle, &case.facts, Stage::Request);
-        // A denial is final: the policies after it were not looked at.
-        let denied = decision.denial.as_ref();
-        let last = denied.and_then(|denial| {
-            let mut names = bundle.policy_names();
-            names.position(|name| name == denial.policy)
-        });
-        let reached = rules
-            .iter_mut()
-            .filter(|rule| last.is_none_or(|last| rule.position <= last));
-        for rule in reached {
-            rule.count(&evaluation, &decision);
+        let decided = Decided::of(&bundle, &case.facts);
+        for rule in &mut rules {
+            if let Some((decision, stage)) = decided.of_phase(rule.phase) {
+                let evaluation = Evaluation::new(&bundle, &case.facts, stage);
+                rule.count(&evaluation, decision);
+            }
         }
+        let decision = decided.together();
         outcomes.push(Outcome {
             name: case.name.clone(),
             differences: differences(&case.expect, &decision),
@@ -121,14 +113,24 @@ pub fn run(policies: &[Policy], cases: &[TestCase]) -> Result<Report, CompileErr
 struct Counted {
     /// Of its policy, in the order of evaluation.
     position: usize,
+    phase: Phase,
     coverage: RuleCoverage,
     leaves: Vec<NodeId>,
-    /// Rules of its policy that act before it; after one of them it is not looked at.
+    /// Rules of its policy and phase that act before it; after one of them it is not
+    /// looked at.
     before: Vec<String>,
 }
 
 impl Counted {
     fn count(&mut self, evaluation: &Evaluation<'_>, decision: &Decision) {
+        // A denial is final: the policies after it were not looked at.
+        if let Some(denial) = &decision.denial {
+            let mut names = evaluation.bundle.policy_names();
+            let last = names.position(|name| name == denial.policy);
+            if last.is_some_and(|last| self.position > last) {
+                return;
+            }
+        }
         let RuleCoverage { policy, rule, .. } = &self.coverage;
         let is = |matched: &&MatchedRule| matched.policy == *policy;
         let acted = decision.matched.iter().find(is).map(|it| it.rule.as_str());
@@ -152,16 +154,19 @@ impl Counted {
 fn rules_of(bundle: &Bundle) -> Vec<Counted> {
     let mut counted = Vec::new();
     for (position, policy) in bundle.program.policies.iter().enumerate() {
-        let mut before = Vec::new();
+        let (mut requests, mut answers) = (Vec::new(), Vec::new());
         for rule in &policy.rules {
-            if rule.settings.phase != Phase::Request {
-                continue;
-            }
+            let phase = rule.settings.phase;
+            let before = match phase {
+                Phase::Request => &mut requests,
+                Phase::Response => &mut answers,
+            };
             let mut leaves = Vec::new();
             collect_leaves(bundle, rule.condition, &mut leaves);
             let name = bundle.string(rule.name).to_owned();
             counted.push(Counted {
                 position,
+                phase,
                 coverage: RuleCoverage {
                     policy: bundle.string(policy.name).to_owned(),
                     rule: name.clone(),
