@@ -81,7 +81,7 @@ advisories: check-setup
 
 # Rewrite what is made from the code and compared in tests, for review
 bless:
-    MERCATOR_BLESS=1 cargo test {{ locked }} -p mercator --test reference
+    MERCATOR_BLESS=1 cargo test {{ locked }} -p mercator -p jupiter-policy --test reference --test diagnostics --test pages
     MERCATOR_BLESS=1 cargo test {{ locked }} -p jupiter-detect --test detectors_quality
     MERCATOR_BLESS=1 cargo test {{ locked }} -p jupiter-tokens
     MERCATOR_BLESS=1 cargo test {{ locked }} -p jupiter-control-plane --lib metrics::

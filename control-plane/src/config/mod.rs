@@ -198,19 +198,21 @@ impl std::error::Error for ConfigError {
 
 impl Config {
     /// Reads the file, or without one the defaults; `env` fills `${…}` and
-    /// overrides single keys (`MERCATOR_ADMIN__LISTEN`).
+    /// overrides single keys (`MERCATOR_ADMIN__LISTEN`); of `names`, all variables
+    /// there are, those that would override a key but name none are refused.
     pub fn load(
         path: Option<&Path>,
         env: impl Fn(&str) -> Option<String>,
+        names: &[String],
     ) -> Result<Config, ConfigError> {
         let Some(path) = path else {
-            return Config::parse("", "environment", &env);
+            return Config::parse_with("", "environment", &env, names);
         };
         let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable {
             path: path.to_owned(),
             cause,
         })?;
-        Config::parse(&text, &path.display().to_string(), &env)
+        Config::parse_with(&text, &path.display().to_string(), &env, names)
     }
 
     /// [`Config::load`] for a text already read; `name` is used in errors.
@@ -219,10 +221,22 @@ impl Config {
         name: &str,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Config, ConfigError> {
+        Config::parse_with(text, name, env, &[])
+    }
+
+    fn parse_with(
+        text: &str,
+        name: &str,
+        env: &dyn Fn(&str) -> Option<String>,
+        names: &[String],
+    ) -> Result<Config, ConfigError> {
         let mut document = Document::new(env);
-        let config = document
-            .parse(text)
-            .and_then(|mut root| read(&mut document, &mut root));
+        let root = document.parse(text);
+        let config = root.and_then(|mut root| {
+            let config = read(&mut document, &mut root);
+            document.refuse_misspelt(names);
+            config
+        });
         let faults = document.into_faults();
         match config {
             Some(config) if faults.is_empty() => Ok(config),

@@ -10,6 +10,20 @@ use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 
 use super::expand::{ExpandError, expand};
 
+/// How the variables begin that override keys.
+const VARIABLE_PREFIX: &str = "MERCATOR_";
+/// What stands for the dot between section and key in a variable.
+const SECTION_MARK: &str = "__";
+/// Variables that are no keys: options of the command.
+const OTHER_VARIABLES: [&str; 4] = [
+    "MERCATOR_CONFIG",
+    "MERCATOR_LOG",
+    "MERCATOR_SERVER",
+    "MERCATOR_TOKEN",
+];
+/// One letter in so many may be wrong for a variable to be a misspelt key.
+const MISSED_LETTERS: usize = 4;
+
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -262,6 +276,29 @@ impl<'e> Document<'e> {
         }
     }
 
+    /// Refuses the variables that would override a key and name none: all with the mark
+    /// of a section in them, others where a key's name is near. `MERCATOR_PORT` and the
+    /// like, which Kubernetes sets for a service called `mercator`, mean nothing here.
+    pub(super) fn refuse_misspelt(&mut self, names: &[String]) {
+        let known = self.known.iter().filter(|known| !known.key.contains('['));
+        let known: Vec<String> = known.map(|known| variable_name(&known.key)).collect();
+        for name in names {
+            let mean = |known: &&String| known.replace('_', "") == name.replace('_', "");
+            let meant = known.iter().find(mean).map(String::as_str);
+            let others = known.iter().map(String::as_str).chain(OTHER_VARIABLES);
+            let near = meant.or_else(|| nearest_variable(name, others));
+            let ours = name.starts_with(VARIABLE_PREFIX) && near != Some(name);
+            let message = match near {
+                Some(near) if ours => format!("no such key; did you mean `{near}`?"),
+                None if ours && name.contains(SECTION_MARK) => {
+                    "no such key; `MERCATOR_ADMIN__LISTEN` stands for `admin.listen`".to_owned()
+                }
+                _ => continue,
+            };
+            self.fault_at(Origin::Variable(name.clone()), "", &message);
+        }
+    }
+
     /// Notes a fault at a key already read.
     pub(super) fn fault(&mut self, section: &Section, key: &str, message: String) {
         let entry = section.entries.iter().find(|entry| entry.key == key);
@@ -330,7 +367,20 @@ impl Section {
 }
 
 fn variable_name(path: &str) -> String {
-    format!("MERCATOR_{}", path.to_uppercase().replace('.', "__"))
+    let key = path.to_uppercase().replace('.', SECTION_MARK);
+    format!("{VARIABLE_PREFIX}{key}")
+}
+
+/// Compared without what all have in common, which would make everything near.
+fn nearest_variable<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let name = name.strip_prefix(VARIABLE_PREFIX)?;
+    let known = known.filter_map(|known| known.strip_prefix(VARIABLE_PREFIX).zip(Some(known)));
+    let near = |(key, _): &(&str, &str)| {
+        strsim::damerau_levenshtein(name, key) <= key.len() / MISSED_LETTERS
+    };
+    let by_distance = |(key, _): &(&str, &str)| strsim::damerau_levenshtein(name, key);
+    let found = known.filter(near).min_by_key(by_distance)?;
+    Some(found.1)
 }
 
 /// A known name few enough letters away to be what was meant.

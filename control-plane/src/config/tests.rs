@@ -27,14 +27,16 @@ fn an_empty_file_gives_the_defaults() {
     assert_eq!(config.envoy.stream_idle_timeout, Duration::from_secs(300));
     assert_eq!(config.evidence.on_full, OnFull::DropCounted);
     assert!(config.providers.is_empty());
-    assert_eq!(Config::load(None, |_| None).unwrap(), config);
+    assert_eq!(Config::load(None, |_| None, &[]).unwrap(), config);
 }
 
 #[test]
 fn the_sample_is_read_completely() {
-    let config = Config::load(Some(&root().join("envoy/mercator.yaml")), |name| {
-        (name == "OPENAI_API_KEY").then(|| "sk-secret".to_owned())
-    })
+    let config = Config::load(
+        Some(&root().join("envoy/mercator.yaml")),
+        |name| (name == "OPENAI_API_KEY").then(|| "sk-secret".to_owned()),
+        &[],
+    )
     .unwrap();
     assert_eq!(config.instance, "jupiter-1");
     assert!(!config.envoy.manage);
@@ -107,6 +109,46 @@ fn a_variable_overrides_the_file_and_is_blamed_for_its_faults() {
         error,
         "environment: environment variable `MERCATOR_ENVOY__CONCURRENCY`: `envoy.concurrency`: `many` is not a whole number from 1 to 128"
     );
+}
+
+#[test]
+fn a_misspelt_override_is_refused_and_other_variables_are_let_be() {
+    let refused = |name: &str| match Config::load(None, |_| None, &[name.to_owned()]) {
+        Ok(_) => String::new(),
+        Err(error) => error.to_string(),
+    };
+    for (misspelt, meant) in [
+        ("MERCATOR_ADMIN__LISTN", "MERCATOR_ADMIN__LISTEN"),
+        ("MERCATOR_ADMIN_LISTEN", "MERCATOR_ADMIN__LISTEN"),
+        ("MERCATOR_DATADIR", "MERCATOR_DATA_DIR"),
+        ("MERCATOR_ENVIROMENT", "MERCATOR_ENVIRONMENT"),
+        ("MERCATOR_SERVR", "MERCATOR_SERVER"),
+    ] {
+        assert_eq!(
+            refused(misspelt),
+            format!(
+                "environment: environment variable `{misspelt}`: no such key; did you mean `{meant}`?"
+            )
+        );
+    }
+    let told = refused("MERCATOR_STORAGE__ENGINE");
+    assert!(
+        told.contains("`MERCATOR_ADMIN__LISTEN` stands for `admin.listen`"),
+        "{told}"
+    );
+    for other in [
+        "MERCATOR_DATA_DIR",
+        "MERCATOR_ENVOY__LISTEN",
+        "MERCATOR_LOG",
+        "MERCATOR_PORT",
+        "MERCATOR_PORT_8081_TCP_ADDR",
+        "MERCATOR_SERVICE_HOST",
+        "MERCATOR_ADMIN_SERVICE_PORT",
+        "PATH",
+        "ADMIN__LISTN",
+    ] {
+        assert_eq!(refused(other), "", "{other}");
+    }
 }
 
 #[test]

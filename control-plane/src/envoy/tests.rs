@@ -45,7 +45,7 @@ fn route<'a>(bootstrap: &'a Value, name: &str) -> &'a Value {
 #[test]
 fn the_example_says_what_the_program_would() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let config = Config::load(Some(&root.join("envoy/mercator.yaml")), |_| None).unwrap();
+    let config = Config::load(Some(&root.join("envoy/mercator.yaml")), |_| None, &[]).unwrap();
     let example = std::fs::read_to_string(root.join("envoy/envoy.yaml")).unwrap();
     let expected = bootstrap::bootstrap(&config);
     assert_eq!(yaml::read(&example).unwrap(), expected);

@@ -44,6 +44,7 @@ pub struct InstanceBuilder {
     subject: Vec<String>,
     prices: Vec<String>,
     filter: Option<PathBuf>,
+    environment: Option<String>,
     openai_key: String,
     anthropic_key: String,
 }
@@ -102,6 +103,13 @@ impl InstanceBuilder {
     #[must_use]
     pub fn price(mut self, element: &str) -> Self {
         self.prices.push(format!("- {element}"));
+        self
+    }
+
+    /// What policies know as `context.environment`; `production` unless said otherwise.
+    #[must_use]
+    pub fn environment(mut self, name: &str) -> Self {
+        self.environment = Some(name.to_owned());
         self
     }
 
@@ -167,7 +175,7 @@ impl InstanceBuilder {
         format!(
             "instance: jupiter-test\n\
              region: local\n\
-             environment: production\n\
+             environment: {environment}\n\
              data_dir: {data}\n\
              admin: {{listen: \"127.0.0.1:{admin}\"}}\n\
              metrics: {{listen: \"127.0.0.1:{metrics}\"}}\n\
@@ -185,6 +193,7 @@ impl InstanceBuilder {
              providers:\n  \
                - {{name: openai, kind: openai, base_url: \"{openai}\", api_key: \"{openai_key}\"}}\n  \
                - {{name: anthropic, kind: anthropic, base_url: \"{anthropic}\", api_key: \"{anthropic_key}\"}}\n",
+            environment = self.environment.as_deref().unwrap_or("production"),
             data = folder.join("data").display(),
             admin = ports.admin,
             metrics = ports.metrics,
@@ -345,7 +354,7 @@ impl Instance {
 
     /// Start the control plane (again) on the same data, and wait for it.
     pub async fn start_control_plane(&mut self) {
-        let mercator = built("MERCATOR_BIN", target_dir().join("debug/mercator"));
+        let mercator = built("TESTKIT_MERCATOR", target_dir().join("debug/mercator"));
         let mut command = Command::new(mercator);
         command.arg("run").arg("--config").arg(&self.config);
         command.current_dir(self.folder.path());
@@ -414,12 +423,15 @@ impl Instance {
             .replace("\nenvoy:\n", "\nenvoy:\n  bundle_source: rest\n");
         let config = folder.join("mercator.yaml");
         std::fs::write(&config, text).or_fail("cannot write the configuration");
-        let printed = Command::new(built("MERCATOR_BIN", target_dir().join("debug/mercator")))
-            .arg("envoy")
-            .arg("--config")
-            .arg(&config)
-            .output()
-            .or_fail("cannot run `mercator envoy`");
+        let printed = Command::new(built(
+            "TESTKIT_MERCATOR",
+            target_dir().join("debug/mercator"),
+        ))
+        .arg("envoy")
+        .arg("--config")
+        .arg(&config)
+        .output()
+        .or_fail("cannot run `mercator envoy`");
         let config = folder.join("envoy.yaml");
         std::fs::write(&config, printed.stdout).or_fail("cannot write Envoy's configuration");
 
