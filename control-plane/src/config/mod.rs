@@ -8,6 +8,7 @@
 
 mod expand;
 mod policy;
+mod postgres;
 mod reader;
 mod values;
 
@@ -20,6 +21,7 @@ use std::time::Duration;
 pub use jupiter_filter::config::{FailureMode, OnFull, UnknownApi};
 
 pub use self::policy::{GitConfig, PolicySource, Repository, Signatures};
+pub use self::postgres::{Endpoint, PostgresConfig, SslMode};
 pub use self::reader::{Fault, Origin};
 pub use self::values::{BaseUrl, Secret};
 
@@ -136,9 +138,19 @@ pub struct EvidenceConfig {
 }
 
 /// The database behind policies and evidence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EvidenceBackend {
+    /// One file in `data_dir`, for one instance.
     Sqlite,
+    /// Servers that many instances share.
+    Postgres(PostgresConfig),
+}
+
+/// [`EvidenceBackend`], before its section is read.
+#[derive(Clone, Copy)]
+enum BackendKind {
+    Sqlite,
+    Postgres,
 }
 
 /// Why there is no configuration to start with.
@@ -361,12 +373,18 @@ fn read_evidence(
     log_of_region: String,
 ) -> Option<EvidenceConfig> {
     let mut s = document.section(root, "evidence");
-    let backend = document.value(&mut s, "backend", "sqlite", evidence_backend);
+    let kind = document.value(&mut s, "backend", "sqlite", backend_kind);
     let origin = document.value(&mut s, "origin", "", values::origin);
     let signing_key = document.value(&mut s, "signing_key", "", values::secret);
     let capacity = document.value(&mut s, "capacity", "10000", values::capacity);
     let on_full = document.value(&mut s, "on_full", "drop_counted", on_full);
+    let postgres = postgres::read(document, &mut s);
     document.finish(&s);
+    let backend = match kind {
+        Some(BackendKind::Sqlite) => Some(EvidenceBackend::Sqlite),
+        Some(BackendKind::Postgres) => postgres.needed(document).map(EvidenceBackend::Postgres),
+        None => None,
+    };
     Some(EvidenceConfig {
         backend: backend?,
         origin: origin?.unwrap_or(log_of_region),
@@ -417,8 +435,14 @@ fn provider_kind(text: &str) -> Result<ProviderKind, String> {
     )
 }
 
-fn evidence_backend(text: &str) -> Result<EvidenceBackend, String> {
-    values::choice(text, &[("sqlite", EvidenceBackend::Sqlite)])
+fn backend_kind(text: &str) -> Result<BackendKind, String> {
+    values::choice(
+        text,
+        &[
+            ("sqlite", BackendKind::Sqlite),
+            ("postgres", BackendKind::Postgres),
+        ],
+    )
 }
 
 #[cfg(test)]
