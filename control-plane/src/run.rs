@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api;
 use crate::app::{App, SystemClock};
 use crate::auth::{self, BootstrapError};
-use crate::config::{BundleSource, Config, EvidenceBackend, PolicySource, Secret, Signatures};
+use crate::config::{BundleSource, Config, PolicySource, Secret, Signatures};
 use crate::envoy::admin::{EnvoyAdmin, EnvoyAdminError};
 use crate::envoy::ecds::{self, PluginSettings};
 use crate::envoy::files::{create_private_dir, write_private};
@@ -250,11 +250,11 @@ async fn open_store(
     config: &Config,
 ) -> Result<(Arc<dyn Store>, Option<Arc<PostgresStore>>), RunError> {
     match &config.evidence.backend {
-        EvidenceBackend::Sqlite => {
+        crate::config::EvidenceBackend::Sqlite => {
             let path = config.data_dir.join("mercator.db");
             Ok((Arc::new(SqliteStore::open(&path).await?), None))
         }
-        EvidenceBackend::Postgres(postgres) => {
+        crate::config::EvidenceBackend::Postgres(postgres) => {
             let store = PostgresStore::open(postgres.clone(), &config.region, &config.instance);
             let store = Arc::new(store.await?);
             Ok((Arc::clone(&store) as Arc<dyn Store>, Some(store)))
@@ -302,14 +302,12 @@ fn absolute(mut config: Config) -> Result<Config, RunError> {
             cause,
         })
     };
+    if let Some(certificate) = config.evidence.backend.certificate_mut() {
+        *certificate = absolute(certificate)?;
+    }
     config.data_dir = absolute(&config.data_dir)?;
     config.envoy.filter = absolute(&config.envoy.filter)?;
     config.envoy.ca_file = absolute(&config.envoy.ca_file)?;
-    if let EvidenceBackend::Postgres(postgres) = &mut config.evidence.backend
-        && let Some(certificate) = &mut postgres.ssl_root_cert
-    {
-        *certificate = absolute(certificate)?;
-    }
     match &mut config.policy {
         PolicySource::Api => {}
         PolicySource::Dir { path } => *path = absolute(path)?,

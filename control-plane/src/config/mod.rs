@@ -6,9 +6,9 @@
 //! Reading the tree is `reader`, single values `values`; the keys and defaults
 //! are documented in `docs/reference/configuration.md`, held equal by a test.
 
+mod database;
 mod expand;
 mod policy;
-mod postgres;
 mod reader;
 mod values;
 
@@ -20,8 +20,8 @@ use std::time::Duration;
 
 pub use jupiter_filter::config::{FailureMode, OnFull, UnknownApi};
 
+pub use self::database::{Endpoint, PostgresConfig, SslMode};
 pub use self::policy::{GitConfig, PolicySource, Repository, Signatures};
-pub use self::postgres::{Endpoint, PostgresConfig, SslMode};
 pub use self::reader::{Fault, Origin};
 pub use self::values::{BaseUrl, Secret};
 
@@ -144,6 +144,16 @@ pub enum EvidenceBackend {
     Sqlite,
     /// Servers that many instances share.
     Postgres(PostgresConfig),
+}
+
+impl EvidenceBackend {
+    /// The file of authorities, if there is one.
+    pub(crate) fn certificate_mut(&mut self) -> Option<&mut PathBuf> {
+        match self {
+            EvidenceBackend::Sqlite => None,
+            EvidenceBackend::Postgres(postgres) => postgres.ssl_root_cert.as_mut(),
+        }
+    }
 }
 
 /// [`EvidenceBackend`], before its section is read.
@@ -378,7 +388,7 @@ fn read_evidence(
     let signing_key = document.value(&mut s, "signing_key", "", values::secret);
     let capacity = document.value(&mut s, "capacity", "10000", values::capacity);
     let on_full = document.value(&mut s, "on_full", "drop_counted", on_full);
-    let postgres = postgres::read(document, &mut s);
+    let postgres = database::read(document, &mut s);
     document.finish(&s);
     let backend = match kind {
         Some(BackendKind::Sqlite) => Some(EvidenceBackend::Sqlite),

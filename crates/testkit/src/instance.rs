@@ -28,6 +28,7 @@ const LOG_LINES: usize = 120;
 /// What an instance is to be like; unset, it is as the documented defaults say.
 #[derive(Debug, Default)]
 pub struct InstanceBuilder {
+    name: Option<String>,
     policies: Vec<(String, String)>,
     envoy: Vec<String>,
     policy_source: Vec<String>,
@@ -38,6 +39,13 @@ pub struct InstanceBuilder {
 }
 
 impl InstanceBuilder {
+    /// Instances that share a database have names of their own.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+
     /// Published before the instance counts as started.
     #[must_use]
     pub fn policy(mut self, name: &str, text: &str) -> Self {
@@ -136,7 +144,7 @@ impl InstanceBuilder {
             extra => format!("{name}:\n{}", lines(extra)),
         };
         format!(
-            "instance: jupiter-test\n\
+            "instance: {name}\n\
              region: local\n\
              environment: production\n\
              data_dir: {data}\n\
@@ -169,6 +177,7 @@ impl InstanceBuilder {
             openai_key = self.openai_key,
             anthropic = provider.anthropic_base_url(),
             anthropic_key = self.anthropic_key,
+            name = self.name.as_deref().unwrap_or("jupiter-test"),
         )
     }
 }

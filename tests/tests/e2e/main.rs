@@ -23,6 +23,8 @@ mod request_path;
 #[cfg(test)]
 mod rollout;
 #[cfg(test)]
+mod shared_database;
+#[cfg(test)]
 mod streaming;
 #[cfg(test)]
 mod supervision;

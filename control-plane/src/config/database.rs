@@ -119,11 +119,6 @@ impl Written {
             document.fault(&self.section, "host", message);
             return None;
         }
-        if config.max_idle_conns > config.max_open_conns {
-            let message = "more than `max_open_conns` can never be idle".to_owned();
-            document.fault(&self.section, "max_idle_conns", message);
-            return None;
-        }
         Some(config)
     }
 }
@@ -326,10 +321,6 @@ evidence:
             (
                 "host: h, max_open_conns: 1",
                 "`1` is not a whole number from 2 to 10000",
-            ),
-            (
-                "host: h, max_open_conns: 5, max_idle_conns: 6",
-                "`evidence.postgres.max_idle_conns`",
             ),
             (
                 "host: h, conn_max_lifetime: 1",
