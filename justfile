@@ -88,6 +88,14 @@ bless:
     MERCATOR_BLESS=1 cargo test {{ locked }} --workspace --test e2e reference_shows
     git diff --stat docs crates
 
+# Tests of the store on real Postgres servers, killed and frozen ones too (e2e runs them as well)
+postgres *args: test-setup
+    cargo test {{ locked }} --workspace --test postgres {{ args }}
+
+# Records per second into Postgres and SQLite, beside what COPY reaches in Postgres
+bench-ingest: test-setup
+    cargo bench {{ locked }} --workspace --profile dev --bench ingest
+
 # What CI runs
 ci:
     .ci/run

@@ -33,11 +33,12 @@ use crate::envoy::files::{create_private_dir, write_private};
 use crate::envoy::sds;
 use crate::envoy::supervisor::{EnvoyPhase, EnvoyStatus, Supervisor, SupervisorError};
 use crate::health::HealthTargets;
-use crate::publish::PublishError;
+use crate::publish::{self, PublishError};
 use crate::seal::{KeysError, LogKeys, SealError, Sealer, Sealing};
 use crate::source::Follower;
 use crate::store::Store;
-use crate::store::sqlite::{OpenError, SqliteStore};
+use crate::store::postgres::{self, PostgresStore};
+use crate::store::sqlite::{self, SqliteStore};
 use crate::witness::Witness;
 
 /// How long a stop waits for requests to the admin API.
@@ -85,7 +86,9 @@ pub enum RunError {
     )]
     Filter { path: PathBuf, cause: io::Error },
     #[error("the database cannot be used")]
-    Store(#[from] OpenError),
+    Sqlite(#[from] sqlite::OpenError),
+    #[error("the database cannot be used")]
+    Postgres(#[from] postgres::OpenError),
     #[error(transparent)]
     Tokens(#[from] BootstrapError),
     #[error(transparent)]
@@ -230,8 +233,7 @@ impl Drop for Following {
 }
 
 async fn start_app(config: &Config) -> Result<App, RunError> {
-    let path = config.data_dir.join("mercator.db");
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path).await?);
+    let (store, postgres) = open_store(config).await?;
     let clock = Arc::new(SystemClock);
     let started = async {
         let now = jiff::Timestamp::now();
@@ -242,10 +244,32 @@ async fn start_app(config: &Config) -> Result<App, RunError> {
         Ok(App::start(Arc::clone(&store), clock, plugin, source, &targets).await?)
     };
     let app = started.await;
-    if app.is_err() {
-        store.close().await;
+    match (&app, postgres) {
+        (Err(_), _) => store.close().await,
+        (Ok(app), Some(postgres)) => {
+            postgres.register(&app.metrics);
+            publish::follow_others(app);
+        }
+        (Ok(_), None) => {}
     }
     app
+}
+
+/// The store, and once more as what it is when others share it.
+async fn open_store(
+    config: &Config,
+) -> Result<(Arc<dyn Store>, Option<Arc<PostgresStore>>), RunError> {
+    match &config.evidence.backend {
+        crate::config::EvidenceBackend::Sqlite => {
+            let path = config.data_dir.join("mercator.db");
+            Ok((Arc::new(SqliteStore::open(&path).await?), None))
+        }
+        crate::config::EvidenceBackend::Postgres(postgres) => {
+            let store = PostgresStore::open(postgres.clone(), &config.region, &config.instance);
+            let store = Arc::new(store.await?);
+            Ok((Arc::clone(&store) as Arc<dyn Store>, Some(store)))
+        }
+    }
 }
 
 /// Writes what Envoy reads, and keeps the bundle in it the one in force.
@@ -289,6 +313,9 @@ fn absolute(mut config: Config) -> Result<Config, RunError> {
             cause,
         })
     };
+    if let Some(certificate) = config.evidence.backend.certificate_mut() {
+        *certificate = absolute(certificate)?;
+    }
     config.data_dir = absolute(&config.data_dir)?;
     config.envoy.filter = absolute(&config.envoy.filter)?;
     config.envoy.ca_file = absolute(&config.envoy.ca_file)?;

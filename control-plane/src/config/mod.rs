@@ -6,6 +6,7 @@
 //! Reading the tree is `reader`, single values `values`; the keys and defaults
 //! are documented in `docs/reference/configuration.md`, held equal by a test.
 
+mod database;
 mod expand;
 mod policy;
 mod prices;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 pub use jupiter_filter::config::{FailureMode, ModelPrice, OnFull, UnknownApi};
 
+pub use self::database::{Endpoint, PostgresConfig, SslMode};
 pub use self::policy::{GitConfig, PolicySource, Repository, Signatures};
 pub use self::reader::{Fault, Origin};
 pub use self::subject::{HeaderConfig, JwtConfig, JwtKeys, SubjectConfig};
@@ -145,9 +147,29 @@ pub struct EvidenceConfig {
 }
 
 /// The database behind policies and evidence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EvidenceBackend {
+    /// One file in `data_dir`, for one instance.
     Sqlite,
+    /// Servers that many instances share.
+    Postgres(PostgresConfig),
+}
+
+impl EvidenceBackend {
+    /// The file of authorities, if there is one.
+    pub(crate) fn certificate_mut(&mut self) -> Option<&mut PathBuf> {
+        match self {
+            EvidenceBackend::Sqlite => None,
+            EvidenceBackend::Postgres(postgres) => postgres.ssl_root_cert.as_mut(),
+        }
+    }
+}
+
+/// [`EvidenceBackend`], before its section is read.
+#[derive(Clone, Copy)]
+enum BackendKind {
+    Sqlite,
+    Postgres,
 }
 
 /// Why there is no configuration to start with.
@@ -397,12 +419,18 @@ fn read_evidence(
     log_of_region: String,
 ) -> Option<EvidenceConfig> {
     let mut s = document.section(root, "evidence");
-    let backend = document.value(&mut s, "backend", "sqlite", evidence_backend);
+    let kind = document.value(&mut s, "backend", "sqlite", backend_kind);
     let origin = document.value(&mut s, "origin", "", values::origin);
     let signing_key = document.value(&mut s, "signing_key", "", values::secret);
     let capacity = document.value(&mut s, "capacity", "10000", values::capacity);
     let on_full = document.value(&mut s, "on_full", "drop_counted", on_full);
+    let postgres = database::read(document, &mut s);
     document.finish(&s);
+    let backend = match kind {
+        Some(BackendKind::Sqlite) => Some(EvidenceBackend::Sqlite),
+        Some(BackendKind::Postgres) => postgres.needed(document).map(EvidenceBackend::Postgres),
+        None => None,
+    };
     Some(EvidenceConfig {
         backend: backend?,
         origin: origin?.unwrap_or(log_of_region),
@@ -464,8 +492,14 @@ fn provider_kind(text: &str) -> Result<ProviderKind, String> {
     )
 }
 
-fn evidence_backend(text: &str) -> Result<EvidenceBackend, String> {
-    values::choice(text, &[("sqlite", EvidenceBackend::Sqlite)])
+fn backend_kind(text: &str) -> Result<BackendKind, String> {
+    values::choice(
+        text,
+        &[
+            ("sqlite", BackendKind::Sqlite),
+            ("postgres", BackendKind::Postgres),
+        ],
+    )
 }
 
 #[cfg(test)]

@@ -194,6 +194,52 @@ impl<'e> Document<'e> {
         self.checked(section, key, origin, &text, parse)
     }
 
+    /// A list of values, or one text with commas between them; one that is not
+    /// written is empty.
+    pub(super) fn values<T>(
+        &mut self,
+        section: &mut Section,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        self.know(section, key, Some(""));
+        let path = section.path_of(key);
+        let variable = variable_name(&path);
+        let written = match ((self.env)(&variable), section.take(key)) {
+            (Some(text), _) => vec![(Origin::Variable(variable), Node::Text(text))],
+            (None, None | Some((_, Node::Null))) => Vec::new(),
+            (None, Some((_, Node::List(elements)))) => elements,
+            (None, Some(one)) => vec![one],
+        };
+        let mut values = Some(Vec::new());
+        for (origin, node) in written {
+            let Node::Text(text) = node else {
+                self.fault_at(origin, &path, "a value or a list of values is expected");
+                values = None;
+                continue;
+            };
+            let text = match &origin {
+                Origin::Variable(_) => Some(text),
+                _ => self.expanded(&origin, &path, &text),
+            };
+            let parts = text.iter().flat_map(|text| text.split(','));
+            for part in parts.map(str::trim).filter(|part| !part.is_empty()) {
+                match (parse(part), &mut values) {
+                    (Ok(value), Some(list)) => list.push(value),
+                    (Ok(_), None) => {}
+                    (Err(message), _) => {
+                        self.fault_at(origin.clone(), &path, &message);
+                        values = None;
+                    }
+                }
+            }
+            if text.is_none() {
+                values = None;
+            }
+        }
+        values
+    }
+
     /// A value that must be written.
     pub(super) fn required<T>(
         &mut self,
@@ -250,8 +296,14 @@ impl<'e> Document<'e> {
                 return None;
             }
         };
-        let message = match expand(&text, self.env) {
-            Ok(text) => return Some(Some((origin, text))),
+        let text = self.expanded(&origin, &path, &text)?;
+        Some(Some((origin, text)))
+    }
+
+    /// The text with `${…}` filled in.
+    fn expanded(&mut self, origin: &Origin, path: &str, text: &str) -> Option<String> {
+        let message = match expand(text, self.env) {
+            Ok(text) => return Some(text),
             Err(ExpandError::Unset(name)) => format!(
                 "environment variable `{name}` is not set; set it, or give a default with `${{{name}:-…}}`"
             ),
@@ -260,7 +312,7 @@ impl<'e> Document<'e> {
                 format!("`{name}` is not the name of an environment variable")
             }
         };
-        self.fault_at(origin, &path, &message);
+        self.fault_at(origin.clone(), path, &message);
         None
     }
 

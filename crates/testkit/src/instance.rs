@@ -36,6 +36,7 @@ pub fn filter_module() -> PathBuf {
 /// What an instance is to be like; unset, it is as the documented defaults say.
 #[derive(Debug, Default)]
 pub struct InstanceBuilder {
+    name: Option<String>,
     policies: Vec<(String, String)>,
     envoy: Vec<String>,
     policy_source: Vec<String>,
@@ -50,6 +51,13 @@ pub struct InstanceBuilder {
 }
 
 impl InstanceBuilder {
+    /// Instances that share a database have names of their own.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+
     /// Published before the instance counts as started.
     #[must_use]
     pub fn policy(mut self, name: &str, text: &str) -> Self {
@@ -173,7 +181,7 @@ impl InstanceBuilder {
             extra => format!("{name}:\n{}", lines(extra)),
         };
         format!(
-            "instance: jupiter-test\n\
+            "instance: {name}\n\
              region: local\n\
              environment: {environment}\n\
              data_dir: {data}\n\
@@ -211,6 +219,7 @@ impl InstanceBuilder {
             openai_key = self.openai_key,
             anthropic = provider.anthropic_base_url(),
             anthropic_key = self.anthropic_key,
+            name = self.name.as_deref().unwrap_or("jupiter-test"),
         )
     }
 }

@@ -33,6 +33,8 @@ mod request_path;
 #[cfg(test)]
 mod rollout;
 #[cfg(test)]
+mod shared_database;
+#[cfg(test)]
 mod streaming;
 #[cfg(test)]
 mod subject;
