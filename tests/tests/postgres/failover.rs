@@ -50,7 +50,7 @@ async fn primary_is_followed_after(fault: Fault) {
     }
     let sent = senders.stop().await;
     assert_nothing_lost_or_doubled(&store, &sent).await;
-    let text = metrics.encode().expect("metrics");
+    let text = metrics.encode("").expect("metrics");
     assert!(text.contains("mercator_db_failovers_total 1"), "{text}");
     let primary = format!(
         "mercator_db_primary{{host=\"127.0.0.1:{}\"}} 1",

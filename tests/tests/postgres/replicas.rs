@@ -28,7 +28,7 @@ fn with_replicas(
 }
 
 fn metric(metrics: &Metrics, name: &str) -> u64 {
-    let text = metrics.encode().expect("metrics");
+    let text = metrics.encode("").expect("metrics");
     let line = text.lines().find(|line| line.starts_with(name));
     let value = line.and_then(|line| line.rsplit(' ').next());
     value.and_then(|value| value.parse().ok()).unwrap_or(0)
