@@ -33,7 +33,7 @@ async fn every_filter_is_served_by_its_index() {
              subject, model, decision, leaf, salt, record)
          SELECT 'local',
              (lpad(to_hex({millis} + n * 20000), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0'))::uuid,
-             0, 0, 'outbox', 1, n, 'key:' || n % 500, 'gpt-' || n % 5,
+             ({millis} + n * 20000) * 1000, 0, 'outbox', 1, n, 'key:' || n % 500, 'gpt-' || n % 5,
              CASE WHEN n % 10 = 0 THEN 'deny' WHEN n % 99 = 0 THEN 'error' ELSE 'allow' END,
              '', '', repeat('x', 400)
          FROM generate_series(1, {RECORDS}) n;",
