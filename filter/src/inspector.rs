@@ -96,6 +96,7 @@ const RESPONSE_READ_LIMIT: usize = 1 << 20;
 pub struct Inspector {
     settings: Rc<Settings>,
     state: State,
+    api: Option<Api>,
     dialect: Dialect,
     recorder: Recorder,
     context: ContextFacts,
@@ -114,6 +115,7 @@ impl Inspector {
         Inspector {
             settings,
             state,
+            api: None,
             dialect: Dialect::OpenAi,
             recorder,
             context,
@@ -133,6 +135,7 @@ impl Inspector {
             return Step::go(Flow::Continue);
         }
         let api = Api::of(&head.method, path);
+        self.api = api;
         self.dialect = api
             .and_then(Api::dialect)
             .unwrap_or(match &head.anthropic_version {
@@ -269,14 +272,17 @@ impl Inspector {
         }
         self.recorder.on_response_status(head.status);
         if self.state == State::Passing {
-            let kind = BodyKind::of(
-                head.content_type.as_deref(),
-                head.content_encoding.as_deref(),
-            );
+            let (api, kind) = match self.api {
+                Some(api) => {
+                    let encoding = head.content_encoding.as_deref();
+                    (api, BodyKind::of(head.content_type.as_deref(), encoding))
+                }
+                None => (Api::Models, BodyKind::Opaque(UNKNOWN_API.code)),
+            };
             if kind == BodyKind::EventStream {
                 self.recorder.on_stream();
             }
-            self.response = Some(ResponseReader::new(kind, RESPONSE_READ_LIMIT));
+            self.response = Some(ResponseReader::new(api, kind, RESPONSE_READ_LIMIT));
             if end {
                 self.recorder.on_response_end();
             }

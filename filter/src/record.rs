@@ -154,16 +154,14 @@ impl Recorder {
         let record = &mut self.record;
         record.request_model = read.facts.model.as_deref().map(clip);
         record.stream |= read.facts.stream.unwrap_or(false);
-        (record.request_inspection, record.request_unscanned_reason) = if read.non_text {
-            (
-                InspectionStatus::Unscanned,
-                Some("non_text_content".to_owned()),
-            )
-        } else if empty {
-            (InspectionStatus::None, None)
-        } else {
-            (InspectionStatus::Inspected, None)
-        };
+        (record.request_inspection, record.request_unscanned_reason) =
+            if let Some(reason) = read.unscanned {
+                (InspectionStatus::Unscanned, Some(reason.to_owned()))
+            } else if empty {
+                (InspectionStatus::None, None)
+            } else {
+                (InspectionStatus::Inspected, None)
+            };
     }
 
     pub fn on_unscanned_request(&mut self, reason: &str) {

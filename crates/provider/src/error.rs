@@ -5,7 +5,7 @@
 //! Anthropic's (`type: error`, `error.type`, `error.message`, `request_id`),
 //! each with our `code` and `decision_id` added.
 
-use crate::Dialect;
+use crate::{Api, Dialect};
 use serde_json::json;
 
 /// What to tell the client.
@@ -38,6 +38,33 @@ pub fn error_body(dialect: Dialect, error: ErrorBody<'_>) -> String {
         }),
     }
     .to_string()
+}
+
+/// The event by which a stream ends refused: the official clients raise it.
+/// `sequence_number` is of OpenAI's typed events alone.
+pub fn error_event(
+    api: Api,
+    dialect: Dialect,
+    error: ErrorBody<'_>,
+    sequence_number: u64,
+) -> String {
+    let body = error_body(dialect, error);
+    match api {
+        Api::Responses | Api::StoredResponses => {
+            // `error` is what its clients look for, the rest what its reference describes.
+            let event = json!({
+                "type": "error", "sequence_number": sequence_number, "param": null,
+                "code": error.code, "message": error.message,
+                "error": {
+                    "message": error.message, "type": error_type(dialect, error.status),
+                    "param": null, "code": error.code, "decision_id": error.decision_id,
+                },
+            });
+            format!("event: error\ndata: {event}\n\n")
+        }
+        _ if dialect == Dialect::Anthropic => format!("event: error\ndata: {body}\n\n"),
+        _ => format!("data: {body}\n\n"),
+    }
 }
 
 fn error_type(dialect: Dialect, status: u16) -> &'static str {
@@ -73,5 +100,47 @@ mod tests {
             error_body(Dialect::Anthropic, error),
             r#"{"error":{"code":"c","decision_id":"d","message":"say \"no\"","type":"permission_error"},"request_id":"d","type":"error"}"#
         );
+    }
+
+    #[test]
+    fn error_event_has_the_shape_of_the_api() {
+        let error = ErrorBody {
+            status: 403,
+            code: "c",
+            message: "no",
+            decision_id: "d",
+        };
+        for (api, dialect, start, expected) in [
+            (
+                Api::ChatCompletions,
+                Dialect::OpenAi,
+                "data: ",
+                json!({"error": {"message": "no", "type": "policy_violation", "param": null, "code": "c", "decision_id": "d"}}),
+            ),
+            (
+                Api::Messages,
+                Dialect::Anthropic,
+                "event: error\ndata: ",
+                json!({"type": "error", "request_id": "d",
+                    "error": {"type": "permission_error", "message": "no", "code": "c", "decision_id": "d"}}),
+            ),
+            (
+                Api::Responses,
+                Dialect::OpenAi,
+                "event: error\ndata: ",
+                json!({"type": "error", "sequence_number": 7, "param": null, "code": "c", "message": "no",
+                    "error": {"message": "no", "type": "policy_violation", "param": null, "code": "c", "decision_id": "d"}}),
+            ),
+        ] {
+            let event = error_event(api, dialect, error, 7);
+            let data = event
+                .strip_prefix(start)
+                .and_then(|e| e.strip_suffix("\n\n"))
+                .unwrap();
+            assert_eq!(
+                serde_json::from_str::<serde_json::Value>(data).unwrap(),
+                expected
+            );
+        }
     }
 }

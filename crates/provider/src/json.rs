@@ -1,172 +1,538 @@
-//! JSON as a tree in which nothing is ambiguous.
+//! JSON as a tree in which nothing is ambiguous, each value with its place.
 //!
-//! Differs from `serde_json::Value` in one point that matters here: a key
-//! that appears twice is an error. Parsers disagree on which one wins, and a
-//! request that we read otherwise than the provider would be a bypass. Depth
-//! is bounded by `serde_json` (128), the number of values by [`MAX_VALUES`].
+//! A key that appears twice in one object is a fault: parsers disagree on
+//! which one wins, and a request that we read otherwise than the provider
+//! would be a bypass. Depth is bounded by [`MAX_DEPTH`], the number of values
+//! by [`MAX_VALUES`]. Strings are decoded, and borrowed where that changes
+//! nothing; places ([`Span`]) let `crate::places` change a text and leave
+//! every other byte as it was.
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use std::cell::Cell;
-use std::collections::BTreeMap;
+use crate::literal;
+use std::borrow::Cow;
 use std::fmt;
 
-/// A value takes 32 bytes and more: without a bound, a body of one megabyte
+/// A value takes 40 bytes and more: without a bound, a body of one megabyte
 /// of `[],[],…` would take fifty times its size.
-const MAX_VALUES: usize = 250_000;
+pub(crate) const MAX_VALUES: usize = 250_000;
 
-/// One JSON value.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Json {
-    Null,
-    Bool(bool),
-    Number(f64),
-    String(String),
-    Array(Vec<Json>),
-    Object(BTreeMap<String, Json>),
+/// What `serde_json` allows too.
+const MAX_DEPTH: usize = 127;
+
+/// Objects with more members are searched for a key told twice by sorting.
+const FEW_MEMBERS: usize = 16;
+
+/// Bytes of the text, end exclusive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Span {
+    pub(crate) start: u32,
+    pub(crate) end: u32,
 }
 
-impl Json {
+impl Span {
+    fn new(start: usize, end: usize) -> Span {
+        Span {
+            start: u32::try_from(start).unwrap_or(u32::MAX),
+            end: u32::try_from(end).unwrap_or(u32::MAX),
+        }
+    }
+
+    pub(crate) fn range(self) -> std::ops::Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
+/// A value and where it stands; of a string, its quotes included.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Node<'a> {
+    pub(crate) span: Span,
+    pub(crate) value: Value<'a>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Value<'a> {
+    Null,
+    Bool(bool),
+    /// As it is written.
+    Number(&'a str),
+    String(Cow<'a, str>),
+    Array(Vec<Node<'a>>),
+    Object(Vec<Member<'a>>),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Member<'a> {
+    pub(crate) key: Cow<'a, str>,
+    pub(crate) key_span: Span,
+    pub(crate) value: Node<'a>,
+}
+
+impl<'a> Node<'a> {
     pub(crate) fn as_str(&self) -> Option<&str> {
-        match self {
-            Json::String(text) => Some(text),
+        match &self.value {
+            Value::String(text) => Some(text),
             _ => None,
         }
+    }
+
+    pub(crate) fn as_u64(&self) -> Option<u64> {
+        match self.value {
+            Value::Number(text) => text.parse().ok(),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn as_u32(&self) -> Option<u32> {
+        self.as_u64().and_then(|n| u32::try_from(n).ok())
+    }
+
+    pub(crate) fn is_null(&self) -> bool {
+        self.value == Value::Null
     }
 
     /// A member of an object; `None` for other values.
-    pub(crate) fn get(&self, key: &str) -> Option<&Json> {
-        match self {
-            Json::Object(members) => members.get(key),
-            _ => None,
+    pub(crate) fn get(&self, key: &str) -> Option<&Node<'a>> {
+        get(self.members(), key)
+    }
+
+    pub(crate) fn str_at(&self, key: &str) -> Option<&str> {
+        self.get(key).and_then(Node::as_str)
+    }
+
+    pub(crate) fn items(&self) -> &[Node<'a>] {
+        match &self.value {
+            Value::Array(items) => items,
+            _ => &[],
         }
     }
 
-    pub(crate) fn items(&self) -> &[Json] {
-        match self {
-            Json::Array(items) => items,
+    pub(crate) fn members(&self) -> &[Member<'a>] {
+        match &self.value {
+            Value::Object(members) => members,
             _ => &[],
         }
     }
 }
 
+pub(crate) fn get<'t, 'a>(members: &'t [Member<'a>], key: &str) -> Option<&'t Node<'a>> {
+    members.iter().find(|m| m.key == key).map(|m| &m.value)
+}
+
+/// What `\ud800` without its other half means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LoneSurrogates {
+    /// No text that could be judged: a fault. For what we are asked.
+    Refused,
+    /// Read as U+FFFD, left as it is. For what we are told: a provider may
+    /// cut a pair in two events.
+    Replaced,
+}
+
+/// Why a text is not taken. Positions are byte offsets; no content is quoted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    Syntax { at: usize },
+    DuplicateKey { at: usize },
+    TooDeep { at: usize },
+    TooManyValues,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Syntax { at } => write!(f, "not valid JSON at byte {at}"),
+            Fault::DuplicateKey { at } => write!(f, "{DUPLICATE_KEY} at byte {at}"),
+            Fault::TooDeep { at } => write!(f, "{TOO_DEEP} at byte {at}"),
+            Fault::TooManyValues => f.write_str(TOO_MANY_VALUES),
+        }
+    }
+}
+
+/// Names no key, for keys are the client's words.
+pub(crate) const DUPLICATE_KEY: &str = "a key appears twice in one object";
+pub(crate) const TOO_DEEP: &str = "the body is nested too deep";
+pub(crate) const TOO_MANY_VALUES: &str = "the body has too many values";
+
+/// Line and column of a byte, both from 1, as editors count.
+pub(crate) fn position(text: &[u8], at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line = before.iter().filter(|b| **b == b'\n').count() + 1;
+    let column = before.iter().rev().take_while(|b| **b != b'\n').count() + 1;
+    (line, column)
+}
+
 /// Parses one whole text.
-pub(crate) fn parse(text: &[u8]) -> Result<Json, serde_json::Error> {
-    let left = Cell::new(MAX_VALUES);
-    let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let value = Reading { left: &left }.deserialize(&mut deserializer)?;
-    deserializer.end()?;
-    Ok(value)
+pub(crate) fn parse(text: &[u8], lone: LoneSurrogates) -> Result<Node<'_>, Fault> {
+    let text = std::str::from_utf8(text).map_err(|e| Fault::Syntax {
+        at: e.valid_up_to(),
+    })?;
+    let mut parser = Parser {
+        text,
+        at: 0,
+        left: MAX_VALUES,
+        lone,
+    };
+    let value = parser.value(0)?;
+    parser.skip_space();
+    match parser.peek() {
+        None => Ok(value),
+        Some(_) => Err(parser.syntax()),
+    }
 }
 
-/// Reads a value and all below it, counting down what may still come.
-#[derive(Clone, Copy)]
-struct Reading<'a> {
-    left: &'a Cell<usize>,
+struct Parser<'a> {
+    text: &'a str,
+    at: usize,
+    left: usize,
+    lone: LoneSurrogates,
 }
 
-impl<'de> DeserializeSeed<'de> for Reading<'_> {
-    type Value = Json;
+impl<'a> Parser<'a> {
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
-        match self.left.get().checked_sub(1) {
-            Some(left) => self.left.set(left),
-            None => return Err(D::Error::custom(TOO_MANY_VALUES)),
+    fn syntax(&self) -> Fault {
+        Fault::Syntax { at: self.at }
+    }
+
+    fn skip_space(&mut self) {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
+            self.at += 1;
         }
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Reading<'_> {
-    type Value = Json;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
     }
 
-    fn visit_unit<E>(self) -> Result<Json, E> {
-        Ok(Json::Null)
+    fn value(&mut self, depth: usize) -> Result<Node<'a>, Fault> {
+        self.skip_space();
+        self.left = self.left.checked_sub(1).ok_or(Fault::TooManyValues)?;
+        let start = self.at;
+        let value = match self.peek() {
+            Some(b'"') => Value::String(self.string()?),
+            Some(b'{') => Value::Object(self.object(depth)?),
+            Some(b'[') => Value::Array(self.array(depth)?),
+            Some(b'-' | b'0'..=b'9') => Value::Number(self.number()?),
+            Some(b't') => self.word("true", Value::Bool(true))?,
+            Some(b'f') => self.word("false", Value::Bool(false))?,
+            Some(b'n') => self.word("null", Value::Null)?,
+            _ => return Err(self.syntax()),
+        };
+        let span = Span::new(start, self.at);
+        Ok(Node { span, value })
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
-        Ok(Json::Bool(value))
+    fn word(&mut self, word: &str, value: Value<'a>) -> Result<Value<'a>, Fault> {
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        if !rest.starts_with(word) {
+            return Err(self.syntax());
+        }
+        self.at += word.len();
+        Ok(value)
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
-        Ok(Json::Number(value as f64))
+    fn deeper(&self, depth: usize) -> Result<usize, Fault> {
+        match depth < MAX_DEPTH {
+            true => Ok(depth + 1),
+            false => Err(Fault::TooDeep { at: self.at }),
+        }
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Json, E> {
-        Ok(Json::Number(value as f64))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Json, E> {
-        Ok(Json::Number(value))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Json, E> {
-        Ok(Json::String(value.to_owned()))
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Json, E> {
-        Ok(Json::String(value))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Json, A::Error> {
+    fn array(&mut self, depth: usize) -> Result<Vec<Node<'a>>, Fault> {
+        let depth = self.deeper(depth)?;
+        self.at += 1;
         let mut items = Vec::new();
-        while let Some(item) = seq.next_element_seed(self)? {
-            items.push(item);
+        self.skip_space();
+        if self.peek() == Some(b']') {
+            self.at += 1;
+            return Ok(items);
         }
-        Ok(Json::Array(items))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
-        let mut members = BTreeMap::new();
-        while let Some(key) = map.next_key::<String>()? {
-            if members.insert(key, map.next_value_seed(self)?).is_some() {
-                return Err(A::Error::custom(DUPLICATE_KEY));
+        loop {
+            items.push(self.value(depth)?);
+            self.skip_space();
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b']') => {
+                    self.at += 1;
+                    return Ok(items);
+                }
+                _ => return Err(self.syntax()),
             }
         }
-        Ok(Json::Object(members))
+    }
+
+    fn object(&mut self, depth: usize) -> Result<Vec<Member<'a>>, Fault> {
+        let depth = self.deeper(depth)?;
+        self.at += 1;
+        let mut members: Vec<Member<'a>> = Vec::new();
+        self.skip_space();
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            return Ok(members);
+        }
+        loop {
+            self.skip_space();
+            if self.peek() != Some(b'"') {
+                return Err(self.syntax());
+            }
+            let start = self.at;
+            let key = self.string()?;
+            let key_span = Span::new(start, self.at);
+            self.skip_space();
+            if self.peek() != Some(b':') {
+                return Err(self.syntax());
+            }
+            self.at += 1;
+            if members.len() < FEW_MEMBERS && members.iter().any(|m| m.key == key) {
+                return Err(Fault::DuplicateKey { at: start });
+            }
+            let value = self.value(depth)?;
+            members.push(Member {
+                key,
+                key_span,
+                value,
+            });
+            self.skip_space();
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b'}') => break self.at += 1,
+                _ => return Err(self.syntax()),
+            }
+        }
+        if members.len() > FEW_MEMBERS {
+            told_once(&members)?;
+        }
+        Ok(members)
+    }
+
+    fn number(&mut self) -> Result<&'a str, Fault> {
+        let start = self.at;
+        if self.peek() == Some(b'-') {
+            self.at += 1;
+        }
+        match self.peek() {
+            Some(b'0') => self.at += 1,
+            _ => self.digits()?,
+        }
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if let Some(b'e' | b'E') = self.peek() {
+            self.at += 1;
+            if let Some(b'+' | b'-') = self.peek() {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Ok(self.text.get(start..self.at).unwrap_or_default())
+    }
+
+    fn digits(&mut self) -> Result<(), Fault> {
+        if !self.peek().is_some_and(|b| b.is_ascii_digit()) {
+            return Err(self.syntax());
+        }
+        while self.peek().is_some_and(|b| b.is_ascii_digit()) {
+            self.at += 1;
+        }
+        Ok(())
+    }
+
+    fn string(&mut self) -> Result<Cow<'a, str>, Fault> {
+        self.at += 1;
+        let plain = self.plain();
+        if self.peek() == Some(b'"') {
+            self.at += 1;
+            return Ok(Cow::Borrowed(plain));
+        }
+        let mut decoded = plain.to_owned();
+        loop {
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(Cow::Owned(decoded));
+                }
+                Some(b'\\') => {
+                    let rest = self.text.get(self.at..).unwrap_or_default();
+                    let escape = literal::escape(rest).ok_or(self.syntax())?;
+                    if escape.lone && self.lone == LoneSurrogates::Refused {
+                        return Err(self.syntax());
+                    }
+                    decoded.push(escape.means);
+                    self.at += escape.len;
+                }
+                _ => return Err(self.syntax()),
+            }
+            decoded.push_str(self.plain());
+        }
+    }
+
+    /// What stands for itself from here on.
+    fn plain(&mut self) -> &'a str {
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let length = plain_length(rest.as_bytes());
+        self.at += length;
+        rest.get(..length).unwrap_or_default()
     }
 }
 
-/// Message of the error for a key told twice; names no key, for keys are the
-/// client's words.
-pub(crate) const DUPLICATE_KEY: &str = "a key appears twice in one object";
+fn told_once(members: &[Member<'_>]) -> Result<(), Fault> {
+    let mut keys: Vec<(&str, u32)> = members
+        .iter()
+        .map(|m| (m.key.as_ref(), m.key_span.start))
+        .collect();
+    keys.sort_unstable();
+    let twice = keys.windows(2).find_map(|pair| match pair {
+        [(one, _), (other, at)] if one == other => Some(*at as usize),
+        _ => None,
+    });
+    twice.map_or(Ok(()), |at| Err(Fault::DuplicateKey { at }))
+}
 
-/// Message of the error for a body of more than [`MAX_VALUES`] values.
-pub(crate) const TOO_MANY_VALUES: &str = "the body has too many values";
+/// Bytes before the first that ends a string, begins an escape, or may not
+/// stand in a string. Eight at a time: texts are most of a body.
+fn plain_length(bytes: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    let zero_in = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
+    let mut length = 0;
+    let (words, _) = bytes.as_chunks::<8>();
+    for word in words {
+        let word = u64::from_le_bytes(*word);
+        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
+        let special = zero_in(word ^ (ONES * 0x22)) | zero_in(word ^ (ONES * 0x5c)) | control;
+        if special != 0 {
+            // The lowest mark is exact; borrows spoil only those above it.
+            return length + (special.trailing_zeros() / 8) as usize;
+        }
+        length += 8;
+    }
+    let rest = bytes.get(length..).unwrap_or_default();
+    let stops = |b: &u8| matches!(b, b'"' | b'\\' | 0..=0x1f);
+    length + rest.iter().position(stops).unwrap_or(rest.len())
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
-    #[test]
-    fn key_told_twice_is_refused_at_any_depth() {
-        for text in [
-            r#"{"model":"a","model":"b"}"#,
-            r#"[{"x":{"a":1,"\u0061":2}}]"#,
-        ] {
-            let error = parse(text.as_bytes()).unwrap_err().to_string();
-            assert!(error.starts_with(DUPLICATE_KEY), "{error}");
+    fn fault(text: &str) -> Fault {
+        parse(text.as_bytes(), LoneSurrogates::Refused).unwrap_err()
+    }
+
+    /// The same value as `serde_json` has it.
+    fn to_serde(node: &Node<'_>) -> serde_json::Value {
+        match &node.value {
+            Value::Null => serde_json::Value::Null,
+            Value::Bool(b) => (*b).into(),
+            Value::Number(text) => serde_json::from_str(text).unwrap(),
+            Value::String(text) => text.as_ref().into(),
+            Value::Array(items) => items.iter().map(to_serde).collect(),
+            Value::Object(members) => members
+                .iter()
+                .map(|m| (m.key.to_string(), to_serde(&m.value)))
+                .collect(),
         }
     }
 
     #[test]
-    fn depth_is_bounded() {
-        let deep = "[".repeat(100_000);
-        assert!(parse(deep.as_bytes()).is_err());
+    fn key_told_twice_is_refused_at_any_depth_and_width() {
+        let wide: String = (0..100).map(|n| format!("\"k{n}\":0,")).collect();
+        for text in [
+            r#"{"model":"a","model":"b"}"#,
+            r#"[{"x":{"a":1,"\u0061":2}}]"#,
+            &format!("{{{wide}\"k7\":1}}"),
+        ] {
+            assert!(matches!(fault(text), Fault::DuplicateKey { .. }), "{text}");
+        }
     }
 
     #[test]
-    fn number_of_values_is_bounded() {
+    fn depth_and_number_of_values_are_bounded() {
+        assert!(matches!(fault(&"[".repeat(100_000)), Fault::TooDeep { .. }));
+        let deep = format!("{}{}", "[".repeat(127), "]".repeat(127));
+        assert!(parse(deep.as_bytes(), LoneSurrogates::Refused).is_ok());
         let wide = format!("[{}[]]", "[],".repeat(MAX_VALUES));
-        let error = parse(wide.as_bytes()).unwrap_err().to_string();
-        assert!(error.starts_with(TOO_MANY_VALUES), "{error}");
+        assert_eq!(fault(&wide), Fault::TooManyValues);
     }
 
     #[test]
-    fn text_after_the_value_is_refused() {
-        assert!(parse(b"{} {}").is_err());
+    fn half_a_surrogate_pair_is_refused_or_replaced() {
+        for half in [r#""a\ud83d""#, r#""a\ude00""#, r#""a\ud83d\u0041""#] {
+            assert!(matches!(fault(half), Fault::Syntax { .. }), "{half}");
+            let read = parse(half.as_bytes(), LoneSurrogates::Replaced).unwrap();
+            assert!(read.as_str().unwrap().starts_with("a\u{fffd}"), "{half}");
+        }
+        let whole = parse(br#""\ud83d\ude00""#, LoneSurrogates::Refused).unwrap();
+        assert_eq!(whole.as_str(), Some("😀"));
+    }
+
+    #[test]
+    fn spans_are_the_bytes_of_the_values() {
+        let text = r#" {"a" : [1.5e3, "x\n"] , "b":true}"#;
+        let root = parse(text.as_bytes(), LoneSurrogates::Refused).unwrap();
+        let of = |node: &Node<'_>| text.get(node.span.range()).unwrap().to_owned();
+        let a = root.get("a").unwrap();
+        assert_eq!(of(a), r#"[1.5e3, "x\n"]"#);
+        assert_eq!(of(&a.items()[1]), r#""x\n""#);
+        assert_eq!(of(root.get("b").unwrap()), "true");
+    }
+
+    fn json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            any::<f64>().prop_map(Into::into),
+            any::<String>().prop_map(Into::into),
+        ];
+        leaf.prop_recursive(5, 64, 20, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(Into::into),
+                prop::collection::btree_map(any::<String>(), inner, 0..30)
+                    .prop_map(|m| serde_json::Value::Object(m.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn means_what_serde_json_means(value in json(), pretty: bool) {
+            let text = match pretty {
+                true => serde_json::to_string_pretty(&value).unwrap(),
+                false => value.to_string(),
+            };
+            let read = parse(text.as_bytes(), LoneSurrogates::Refused).unwrap();
+            let expected: serde_json::Value = serde_json::from_str(&text).unwrap();
+            prop_assert_eq!(to_serde(&read), expected);
+        }
+
+        /// Texts near to JSON: taken by both or by neither, keys told twice apart.
+        #[test]
+        fn takes_what_serde_json_takes(text in r#"([\[\]{}:,"\\ \n0-9eE.+-]|true|null|"a"|\\u[dD]8[0-3]d|\\u[dD]c00|\\n|é|\x01){0,24}"#) {
+            match parse(text.as_bytes(), LoneSurrogates::Refused) {
+                Ok(read) => {
+                    if let Ok(expected) = serde_json::from_str::<serde_json::Value>(&text) {
+                        prop_assert_eq!(to_serde(&read), expected);
+                    } else {
+                        // Only a number beyond f64 may part them.
+                        prop_assert!(text.contains(['e', 'E']), "{}", text);
+                    }
+                }
+                Err(Fault::DuplicateKey { .. }) => {}
+                Err(_) => prop_assert!(serde_json::from_str::<serde_json::Value>(&text).is_err(), "{}", text),
+            }
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes: Vec<u8>) {
+            let _ = parse(&bytes, LoneSurrogates::Refused);
+            let _ = parse(&bytes, LoneSurrogates::Replaced);
+        }
+
+        #[test]
+        fn plain_length_stops_where_a_bytewise_search_does(bytes: Vec<u8>) {
+            let stops = |b: &u8| matches!(b, b'"' | b'\\' | 0..=0x1f);
+            let expected = bytes.iter().position(stops).unwrap_or(bytes.len());
+            prop_assert_eq!(plain_length(&bytes), expected);
+        }
     }
 }

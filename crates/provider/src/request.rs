@@ -3,21 +3,27 @@
 //! Every string in a request counts: what is not a message's own text (tool
 //! definitions, call arguments, schemas, metadata, fields we never heard of)
 //! lands in `other_texts`, so that nothing can hide in a field of tomorrow.
-//! What cannot be text (images, audio, files, token ids) is told by
-//! [`ReadRequest::non_text`], never passed over in silence.
+//! What cannot be judged as text (images, audio, files, token ids, encrypted
+//! and stored content) is told by [`ReadRequest::unscanned`], never passed
+//! over in silence. [`ReadRequest::places`] says where each text stands, for
+//! [`crate::rewrite`].
 
-use crate::json::{self, DUPLICATE_KEY, Json, TOO_MANY_VALUES};
+use crate::json::{self, Fault, LoneSurrogates, Member, Node, Span, Value};
+use crate::literal::{self, Form, Inside};
+use crate::places::{Joined, Places, TextId};
+use crate::text::{NON_TEXT, Opaque, Reading, is_data_url, is_known_key, is_telling_number};
 use crate::{Api, Dialect};
 use jupiter_policy::facts::{Message, Part, PartKind, RequestFacts};
-use std::collections::BTreeMap;
 use std::fmt;
 
 /// What a request body said.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ReadRequest {
     pub facts: RequestFacts,
-    /// Holds content that is not text and was therefore not read.
-    pub non_text: bool,
+    /// Where the texts of `facts` stand in the body.
+    pub places: Places,
+    /// Why it was not read in full, if so: some of its content is no text.
+    pub unscanned: Option<&'static str>,
 }
 
 /// Why a body could not be read. Quotes nothing of it.
@@ -28,6 +34,10 @@ pub enum Unreadable {
         column: usize,
     },
     DuplicateKey {
+        line: usize,
+        column: usize,
+    },
+    TooDeep {
         line: usize,
         column: usize,
     },
@@ -53,8 +63,26 @@ impl Unreadable {
             Unreadable::NotAnObject | Unreadable::WrongType { .. } | Unreadable::Missing { .. } => {
                 "malformed_request"
             }
-            Unreadable::TooManyValues => "too_complex",
+            Unreadable::TooDeep { .. } | Unreadable::TooManyValues => "too_complex",
             Unreadable::UnexpectedBody => "unexpected_body",
+        }
+    }
+
+    fn of(fault: Fault, body: &[u8]) -> Unreadable {
+        match fault {
+            Fault::Syntax { at } => {
+                let (line, column) = json::position(body, at);
+                Unreadable::NotJson { line, column }
+            }
+            Fault::DuplicateKey { at } => {
+                let (line, column) = json::position(body, at);
+                Unreadable::DuplicateKey { line, column }
+            }
+            Fault::TooDeep { at } => {
+                let (line, column) = json::position(body, at);
+                Unreadable::TooDeep { line, column }
+            }
+            Fault::TooManyValues => Unreadable::TooManyValues,
         }
     }
 }
@@ -69,9 +97,18 @@ impl fmt::Display for Unreadable {
                 )
             }
             Unreadable::DuplicateKey { line, column } => {
-                write!(f, "{DUPLICATE_KEY} (line {line}, column {column})")
+                write!(
+                    f,
+                    "a key appears twice in one object (line {line}, column {column})"
+                )
             }
-            Unreadable::TooManyValues => f.write_str(TOO_MANY_VALUES),
+            Unreadable::TooDeep { line, column } => {
+                write!(
+                    f,
+                    "the body is nested too deep (line {line}, column {column})"
+                )
+            }
+            Unreadable::TooManyValues => f.write_str("the body has too many values"),
             Unreadable::NotAnObject => f.write_str("the body must be a JSON object"),
             Unreadable::WrongType { field, expected } => write!(f, "`{field}` must be {expected}"),
             Unreadable::Missing { field } => write!(f, "`{field}` is required"),
@@ -79,6 +116,9 @@ impl fmt::Display for Unreadable {
         }
     }
 }
+
+/// Some text is kept by the provider and only referred to.
+const STORED: &str = "stored_content";
 
 /// Reads a whole request body of the given API.
 pub fn read_request(api: Api, body: &[u8]) -> Result<ReadRequest, Unreadable> {
@@ -89,179 +129,233 @@ pub fn read_request(api: Api, body: &[u8]) -> Result<ReadRequest, Unreadable> {
             Err(Unreadable::UnexpectedBody)
         };
     }
-    let root = json::parse(body).map_err(|e| {
-        let (line, column, message) = (e.line(), e.column(), e.to_string());
-        if message.starts_with(DUPLICATE_KEY) {
-            Unreadable::DuplicateKey { line, column }
-        } else if message.starts_with(TOO_MANY_VALUES) {
-            Unreadable::TooManyValues
-        } else {
-            Unreadable::NotJson { line, column }
-        }
-    })?;
-    let Json::Object(members) = root else {
+    let root =
+        json::parse(body, LoneSurrogates::Refused).map_err(|fault| Unreadable::of(fault, body))?;
+    let Value::Object(members) = &root.value else {
         return Err(Unreadable::NotAnObject);
     };
     let mut reader = Reader {
-        dialect: api.dialect(),
+        api,
         read: ReadRequest::default(),
     };
-    reader.parameters(&members)?;
+    reader.parameters(members)?;
     match api {
-        Api::ChatCompletions | Api::Messages => reader.conversation(&members)?,
-        Api::Embeddings => reader.embedding_input(&members)?,
-        Api::Models => {}
+        Api::ChatCompletions | Api::Messages | Api::CountTokens => reader.conversation(members)?,
+        Api::Responses => reader.input_items(members)?,
+        Api::Completions => reader.prompts(members)?,
+        Api::Embeddings => reader.embedding_input(members)?,
+        Api::Models | Api::StoredResponses => {}
     }
     Ok(reader.read)
 }
 
 struct Reader {
-    dialect: Option<Dialect>,
+    api: Api,
     read: ReadRequest,
 }
 
-type Members = BTreeMap<String, Json>;
-
 impl Reader {
-    fn parameters(&mut self, members: &Members) -> Result<(), Unreadable> {
+    fn parameters(&mut self, members: &[Member<'_>]) -> Result<(), Unreadable> {
+        let anthropic = self.api.dialect() == Some(Dialect::Anthropic);
         let facts = &mut self.read.facts;
-        facts.model = string(members, "model")?;
-        if facts.model.is_none() {
+        for Member { key, value, .. } in members {
+            match key.as_ref() {
+                "model" => facts.model = string(value, "model")?,
+                "temperature" => facts.temperature = number(value, "temperature")?,
+                "top_p" => facts.top_p = number(value, "top_p")?,
+                "frequency_penalty" => {
+                    facts.frequency_penalty = number(value, "frequency_penalty")?;
+                }
+                "presence_penalty" => facts.presence_penalty = number(value, "presence_penalty")?,
+                "max_tokens" | "max_completion_tokens" | "max_output_tokens" => {
+                    let limit = number(value, "max_tokens")?;
+                    // Where several are given, the larger is what the provider may spend.
+                    facts.max_tokens = facts.max_tokens.into_iter().chain(limit).reduce(f64::max);
+                }
+                "stream" => facts.stream = boolean(value, "stream")?,
+                "stop" | "stop_sequences" => facts.stop.extend(strings(value)),
+                "user" if !anthropic => facts.user = value.as_str().map(str::to_owned),
+                "metadata" if anthropic => {
+                    facts.user = value.str_at("user_id").map(str::to_owned);
+                }
+                "tools" | "functions" => {
+                    facts
+                        .tools
+                        .extend(value.items().iter().filter_map(tool_name));
+                }
+                // A template that the provider keeps; its variables are in the request.
+                "prompt" if self.api == Api::Responses && !value.is_null() => {
+                    self.read.unscanned = Some(STORED);
+                }
+                _ => {}
+            }
+        }
+        if facts.model.is_none() && self.read.unscanned != Some(STORED) {
             return Err(Unreadable::Missing { field: "model" });
         }
-        facts.temperature = number(members, "temperature")?;
-        facts.top_p = number(members, "top_p")?;
-        facts.frequency_penalty = number(members, "frequency_penalty")?;
-        facts.presence_penalty = number(members, "presence_penalty")?;
-        let (current, legacy) = (
-            number(members, "max_completion_tokens")?,
-            number(members, "max_tokens")?,
-        );
-        // Where both are given, the larger is what the provider may spend.
-        facts.max_tokens = current.into_iter().chain(legacy).reduce(f64::max);
-        facts.stream = boolean(members, "stream")?;
-        facts.stop = match members
-            .get("stop")
-            .or_else(|| members.get("stop_sequences"))
-        {
-            Some(Json::String(one)) => vec![one.clone()],
-            Some(many) => many
-                .items()
-                .iter()
-                .filter_map(Json::as_str)
-                .map(str::to_owned)
-                .collect(),
-            None => vec![],
-        };
-        facts.user = match self.dialect {
-            Some(Dialect::Anthropic) => members.get("metadata").and_then(|m| m.get("user_id")),
-            _ => members.get("user"),
-        }
-        .and_then(Json::as_str)
-        .map(str::to_owned);
-        facts.tools = tool_names(members);
         Ok(())
     }
 
-    fn conversation(&mut self, members: &Members) -> Result<(), Unreadable> {
+    /// Chat completions and messages.
+    fn conversation(&mut self, members: &[Member<'_>]) -> Result<(), Unreadable> {
         self.read.facts.parts = Some(vec![]);
-        if let Some(system) = members.get("system") {
-            let content = self.content(system);
-            self.read.facts.messages.push(Message {
-                role: "system".to_owned(),
-                content,
-            });
+        if let Some(system) = json::get(members, "system") {
+            self.message("system", Some(system));
         }
-        let Some(messages) = members.get("messages") else {
-            return Err(Unreadable::Missing { field: "messages" });
-        };
-        let Json::Array(messages) = messages else {
+        let messages = required(members, "messages")?;
+        let Value::Array(messages) = &messages.value else {
             return Err(Unreadable::WrongType {
                 field: "messages",
                 expected: "an array",
             });
         };
         for message in messages {
-            let Json::Object(fields) = message else {
+            let Value::Object(fields) = &message.value else {
                 return Err(Unreadable::WrongType {
                     field: "messages[]",
                     expected: "an object",
                 });
             };
-            let role = string(fields, "role")?.ok_or(Unreadable::Missing { field: "role" })?;
-            let content = fields
-                .get("content")
-                .map(|c| self.content(c))
-                .unwrap_or_default();
-            self.read.facts.messages.push(Message { role, content });
+            let role = string(required(fields, "role")?, "role")?
+                .ok_or(Unreadable::Missing { field: "role" })?;
+            self.message(&role, json::get(fields, "content"));
             self.others(fields, &["role", "content"]);
         }
-        self.others(members, &["model", "messages", "system", "user"]);
+        self.others(members, &["model", "messages", "system", "user", "seed"]);
         Ok(())
     }
 
-    fn embedding_input(&mut self, members: &Members) -> Result<(), Unreadable> {
-        let Some(input) = members.get("input") else {
-            return Err(Unreadable::Missing { field: "input" });
-        };
+    /// Responses: instructions, then one text or a list of items.
+    fn input_items(&mut self, members: &[Member<'_>]) -> Result<(), Unreadable> {
+        self.read.facts.parts = Some(vec![]);
+        if let Some(instructions) = json::get(members, "instructions") {
+            self.message("system", Some(instructions));
+        }
+        match json::get(members, "input").map(|input| (&input.value, input)) {
+            Some((Value::Array(items), _)) => items.iter().for_each(|item| self.input_item(item)),
+            Some((Value::String(_), input)) => self.message("user", Some(input)),
+            Some((Value::Null, _)) | None => {}
+            Some(_) => {
+                return Err(Unreadable::WrongType {
+                    field: "input",
+                    expected: "a string or an array",
+                });
+            }
+        }
+        self.others(members, &["model", "input", "instructions", "user", "seed"]);
+        Ok(())
+    }
+
+    fn input_item(&mut self, item: &Node<'_>) {
+        let fields = item.members();
+        let (kind, role) = (item.str_at("type"), item.str_at("role"));
+        match (kind, role) {
+            (None | Some("message"), Some(role)) => {
+                self.message(role, item.get("content"));
+                self.others(fields, &["role", "content"]);
+            }
+            (Some(kind), _) if kind.ends_with("_output") => {
+                self.message("tool", item.get("output"));
+                self.others(fields, &["output"]);
+            }
+            _ => self.other(item),
+        }
+    }
+
+    /// Completions: one prompt or many, as text or as token ids.
+    fn prompts(&mut self, members: &[Member<'_>]) -> Result<(), Unreadable> {
+        self.read.facts.parts = Some(vec![]);
+        if let Some(prompt) = json::get(members, "prompt") {
+            if contains_number(prompt) {
+                self.unscanned(NON_TEXT);
+            }
+            match &prompt.value {
+                Value::Array(prompts) => prompts
+                    .iter()
+                    .filter(|prompt| prompt.as_str().is_some())
+                    .for_each(|prompt| self.message("user", Some(prompt))),
+                _ => self.message("user", Some(prompt)),
+            }
+        }
+        self.others(members, &["model", "prompt", "user", "seed"]);
+        Ok(())
+    }
+
+    fn embedding_input(&mut self, members: &[Member<'_>]) -> Result<(), Unreadable> {
         // Token ids are text that we cannot read.
-        if contains_number(input) {
-            self.read.non_text = true;
+        if contains_number(required(members, "input")?) {
+            self.unscanned(NON_TEXT);
         }
         self.others(members, &["model", "user"]);
         Ok(())
     }
 
+    fn unscanned(&mut self, reason: &'static str) {
+        self.read.unscanned.get_or_insert(reason);
+    }
+
+    fn message(&mut self, role: &str, content: Option<&Node<'_>>) {
+        let mut text = Joined::new(TextId::Message(self.read.facts.messages.len()));
+        if let Some(content) = content {
+            self.content(content, &mut text);
+        }
+        self.read.facts.messages.push(Message {
+            role: role.to_owned(),
+            content: text.into_text(),
+        });
+    }
+
     /// The text of a message: a string, or the `text` of its parts.
-    fn content(&mut self, content: &Json) -> String {
-        match content {
-            Json::String(text) => {
+    fn content(&mut self, content: &Node<'_>, into: &mut Joined) {
+        match &content.value {
+            Value::String(text) => {
                 self.note_part(PartKind::Text);
-                text.clone()
+                into.add(text, content.span, Form::Plain, &mut self.read.places);
             }
-            Json::Array(parts) => {
-                let mut texts: Vec<String> = Vec::new();
-                for part in parts {
-                    match part {
-                        Json::String(text) => {
-                            self.note_part(PartKind::Text);
-                            texts.push(text.clone());
-                        }
-                        Json::Object(fields) => self.part(fields, &mut texts),
-                        other => self.other(other),
-                    }
-                }
-                texts.join("\n")
-            }
-            other => {
-                self.other(other);
-                String::new()
-            }
+            Value::Array(parts) => parts.iter().for_each(|part| self.content(part, into)),
+            Value::Object(fields) => self.part(content, fields, into),
+            Value::Null | Value::Bool(_) | Value::Number(_) => self.other(content),
         }
     }
 
-    fn part(&mut self, fields: &Members, texts: &mut Vec<String>) {
-        let kind = fields.get("type").and_then(Json::as_str).unwrap_or("text");
-        let part_kind = part_kind(kind);
+    fn part(&mut self, part: &Node<'_>, fields: &[Member<'_>], into: &mut Joined) {
+        let kind = part.str_at("type").unwrap_or("text");
+        let source = part.get("source");
+        let source_kind = source.and_then(|s| s.str_at("type"));
+        let part_kind = match (kind, source_kind) {
+            // A document may come as plain text, or as parts of its own.
+            ("document", Some("text" | "content")) => PartKind::Text,
+            _ => part_kind(kind),
+        };
         self.note_part(part_kind);
         if part_kind != PartKind::Text {
-            self.read.non_text = true;
+            self.unscanned(NON_TEXT);
         }
-        if let Some(text) = fields.get("text").and_then(Json::as_str) {
-            texts.push(text.to_owned());
+        let mut told = vec!["type"];
+        for key in ["text", "content"] {
+            let Some(value) = part.get(key) else { continue };
+            match (key, &value.value) {
+                ("text", Value::String(text)) => {
+                    into.add(text, value.span, Form::Plain, &mut self.read.places);
+                    told.push(key);
+                }
+                ("content", _) if matches!(kind, "tool_result" | "search_result") => {
+                    self.content(value, into);
+                    told.push(key);
+                }
+                _ => {}
+            }
         }
-        if kind == "tool_result"
-            && let Some(content) = fields.get("content")
-        {
-            let text = self.content(content);
-            texts.push(text);
+        if let (true, Some(source)) = (part_kind == PartKind::Text, source) {
+            for key in ["data", "content"] {
+                if let Some(value) = source.get(key) {
+                    self.content(value, into);
+                }
+            }
+            self.others(source.members(), &["data", "content"]);
+            told.push("source");
         }
-        let told: &[&str] = if kind == "tool_result" {
-            &["type", "text", "content"]
-        } else {
-            &["type", "text"]
-        };
-        self.others(fields, told);
+        self.others(fields, &told);
     }
 
     /// A part of the message that is being read.
@@ -273,30 +367,52 @@ impl Reader {
     }
 
     /// All strings of `members` but those under the keys already told.
-    fn others(&mut self, members: &Members, told: &[&str]) {
-        let encoded = is_encoded(members);
-        for (key, value) in members {
-            if told.contains(&key.as_str()) {
+    fn others(&mut self, members: &[Member<'_>], told: &[&str]) {
+        let opaque = Opaque::of(members);
+        for member in members {
+            let (key, value) = (member.key.as_ref(), &member.value);
+            if told.contains(&key) {
                 continue;
             }
-            if ENCODED_KEYS.contains(&key.as_str()) && encoded && value.as_str().is_some() {
-                self.read.non_text = true;
-                continue;
+            match opaque.is(key, value) {
+                Some(Reading::Skipped) => continue,
+                Some(Reading::Unscanned(reason)) => {
+                    self.unscanned(reason);
+                    continue;
+                }
+                None => {}
             }
             // Schemas carry words in their keys too.
-            self.read.facts.other_texts.push(key.clone());
-            self.other(value);
+            if !is_known_key(key) {
+                self.push_other(key, member.key_span, Form::Plain);
+            }
+            match &value.value {
+                Value::String(text) if key == "arguments" => {
+                    let shown = literal::shown(text, Inside::default(), false);
+                    self.push_other(&shown.text, value.span, Form::Embedded);
+                }
+                _ => self.other(value),
+            }
         }
     }
 
-    fn other(&mut self, value: &Json) {
-        match value {
-            Json::String(text) if is_data_url(text) => self.read.non_text = true,
-            Json::String(text) => self.read.facts.other_texts.push(text.clone()),
-            Json::Array(items) => items.iter().for_each(|item| self.other(item)),
-            Json::Object(members) => self.others(members, &[]),
-            Json::Null | Json::Bool(_) | Json::Number(_) => {}
+    fn other(&mut self, value: &Node<'_>) {
+        match &value.value {
+            Value::String(text) if is_data_url(text) => self.unscanned(NON_TEXT),
+            Value::String(text) => self.push_other(text, value.span, Form::Plain),
+            Value::Number(text) if is_telling_number(text) => {
+                self.push_other(text, value.span, Form::Number);
+            }
+            Value::Array(items) => items.iter().for_each(|item| self.other(item)),
+            Value::Object(members) => self.others(members, &[]),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
+    }
+
+    fn push_other(&mut self, text: &str, literal: Span, form: Form) {
+        let id = TextId::Other(self.read.facts.other_texts.len());
+        self.read.places.note(id, 0, text.len(), literal, form);
+        self.read.facts.other_texts.push(text.to_owned());
     }
 }
 
@@ -304,9 +420,10 @@ impl Reader {
 /// record says that something was not read; unknown ones count among them.
 fn part_kind(name: &str) -> PartKind {
     match name {
-        "text" | "input_text" | "output_text" | "refusal" | "thinking" | "tool_use"
-        | "tool_result" | "tool_reference" => PartKind::Text,
-        "image" | "image_url" | "input_image" => PartKind::Image,
+        "text" | "input_text" | "output_text" | "summary_text" | "reasoning_text" | "refusal"
+        | "thinking" | "redacted_thinking" | "tool_use" | "server_tool_use" | "tool_result"
+        | "tool_reference" | "search_result" => PartKind::Text,
+        "image" | "image_url" | "input_image" | "computer_screenshot" => PartKind::Image,
         "audio" | "input_audio" => PartKind::Audio,
         "video" | "video_url" | "input_video" => PartKind::Video,
         "file" | "input_file" | "document" => PartKind::File,
@@ -314,67 +431,71 @@ fn part_kind(name: &str) -> PartKind {
     }
 }
 
-/// Where the dialects put encoded bytes.
-const ENCODED_KEYS: [&str; 2] = ["data", "file_data"];
-
-/// An object that declares its `data` to be bytes: Anthropic's base64 sources,
-/// OpenAI's audio and files.
-fn is_encoded(members: &Members) -> bool {
-    members.get("type").and_then(Json::as_str) == Some("base64")
-        || members.contains_key("format")
-        || members.contains_key("file_data")
-}
-
-fn is_data_url(text: &str) -> bool {
-    text.starts_with("data:") && text.bytes().take(128).any(|b| b == b',')
-}
-
-fn contains_number(value: &Json) -> bool {
-    match value {
-        Json::Number(_) => true,
-        Json::Array(items) => items.iter().any(contains_number),
+fn contains_number(value: &Node<'_>) -> bool {
+    match &value.value {
+        Value::Number(_) => true,
+        Value::Array(items) => items.iter().any(contains_number),
         _ => false,
     }
 }
 
-fn tool_names(members: &Members) -> Vec<String> {
-    let of = |key: &str| members.get(key).map(Json::items).unwrap_or_default();
-    of("tools")
-        .iter()
-        .map(|tool| tool.get("function").unwrap_or(tool))
-        .chain(of("functions"))
-        .filter_map(|tool| tool.get("name").and_then(Json::as_str))
-        .map(str::to_owned)
-        .collect()
+/// Its name, or for the provider's own tools the type.
+fn tool_name(tool: &Node<'_>) -> Option<String> {
+    let inner = tool.get("function").or_else(|| tool.get("custom"));
+    let name = inner.unwrap_or(tool).str_at("name");
+    name.or(tool.str_at("type")).map(str::to_owned)
 }
 
-fn string(members: &Members, field: &'static str) -> Result<Option<String>, Unreadable> {
-    match members.get(field) {
-        None | Some(Json::Null) => Ok(None),
-        Some(Json::String(text)) => Ok(Some(text.clone())),
-        Some(_) => Err(Unreadable::WrongType {
+fn strings(value: &Node<'_>) -> Vec<String> {
+    match &value.value {
+        Value::String(one) => vec![one.as_ref().to_owned()],
+        _ => value
+            .items()
+            .iter()
+            .filter_map(Node::as_str)
+            .map(str::to_owned)
+            .collect(),
+    }
+}
+
+fn required<'t, 'a>(
+    members: &'t [Member<'a>],
+    field: &'static str,
+) -> Result<&'t Node<'a>, Unreadable> {
+    json::get(members, field).ok_or(Unreadable::Missing { field })
+}
+
+fn string(value: &Node<'_>, field: &'static str) -> Result<Option<String>, Unreadable> {
+    match &value.value {
+        Value::Null => Ok(None),
+        Value::String(text) => Ok(Some(text.as_ref().to_owned())),
+        _ => Err(Unreadable::WrongType {
             field,
             expected: "a string",
         }),
     }
 }
 
-fn number(members: &Members, field: &'static str) -> Result<Option<f64>, Unreadable> {
-    match members.get(field) {
-        None | Some(Json::Null) => Ok(None),
-        Some(Json::Number(value)) => Ok(Some(*value)),
-        Some(_) => Err(Unreadable::WrongType {
-            field,
-            expected: "a number",
-        }),
+fn number(value: &Node<'_>, field: &'static str) -> Result<Option<f64>, Unreadable> {
+    let wrong = Unreadable::WrongType {
+        field,
+        expected: "a number",
+    };
+    match &value.value {
+        Value::Null => Ok(None),
+        Value::Number(text) => match text.parse::<f64>() {
+            Ok(value) if value.is_finite() => Ok(Some(value)),
+            _ => Err(wrong),
+        },
+        _ => Err(wrong),
     }
 }
 
-fn boolean(members: &Members, field: &'static str) -> Result<Option<bool>, Unreadable> {
-    match members.get(field) {
-        None | Some(Json::Null) => Ok(None),
-        Some(Json::Bool(value)) => Ok(Some(*value)),
-        Some(_) => Err(Unreadable::WrongType {
+fn boolean(value: &Node<'_>, field: &'static str) -> Result<Option<bool>, Unreadable> {
+    match &value.value {
+        Value::Null => Ok(None),
+        Value::Bool(value) => Ok(Some(*value)),
+        _ => Err(Unreadable::WrongType {
             field,
             expected: "a boolean",
         }),
@@ -382,165 +503,4 @@ fn boolean(members: &Members, field: &'static str) -> Result<Option<bool>, Unrea
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn chat(body: &str) -> ReadRequest {
-        read_request(Api::ChatCompletions, body.as_bytes()).unwrap()
-    }
-
-    #[test]
-    fn chat_request_yields_its_facts() {
-        let read = chat(
-            r#"{"model":"gpt-4o","temperature":0.5,"max_tokens":10,"max_completion_tokens":20,
-                "stream":true,"stop":"END","user":"u1",
-                "tools":[{"type":"function","function":{"name":"send_email","description":"mails"}}],
-                "messages":[{"role":"system","content":"be kind"},
-                            {"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]},
-                            {"role":"assistant","content":null,"tool_calls":[{"id":"1","function":{"name":"f","arguments":"{\"to\":\"x\"}"}}]}]}"#,
-        );
-        let facts = &read.facts;
-        assert_eq!(facts.model.as_deref(), Some("gpt-4o"));
-        assert_eq!(
-            (facts.temperature, facts.max_tokens, facts.stream),
-            (Some(0.5), Some(20.0), Some(true))
-        );
-        assert_eq!(
-            (facts.stop.as_slice(), facts.user.as_deref()),
-            (&["END".to_owned()][..], Some("u1"))
-        );
-        assert_eq!(facts.tools, ["send_email"]);
-        assert_eq!(facts.messages[1].content, "a\nb");
-        assert!(
-            facts.texts().any(|t| t == r#"{"to":"x"}"#),
-            "call arguments are text"
-        );
-        assert!(
-            facts.texts().any(|t| t == "mails"),
-            "tool definitions are text"
-        );
-        assert!(!read.non_text);
-    }
-
-    #[test]
-    fn text_hides_in_no_unknown_field() {
-        let read = chat(
-            r#"{"model":"m","messages":[{"role":"user","content":"x","future":{"deep":["secret one"]}}],
-                "prediction":{"type":"content","content":"secret two"}}"#,
-        );
-        for secret in ["secret one", "secret two"] {
-            assert!(read.facts.texts().any(|t| t == secret), "{secret}");
-        }
-    }
-
-    #[test]
-    fn images_audio_and_files_are_said_to_be_unread() {
-        for part in [
-            r#"{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}}"#,
-            r#"{"type":"input_audio","input_audio":{"data":"AAAA","format":"wav"}}"#,
-            r#"{"type":"file","file":{"file_data":"AAAA","filename":"a.pdf"}}"#,
-        ] {
-            let read = chat(&format!(
-                r#"{{"model":"m","messages":[{{"role":"user","content":[{part}]}}]}}"#
-            ));
-            assert!(read.non_text, "{part}");
-            assert!(!read.facts.texts().any(|t| t.contains("AAAA")), "{part}");
-        }
-    }
-
-    #[test]
-    fn anthropic_system_prompt_comes_first_and_tool_results_are_text() {
-        let body = r#"{"model":"claude","max_tokens":5,"system":[{"type":"text","text":"sys"}],
-            "metadata":{"user_id":"u9"},
-            "messages":[{"role":"user","content":[{"type":"tool_result","tool_use_id":"t","content":[{"type":"text","text":"found"}]}]}]}"#;
-        let read = read_request(Api::Messages, body.as_bytes()).unwrap();
-        assert_eq!(
-            read.facts.messages[0],
-            Message {
-                role: "system".into(),
-                content: "sys".into()
-            }
-        );
-        assert_eq!(read.facts.messages[1].content, "found");
-        assert_eq!(read.facts.user.as_deref(), Some("u9"));
-    }
-
-    #[test]
-    fn embedding_inputs_are_text_and_token_ids_are_not() {
-        let text =
-            read_request(Api::Embeddings, br#"{"model":"e","input":["one","two"]}"#).unwrap();
-        assert!(text.facts.texts().any(|t| t == "two") && !text.non_text);
-        let ids = read_request(Api::Embeddings, br#"{"model":"e","input":[[1,2]]}"#).unwrap();
-        assert!(ids.non_text);
-    }
-
-    #[test]
-    fn unreadable_bodies_say_where() {
-        use Unreadable::*;
-        for (body, expected) in [
-            ("", NotJson { line: 1, column: 0 }),
-            (
-                "{\n\"model\": }",
-                NotJson {
-                    line: 2,
-                    column: 10,
-                },
-            ),
-            ("[]", NotAnObject),
-            (r#"{"messages":[]}"#, Missing { field: "model" }),
-            (
-                r#"{"model":1,"messages":[]}"#,
-                WrongType {
-                    field: "model",
-                    expected: "a string",
-                },
-            ),
-            (
-                r#"{"model":"m","messages":{}}"#,
-                WrongType {
-                    field: "messages",
-                    expected: "an array",
-                },
-            ),
-            (
-                r#"{"model":"m","messages":[{"content":"x"}]}"#,
-                Missing { field: "role" },
-            ),
-            (
-                r#"{"model":"m","model":"n"}"#,
-                DuplicateKey {
-                    line: 1,
-                    column: 25,
-                },
-            ),
-        ] {
-            assert_eq!(
-                read_request(Api::ChatCompletions, body.as_bytes()),
-                Err(expected),
-                "{body}"
-            );
-        }
-        assert_eq!(read_request(Api::Models, b"{}"), Err(UnexpectedBody));
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_panic(body: Vec<u8>) {
-            for api in [Api::ChatCompletions, Api::Messages, Api::Embeddings, Api::Models] {
-                let _ = read_request(api, &body);
-            }
-        }
-
-        #[test]
-        fn every_string_of_a_message_is_found(word in "[a-z]{8}", key in "[a-z]{1,6}") {
-            let body = serde_json::json!({"model": "m", "messages": [
-                {"role": "user", "content": [{"type": "text", "text": "x", key: {"n": [word]}}]}]});
-            let read = read_request(Api::ChatCompletions, body.to_string().as_bytes());
-            // A generated key may collide with a known one and be the wrong type.
-            if let Ok(read) = read {
-                prop_assert!(read.facts.texts().any(|t| t == word) || read.non_text);
-            }
-        }
-    }
-}
+mod tests;

@@ -1,14 +1,24 @@
-//! Answers, whole or streamed, to facts, while they pass.
+//! Answers, whole or streamed, to facts.
 //!
-//! [`ResponseReader`] never holds a byte back: it reads along. What it could
-//! not read to the end it says so, with a reason.
+//! [`read_response`] reads a whole answer: its texts, each with its place, so
+//! that [`crate::rewrite`] can change it. [`ResponseReader`] reads along while
+//! an answer passes, and holds no byte back. What was not read to the end
+//! says so, with a reason. Streams that are to be changed are
+//! [`crate::StreamEditor`]'s.
 
+use crate::Api;
+use crate::answer::{self, TextKind, answer, event};
+use crate::json::{self, Fault, LoneSurrogates, Node};
+use crate::literal::{self, Form, Inside};
+use crate::places::{Joined, Places, TextId};
 use crate::sse::EventReader;
-use serde::Deserialize;
+use crate::stream::no_logprobs;
+use jupiter_policy::facts::{ResponseFacts, TokenCounts};
+use std::ops::ControlFlow;
 
 /// What an answer said of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ResponseFacts {
+pub struct Summary {
     pub model: Option<String>,
     pub id: Option<String>,
     pub finish_reasons: Vec<String>,
@@ -16,6 +26,140 @@ pub struct ResponseFacts {
     pub output_tokens: Option<u64>,
     /// Why it was not read in full; `None`: it was.
     pub unscanned: Option<&'static str>,
+}
+
+/// More reasons to finish than an answer has choices.
+const MAX_FINISH_REASONS: usize = 128;
+
+impl Summary {
+    /// Adds what a whole answer, or one event of a stream, says.
+    pub(crate) fn add(&mut self, root: &Node<'_>) {
+        let inner = root.get("response").or_else(|| root.get("message"));
+        for node in inner.into_iter().chain([root]) {
+            set(&mut self.model, node.str_at("model").map(str::to_owned));
+            if node
+                .get("type")
+                .is_none_or(|t| t.as_str() == Some("message"))
+                || node.get("object").is_some()
+            {
+                set(&mut self.id, node.str_at("id").map(str::to_owned));
+            }
+            let choices = node.get("choices").map(Node::items).unwrap_or_default();
+            let reasons = choices.iter().filter_map(|c| c.str_at("finish_reason"));
+            let delta = node.get("delta").and_then(|d| d.str_at("stop_reason"));
+            // A response is finished for the reason of its status.
+            let status = node
+                .str_at("status")
+                .filter(|s| matches!(*s, "completed" | "failed" | "incomplete" | "cancelled"))
+                .filter(|_| node.str_at("object") == Some("response"));
+            let reasons = reasons.chain(delta).chain(node.str_at("stop_reason"));
+            for reason in reasons.chain(status) {
+                if self.finish_reasons.len() < MAX_FINISH_REASONS {
+                    self.finish_reasons.push(reason.to_owned());
+                }
+            }
+        }
+        if let Some(usage) = answer::usage(root) {
+            let tokens = |one, other| {
+                let count = usage.get(one).or_else(|| usage.get(other));
+                count.and_then(Node::as_u64)
+            };
+            set(
+                &mut self.input_tokens,
+                tokens("prompt_tokens", "input_tokens"),
+            );
+            set(
+                &mut self.output_tokens,
+                tokens("completion_tokens", "output_tokens"),
+            );
+        }
+    }
+
+    /// As policies see it, without its texts.
+    pub fn to_facts(&self) -> ResponseFacts {
+        let (prompt, completion) = (self.input_tokens, self.output_tokens);
+        let total = match (prompt, completion) {
+            (None, None) => None,
+            _ => Some(prompt.unwrap_or(0).saturating_add(completion.unwrap_or(0))),
+        };
+        ResponseFacts {
+            content: None,
+            finish_reason: self.finish_reasons.first().cloned(),
+            model: self.model.clone(),
+            usage: TokenCounts {
+                prompt_tokens: prompt.map(|n| n as f64),
+                completion_tokens: completion.map(|n| n as f64),
+                total_tokens: total.map(|n| n as f64),
+            },
+            other_texts: vec![],
+        }
+    }
+}
+
+fn set<T>(slot: &mut Option<T>, value: Option<T>) {
+    if value.is_some() {
+        *slot = value;
+    }
+}
+
+/// What a whole answer said.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ReadResponse {
+    pub facts: ResponseFacts,
+    pub summary: Summary,
+    /// Where the texts of `facts` stand in the body.
+    pub places: Places,
+}
+
+/// Reads a whole answer; what is not to be read as one says why not.
+pub fn read_response(api: Api, body: &[u8]) -> Result<ReadResponse, &'static str> {
+    let root = parse(body)?;
+    let texts = answer(api, &root);
+    let mut read = ReadResponse::default();
+    read.summary.add(&root);
+    read.summary.unscanned = texts.unscanned;
+    read.facts = read.summary.to_facts();
+    let mut content = Joined::new(TextId::Content);
+    // Of several choices the first is the content.
+    let choice = texts
+        .spots
+        .iter()
+        .find(|s| s.channel.kind == TextKind::Content)
+        .map(|s| s.channel.index);
+    let one_choice = matches!(api, Api::ChatCompletions | Api::Completions);
+    for spot in &texts.spots {
+        let shown = match spot.form {
+            Form::Embedded => literal::shown(spot.text, Inside::default(), false).text,
+            Form::Plain | Form::Number => spot.text.into(),
+        };
+        let is_content = spot.channel.kind == TextKind::Content
+            && (!one_choice || choice == Some(spot.channel.index));
+        if is_content {
+            content.add(&shown, spot.literal, spot.form, &mut read.places);
+        } else {
+            let id = TextId::Other(read.facts.other_texts.len());
+            let length = shown.len();
+            read.places.note(id, 0, length, spot.literal, spot.form);
+            read.facts.other_texts.push(shown.into_owned());
+        }
+    }
+    for logprobs in &texts.logprobs {
+        read.places
+            .note_spelling(logprobs.span, no_logprobs(logprobs));
+    }
+    if content.has_begun() {
+        read.facts.content = Some(content.into_text());
+    }
+    Ok(read)
+}
+
+/// Of an answer or an event; the fault as records name it.
+pub(crate) fn parse(body: &[u8]) -> Result<Node<'_>, &'static str> {
+    json::parse(body, LoneSurrogates::Replaced).map_err(|fault| match fault {
+        Fault::Syntax { .. } => "malformed_json",
+        Fault::DuplicateKey { .. } => "duplicate_key",
+        Fault::TooDeep { .. } | Fault::TooManyValues => "too_complex",
+    })
 }
 
 /// How a body is to be read, told by its headers.
@@ -52,33 +196,34 @@ impl BodyKind {
 /// Follows one answer.
 #[derive(Debug)]
 pub struct ResponseReader {
+    api: Api,
     kind: BodyKind,
     limit: usize,
     body: Vec<u8>,
     events: EventReader,
-    facts: ResponseFacts,
-    terminal: bool,
+    summary: Summary,
+    ended: bool,
     seen: bool,
 }
 
 impl ResponseReader {
     /// `limit` bounds what is kept: a JSON body, or one event of a stream.
-    pub fn new(kind: BodyKind, limit: usize) -> ResponseReader {
-        let facts = ResponseFacts {
+    pub fn new(api: Api, kind: BodyKind, limit: usize) -> ResponseReader {
+        let summary = Summary {
             unscanned: match kind {
                 BodyKind::Opaque(reason) => Some(reason),
                 BodyKind::Json | BodyKind::EventStream => None,
             },
-            ..ResponseFacts::default()
+            ..Summary::default()
         };
-        let events = EventReader::new(limit);
         ResponseReader {
+            api,
             kind,
             limit,
             body: vec![],
-            events,
-            facts,
-            terminal: false,
+            events: EventReader::new(limit),
+            summary,
+            ended: false,
             seen: false,
         }
     }
@@ -86,13 +231,12 @@ impl ResponseReader {
     /// Takes the next bytes of the body.
     pub fn push(&mut self, bytes: &[u8]) {
         self.seen |= !bytes.is_empty();
-        if self.facts.unscanned.is_some() {
-            return;
-        }
         match self.kind {
+            // Bytes that cannot be told apart any more.
+            _ if self.summary.unscanned.is_some_and(ends_reading) => {}
             BodyKind::Json if self.body.len() + bytes.len() > self.limit => {
                 self.body = vec![];
-                self.facts.unscanned = Some("too_large");
+                self.summary.unscanned = Some("too_large");
             }
             BodyKind::Json => self.body.extend_from_slice(bytes),
             BodyKind::EventStream => self.push_events(bytes),
@@ -106,7 +250,8 @@ impl ResponseReader {
         self.seen = true;
         self.body = vec![];
         self.events = EventReader::new(0);
-        self.facts.unscanned.get_or_insert(reason);
+        self.kind = BodyKind::Opaque(reason);
+        self.summary.unscanned.get_or_insert(reason);
     }
 
     /// Bytes held at the moment.
@@ -120,247 +265,67 @@ impl ResponseReader {
     }
 
     /// The facts; `complete` says whether the transport saw the end of the body.
-    pub fn finish(mut self, complete: bool) -> ResponseFacts {
-        if self.facts.unscanned.is_none() && self.seen {
-            match self.kind {
-                BodyKind::Json => match serde_json::from_slice::<Part>(&self.body) {
-                    Ok(part) => part.tell(&mut self.facts),
-                    Err(_) if !complete => self.facts.unscanned = Some("cut"),
-                    Err(_) => self.facts.unscanned = Some("malformed_json"),
-                },
-                BodyKind::EventStream if !self.terminal || self.events.has_partial_event() => {
-                    self.facts.unscanned = Some("cut");
+    pub fn finish(mut self, complete: bool) -> Summary {
+        let unscanned = match self.kind {
+            _ if !self.seen => None,
+            BodyKind::Json if self.summary.unscanned.is_none() => {
+                match read(self.api, &self.body) {
+                    Ok((summary, unscanned)) => {
+                        self.summary = summary;
+                        unscanned.or((!complete).then_some("cut"))
+                    }
+                    Err(_) if !complete => Some("cut"),
+                    Err(reason) => Some(reason),
                 }
-                _ => {}
             }
-        }
-        if !complete && self.facts.unscanned.is_none() && self.seen && !self.terminal {
-            self.facts.unscanned = Some("cut");
-        }
-        self.facts
+            BodyKind::EventStream => {
+                let partial = self.events.kept_bytes() > 0;
+                (!self.ended || partial).then_some("cut")
+            }
+            BodyKind::Json | BodyKind::Opaque(_) => None,
+        };
+        self.summary.unscanned = self.summary.unscanned.or(unscanned);
+        self.summary
     }
 
     fn push_events(&mut self, bytes: &[u8]) {
-        let (facts, terminal) = (&mut self.facts, &mut self.terminal);
-        let mut malformed = false;
-        let pushed = self.events.push(bytes, |data| {
+        let (api, summary, ended) = (self.api, &mut self.summary, &mut self.ended);
+        let pushed = self.events.push(bytes, |raw| {
+            let Some(data) = raw.data().filter(|data| !data.is_empty()) else {
+                return ControlFlow::<()>::Continue(());
+            };
             if data == b"[DONE]" {
-                *terminal = true;
-                return;
+                *ended = true;
+                return ControlFlow::Continue(());
             }
-            match serde_json::from_slice::<Part>(data) {
-                Ok(part) => {
-                    *terminal |= part.ends_stream();
-                    part.tell(facts);
+            match parse(&data) {
+                Ok(root) => {
+                    summary.add(&root);
+                    let event = event(api, &root);
+                    *ended |= event.last;
+                    summary.unscanned = summary.unscanned.or(event.texts.unscanned);
                 }
-                Err(_) => malformed = true,
+                Err(_) => summary.unscanned = summary.unscanned.or(Some("malformed_stream")),
             }
+            ControlFlow::Continue(())
         });
         if pushed.is_err() {
-            self.facts.unscanned = Some("event_too_large");
-        } else if malformed {
-            self.facts.unscanned = Some("malformed_stream");
+            self.give_up("event_too_large");
         }
     }
 }
 
-/// The members we read, of a whole answer or of one event, in either dialect.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Part {
-    r#type: Option<String>,
-    id: Option<String>,
-    model: Option<String>,
-    choices: Option<Vec<Choice>>,
-    stop_reason: Option<String>,
-    usage: Option<Usage>,
-    message: Option<Box<Part>>,
-    delta: Option<Delta>,
+/// Reasons after which nothing can be read.
+fn ends_reading(reason: &str) -> bool {
+    matches!(reason, "too_large" | "content_type" | "content_encoding")
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Choice {
-    finish_reason: Option<String>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Delta {
-    stop_reason: Option<String>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Usage {
-    prompt_tokens: Option<u64>,
-    completion_tokens: Option<u64>,
-    input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
-}
-
-impl Part {
-    fn ends_stream(&self) -> bool {
-        self.r#type.as_deref() == Some("message_stop")
-    }
-
-    fn tell(self, facts: &mut ResponseFacts) {
-        if let Some(message) = self.message {
-            message.tell(facts);
-        }
-        set(&mut facts.id, self.id);
-        set(&mut facts.model, self.model);
-        let reasons = self
-            .choices
-            .into_iter()
-            .flatten()
-            .filter_map(|c| c.finish_reason);
-        let delta_reason = self.delta.and_then(|d| d.stop_reason);
-        facts
-            .finish_reasons
-            .extend(reasons.chain(self.stop_reason).chain(delta_reason));
-        if let Some(usage) = self.usage {
-            set(
-                &mut facts.input_tokens,
-                usage.prompt_tokens.or(usage.input_tokens),
-            );
-            set(
-                &mut facts.output_tokens,
-                usage.completion_tokens.or(usage.output_tokens),
-            );
-        }
-    }
-}
-
-fn set<T>(slot: &mut Option<T>, value: Option<T>) {
-    if value.is_some() {
-        *slot = value;
-    }
+fn read(api: Api, body: &[u8]) -> Result<(Summary, Option<&'static str>), &'static str> {
+    let root = parse(body)?;
+    let mut summary = Summary::default();
+    summary.add(&root);
+    Ok((summary, answer(api, &root).unscanned))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const OPENAI_STREAM: &str = concat!(
-        "data: {\"id\":\"c1\",\"model\":\"gpt-4o\",\"choices\":[{\"delta\":{\"content\":\"a\"},\"finish_reason\":null}],\"usage\":null}\n\n",
-        "data: {\"id\":\"c1\",\"model\":\"gpt-4o\",\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n",
-        "data: {\"id\":\"c1\",\"choices\":[],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":7,\"total_tokens\":12}}\n\n",
-        "data: [DONE]\n\n"
-    );
-
-    fn read(kind: BodyKind, pieces: &[&[u8]], complete: bool) -> ResponseFacts {
-        let mut reader = ResponseReader::new(kind, 1 << 20);
-        pieces.iter().for_each(|piece| reader.push(piece));
-        reader.finish(complete)
-    }
-
-    #[test]
-    fn usage_comes_from_the_last_chunk_of_a_stream() {
-        let facts = read(BodyKind::EventStream, &[OPENAI_STREAM.as_bytes()], true);
-        assert_eq!(
-            (facts.input_tokens, facts.output_tokens),
-            (Some(5), Some(7))
-        );
-        assert_eq!(facts.finish_reasons, ["stop"]);
-        assert_eq!(facts.unscanned, None);
-    }
-
-    #[test]
-    fn anthropic_stream_joins_usage_of_its_first_and_last_events() {
-        let stream = concat!(
-            "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"m1\",\"model\":\"claude\",\"usage\":{\"input_tokens\":3,\"output_tokens\":1}}}\n\n",
-            "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"delta\":{\"type\":\"text_delta\",\"text\":\"x\"}}\n\n",
-            "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":9}}\n\n",
-            "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"
-        );
-        let facts = read(BodyKind::EventStream, &[stream.as_bytes()], true);
-        assert_eq!(
-            (facts.input_tokens, facts.output_tokens),
-            (Some(3), Some(9))
-        );
-        assert_eq!(
-            (facts.id.as_deref(), facts.finish_reasons.as_slice()),
-            (Some("m1"), &["end_turn".to_owned()][..])
-        );
-        assert_eq!(facts.unscanned, None);
-    }
-
-    #[test]
-    fn what_was_not_read_to_the_end_is_said_to_be_unscanned() {
-        let json = br#"{"id":"c","model":"m","choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#;
-        let stream = OPENAI_STREAM.as_bytes();
-        for (kind, body, complete, expected) in [
-            (BodyKind::Json, &json[..], true, None),
-            (BodyKind::Json, &json[..40], false, Some("cut")),
-            (BodyKind::Json, &b"<html>"[..], true, Some("malformed_json")),
-            (BodyKind::EventStream, &stream[..100], false, Some("cut")),
-            (BodyKind::EventStream, &stream[..200], true, Some("cut")),
-            (
-                BodyKind::EventStream,
-                &b"data: {\n\n"[..],
-                true,
-                Some("malformed_stream"),
-            ),
-            (
-                BodyKind::Opaque("content_type"),
-                &b"x"[..],
-                true,
-                Some("content_type"),
-            ),
-        ] {
-            assert_eq!(
-                read(kind, &[body], complete).unscanned,
-                expected,
-                "{body:?}"
-            );
-        }
-        let mut small = ResponseReader::new(BodyKind::Json, 10);
-        small.push(json);
-        assert_eq!(small.finish(true).unscanned, Some("too_large"));
-    }
-
-    #[test]
-    fn kind_is_told_by_headers() {
-        for (content_type, encoding, expected) in [
-            (
-                Some("application/json; charset=utf-8"),
-                None,
-                BodyKind::Json,
-            ),
-            (
-                Some("text/event-stream"),
-                Some("identity"),
-                BodyKind::EventStream,
-            ),
-            (
-                Some("application/json"),
-                Some("gzip"),
-                BodyKind::Opaque("content_encoding"),
-            ),
-            (Some("text/html"), None, BodyKind::Opaque("content_type")),
-            (None, None, BodyKind::Opaque("content_type")),
-        ] {
-            assert_eq!(BodyKind::of(content_type, encoding), expected);
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_split_gives_the_same_facts(cut in 0usize..500) {
-            let bytes = OPENAI_STREAM.as_bytes();
-            let (left, right) = bytes.split_at(cut.min(bytes.len()));
-            prop_assert_eq!(
-                read(BodyKind::EventStream, &[left, right], true),
-                read(BodyKind::EventStream, &[bytes], true)
-            );
-        }
-
-        #[test]
-        fn no_bytes_panic(bytes: Vec<u8>, complete: bool) {
-            let _ = read(BodyKind::Json, &[&bytes], complete);
-            let _ = read(BodyKind::EventStream, &[&bytes], complete);
-        }
-    }
-}
+mod tests;
