@@ -18,17 +18,71 @@ const SENTENCES: [&str; 8] = [
     "If the numbers disagree, trust the ones closest to the source.",
 ];
 
-/// An answer and whether `max_tokens` ended it early.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What the model says, each text in the pieces a stream delivers it in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Answer {
-    /// Pieces as a stream delivers them; joined, they are the whole text.
+    /// Joined, they are the whole text; empty where something else is said.
     pub(super) pieces: Vec<String>,
+    /// Whether `max_tokens` ended it early.
     pub(super) truncated: bool,
+    pub(super) reasoning: Vec<String>,
+    pub(super) refusal: Vec<String>,
+    pub(super) call: Option<ToolCall>,
 }
 
+/// A tool the model calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ToolCall {
+    pub(super) name: String,
+    /// Joined, they are JSON unless scripted otherwise.
+    pub(super) arguments: Vec<String>,
+}
+
+impl ToolCall {
+    pub(super) fn arguments(&self) -> String {
+        self.arguments.concat()
+    }
+
+    /// An id that depends on the tool alone.
+    pub(super) fn id(&self, prefix: &str) -> String {
+        format!("{prefix}_{:016x}", fingerprint(self.name.as_bytes()))
+    }
+}
+
+/// Called with, unless scripted.
+const ARGUMENTS: &str = "{\"query\":\"example\"}";
+
 impl Answer {
-    /// Answer `prompt`, as long and in as many pieces as `script` asks.
-    pub(super) fn compose(prompt: &str, max_tokens: Option<u64>, script: &Script) -> Self {
+    /// Answer `prompt` by what `script` asks for; `tool` is the first on offer.
+    pub(super) fn compose(
+        prompt: &str,
+        max_tokens: Option<u64>,
+        tool: Option<String>,
+        script: &Script,
+    ) -> Self {
+        let cut = |text: &str| match script.piece_chars {
+            Some(length) => in_pieces(text, length),
+            None => vec![text.to_owned()],
+        };
+        let call = tool.filter(|_| script.tool_call).map(|name| ToolCall {
+            name,
+            arguments: cut(script.tool_arguments.as_deref().unwrap_or(ARGUMENTS)),
+        });
+        let speaks = script.refusal.is_none() && (call.is_none() || script.reply.is_some());
+        let text = match speaks {
+            true => Self::text_for(prompt, max_tokens, script),
+            false => Self::default(),
+        };
+        Self {
+            reasoning: script.reasoning.as_deref().map(cut).unwrap_or_default(),
+            refusal: script.refusal.as_deref().map(cut).unwrap_or_default(),
+            call,
+            ..text
+        }
+    }
+
+    /// As long and in as many pieces as `script` asks.
+    fn text_for(prompt: &str, max_tokens: Option<u64>, script: &Script) -> Self {
         let text = script.reply.clone().unwrap_or_else(|| choose(prompt));
         let mut pieces: Vec<String> = words_with_spaces(&text);
         let wanted = script.chunks.unwrap_or(0);
@@ -52,15 +106,32 @@ impl Answer {
         if let Some(wanted) = script.chunks {
             pieces = regroup(pieces, wanted.max(1));
         }
-        Self { pieces, truncated }
+        if let Some(length) = script.piece_chars {
+            pieces = in_pieces(&pieces.concat(), length);
+        }
+        Self {
+            pieces,
+            truncated,
+            ..Self::default()
+        }
     }
 
     pub(super) fn text(&self) -> String {
         self.pieces.concat()
     }
 
+    /// Of all it says.
     pub(super) fn tokens(&self) -> u64 {
-        count_words(&self.text())
+        let call = self.call.as_ref().map(ToolCall::arguments);
+        [
+            self.text(),
+            self.reasoning.concat(),
+            self.refusal.concat(),
+            call.unwrap_or_default(),
+        ]
+        .iter()
+        .map(|text| count_words(text))
+        .sum()
     }
 }
 
@@ -81,6 +152,15 @@ pub(super) fn content_text(content: &Value) -> String {
         }
         _ => String::new(),
     }
+}
+
+/// Pieces of `length` characters, the last one shorter.
+fn in_pieces(text: &str, length: usize) -> Vec<String> {
+    let chars: Vec<char> = text.chars().collect();
+    chars
+        .chunks(length.max(1))
+        .map(|piece| piece.iter().collect())
+        .collect()
 }
 
 /// FNV-1a: stable across runs, machines and compiler versions.
@@ -136,8 +216,8 @@ mod tests {
     #[test]
     fn the_same_question_has_the_same_answer() {
         let script = Script::default();
-        let one = Answer::compose("why?", None, &script);
-        assert_eq!(one, Answer::compose("why?", None, &script));
+        let one = Answer::compose("why?", None, None, &script);
+        assert_eq!(one, Answer::compose("why?", None, None, &script));
         assert!(one.tokens() > 5);
     }
 
@@ -147,7 +227,10 @@ mod tests {
             reply: Some("one two  three".to_owned()),
             ..Script::default()
         };
-        assert_eq!(Answer::compose("", None, &script).text(), "one two  three");
+        assert_eq!(
+            Answer::compose("", None, None, &script).text(),
+            "one two  three"
+        );
     }
 
     #[test]
@@ -157,13 +240,16 @@ mod tests {
                 chunks: Some(wanted),
                 ..Script::default()
             };
-            assert_eq!(Answer::compose("x", None, &script).pieces.len(), wanted);
+            assert_eq!(
+                Answer::compose("x", None, None, &script).pieces.len(),
+                wanted
+            );
         }
     }
 
     #[test]
     fn max_tokens_ends_an_answer_early() {
-        let answer = Answer::compose("x", Some(3), &Script::default());
+        let answer = Answer::compose("x", Some(3), None, &Script::default());
         assert!(answer.truncated);
         assert_eq!(answer.tokens(), 3);
     }
@@ -174,7 +260,7 @@ mod tests {
             body_bytes: Some(100_000),
             ..Script::default()
         };
-        assert!(Answer::compose("x", None, &script).text().len() >= 100_000);
+        assert!(Answer::compose("x", None, None, &script).text().len() >= 100_000);
     }
 
     #[test]

@@ -118,8 +118,7 @@ fn messages(body: &Map<String, Value>, script: &Script) -> Result<Reply, Refusal
         id: format!("msg_{:016x}", fingerprint(prompt.as_bytes())),
         model,
         input_tokens,
-        answer: Answer::compose(&prompt, Some(max_tokens), script),
-        tool: script.tool_call.then(|| first_tool(body)).flatten(),
+        answer: Answer::compose(&prompt, Some(max_tokens), first_tool(body), script),
     };
     if body.get("stream").and_then(Value::as_bool) == Some(true) {
         Ok(Reply::events(message.events()))
@@ -134,56 +133,77 @@ struct Message {
     model: String,
     input_tokens: u64,
     answer: Answer,
-    tool: Option<String>,
 }
 
 impl Message {
     fn whole(&self) -> Value {
-        let block = match &self.tool {
-            Some(tool) => self.tool_use(tool, json!({"query": "example"})),
-            None => json!({"type": "text", "text": self.answer.text()}),
-        };
+        let blocks: Vec<Value> = self.blocks().into_iter().map(|b| b.whole).collect();
         self.json(
-            json!([block]),
+            json!(blocks),
             json!(self.stop_reason()),
             self.answer.tokens(),
         )
     }
 
+    /// What it says: thoughts, words (a refusal is some), a call.
+    fn blocks(&self) -> Vec<Block> {
+        let answer = &self.answer;
+        let mut blocks = Vec::new();
+        if !answer.reasoning.is_empty() {
+            let mut deltas = deltas("thinking_delta", "thinking", &answer.reasoning);
+            deltas.push(json!({"type": "signature_delta", "signature": SIGNATURE}));
+            blocks.push(Block {
+                start: json!({"type": "thinking", "thinking": "", "signature": ""}),
+                deltas,
+                whole: json!({
+                    "type": "thinking", "thinking": answer.reasoning.concat(),
+                    "signature": SIGNATURE,
+                }),
+            });
+        }
+        for pieces in [&answer.pieces, &answer.refusal] {
+            if !pieces.is_empty() {
+                blocks.push(Block {
+                    start: json!({"type": "text", "text": ""}),
+                    deltas: deltas("text_delta", "text", pieces),
+                    whole: json!({"type": "text", "text": pieces.concat()}),
+                });
+            }
+        }
+        if let Some(call) = &answer.call {
+            let block = |input: Value| json!({"type": "tool_use", "id": call.id("toolu"), "name": call.name, "input": input});
+            // Scripted arguments need not be JSON; whole answers hold nothing else.
+            let input = serde_json::from_str(&call.arguments()).unwrap_or_default();
+            blocks.push(Block {
+                start: block(json!({})),
+                deltas: deltas("input_json_delta", "partial_json", &call.arguments),
+                whole: block(input),
+            });
+        }
+        blocks
+    }
+
     fn events(&self) -> Vec<Vec<u8>> {
-        let (start, deltas) = match &self.tool {
-            Some(tool) => (
-                self.tool_use(tool, json!({})),
-                vec![
-                    json!({"type": "input_json_delta", "partial_json": "{\"query\":\"example\"}"}),
-                ],
-            ),
-            None => (
-                json!({"type": "text", "text": ""}),
-                self.answer
-                    .pieces
-                    .iter()
-                    .map(|piece| json!({"type": "text_delta", "text": piece}))
-                    .collect(),
-            ),
-        };
-        let mut events = vec![
-            event(
-                "message_start",
-                json!({"message": self.json(json!([]), Value::Null, 1)}),
-            ),
-            event(
+        let mut events = vec![event(
+            "message_start",
+            json!({"message": self.json(json!([]), Value::Null, 1)}),
+        )];
+        for (index, block) in self.blocks().into_iter().enumerate() {
+            events.push(event(
                 "content_block_start",
-                json!({"index": 0, "content_block": start}),
-            ),
-            event("ping", json!({})),
-        ];
-        events.extend(
-            deltas
-                .into_iter()
-                .map(|delta| event("content_block_delta", json!({"index": 0, "delta": delta}))),
-        );
-        events.push(event("content_block_stop", json!({"index": 0})));
+                json!({"index": index, "content_block": block.start}),
+            ));
+            if index == 0 {
+                events.push(event("ping", json!({})));
+            }
+            events.extend(block.deltas.into_iter().map(|delta| {
+                event(
+                    "content_block_delta",
+                    json!({"index": index, "delta": delta}),
+                )
+            }));
+            events.push(event("content_block_stop", json!({"index": index})));
+        }
         events.push(event(
             "message_delta",
             json!({
@@ -214,19 +234,32 @@ impl Message {
         })
     }
 
-    fn tool_use(&self, tool: &str, input: Value) -> Value {
-        let id = format!("toolu_{:016x}", fingerprint(tool.as_bytes()));
-        json!({"type": "tool_use", "id": id, "name": tool, "input": input})
-    }
-
     fn stop_reason(&self) -> &'static str {
-        match (&self.tool, self.answer.truncated) {
+        match (&self.answer.call, self.answer.truncated) {
+            _ if !self.answer.refusal.is_empty() => "refusal",
             (Some(_), _) => "tool_use",
             (None, true) => "max_tokens",
             (None, false) => "end_turn",
         }
     }
 }
+
+/// A content block, and how a stream begins and continues it.
+struct Block {
+    start: Value,
+    deltas: Vec<Value>,
+    whole: Value,
+}
+
+fn deltas(kind: &str, key: &str, pieces: &[String]) -> Vec<Value> {
+    pieces
+        .iter()
+        .map(|piece| json!({"type": kind, key: piece}))
+        .collect()
+}
+
+/// Of thoughts; opaque to all but the provider.
+const SIGNATURE: &str = "EqQBCgIYAhIkZmFrZSBzaWduYXR1cmU=";
 
 fn first_tool(body: &Map<String, Value>) -> Option<String> {
     let tool = body.get("tools")?.as_array()?.first()?;

@@ -1,8 +1,8 @@
 //! The one stand-in: a model provider that speaks the real wire format.
 //!
-//! Answers OpenAI's chat completions, models and embeddings and Anthropic's
-//! messages, whole and streamed, with made-up but deterministic content and
-//! usage counted from the text. Each request, or the control API, scripts its
+//! Answers OpenAI's chat completions, responses, completions, models and
+//! embeddings and Anthropic's messages and token counting, whole and streamed,
+//! with made-up but deterministic content and usage counted from the text. Each request, or the control API, scripts its
 //! misbehaviour ([`Script`]): latency, errors, cut connections, silence. It
 //! remembers every request as it arrived, so a test can see what reached it.
 //!
@@ -18,10 +18,11 @@ mod script;
 mod server;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -29,6 +30,7 @@ use tokio::task::JoinHandle;
 pub use received::ReceivedRequest;
 pub use script::{CutHow, Script, ScriptError};
 
+use openai::StoredResponse;
 use received::ReceivedLog;
 
 /// Serve the fake provider on `listener` until `shutdown` resolves; open
@@ -108,6 +110,8 @@ impl Drop for FakeProvider {
 struct Shared {
     script: Mutex<Script>,
     received: Mutex<ReceivedLog>,
+    /// What `/v1/responses` answered, by id.
+    responses: Mutex<BTreeMap<String, StoredResponse>>,
 }
 
 impl Shared {
@@ -122,7 +126,13 @@ impl Shared {
         *self.script.lock().unwrap_or_else(PoisonError::into_inner) = script;
     }
 
-    fn received(&self) -> std::sync::MutexGuard<'_, ReceivedLog> {
+    fn responses(&self) -> MutexGuard<'_, BTreeMap<String, StoredResponse>> {
+        self.responses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn received(&self) -> MutexGuard<'_, ReceivedLog> {
         self.received.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

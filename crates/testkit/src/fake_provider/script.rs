@@ -35,8 +35,23 @@ pub struct Script {
     pub content_encoding: Option<Encoding>,
     /// `x-fake-reply`: the text to answer with.
     pub reply: Option<String>,
-    /// `x-fake-tool-call: true`: answer by calling the first tool on offer.
+    /// `x-fake-tool-call: true`: answer by calling the first tool on offer;
+    /// with a reply as well, the text comes first.
     pub tool_call: bool,
+    /// `x-fake-tool-arguments`: what to call it with, as JSON.
+    pub tool_arguments: Option<String>,
+    /// `x-fake-refusal`: refuse in these words; Anthropic's models stop with them.
+    pub refusal: Option<String>,
+    /// `x-fake-reasoning`: think this before the answer.
+    pub reasoning: Option<String>,
+    /// `x-fake-piece-chars`: texts stream in pieces of so many characters.
+    pub piece_chars: Option<usize>,
+    /// `x-fake-wire-bytes`: the body goes out in pieces of so many bytes,
+    /// wherever they cut it.
+    pub wire_bytes: Option<usize>,
+    /// `x-fake-body`: answer 200 with exactly these bytes; as a stream when
+    /// the request asks for one.
+    pub body: Option<String>,
 }
 
 /// How a connection is broken.
@@ -118,6 +133,15 @@ impl Script {
             }
             "reply" => self.reply = Some(value.to_owned()),
             "tool-call" => self.tool_call = flag(value)?,
+            "tool-arguments" => {
+                self.tool_arguments = Some(value.to_owned());
+                self.tool_call = true;
+            }
+            "refusal" => self.refusal = Some(value.to_owned()),
+            "reasoning" => self.reasoning = Some(value.to_owned()),
+            "piece-chars" => self.piece_chars = Some(value.parse().ok().filter(|n| *n > 0)?),
+            "wire-bytes" => self.wire_bytes = Some(value.parse().ok().filter(|n| *n > 0)?),
+            "body" => self.body = Some(value.to_owned()),
             _ => return None,
         }
         Some(())

@@ -19,6 +19,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -107,10 +108,10 @@ async fn answer(
         Ok(script) if script.never => match std::future::pending::<Infallible>().await {},
         Ok(script) => {
             tokio::time::sleep(script.latency()).await;
-            let reply = if speaks_anthropic(&request) {
-                anthropic::answer(&request, &script)
-            } else {
-                openai::answer(&request, &script)
+            let reply = match &script.body {
+                Some(body) => Reply::scripted(body, asks_for_stream(&request)),
+                None if speaks_anthropic(&request) => anthropic::answer(&request, &script),
+                None => openai::answer(&request, &script, shared),
             };
             wire::deliver(reply, &script, reset).await
         }
@@ -137,6 +138,12 @@ async fn receive(request: Request<Incoming>) -> Option<ReceivedRequest> {
         headers: head.headers,
         body,
     })
+}
+
+fn asks_for_stream(request: &ReceivedRequest) -> bool {
+    let body: Option<Value> = serde_json::from_slice(&request.body).ok();
+    body.is_some_and(|body| body.get("stream") == Some(&Value::Bool(true)))
+        || request.path.contains("stream=true")
 }
 
 /// Both serve `/v1/models`; only Anthropic's clients name a version.

@@ -485,3 +485,171 @@ async fn a_dropped_provider_drops_its_connections() {
         .await
         .expect("the address is free again");
 }
+
+async fn post(provider: &FakeProvider, path: &str, headers: &str, body: &Value) -> Raw {
+    let keys = match path.starts_with("/v1/messages") {
+        true => ANTHROPIC,
+        false => OPENAI,
+    };
+    let headers = format!("{keys}{headers}");
+    send(provider, "POST", path, &headers, &body.to_string()).await
+}
+
+fn parsed(events: &[String]) -> Vec<Value> {
+    events
+        .iter()
+        .filter(|data| *data != "[DONE]")
+        .map(|data| serde_json::from_str(data).expect("JSON"))
+        .collect()
+}
+
+/// The texts under `pointer`, joined.
+fn joined(events: &[Value], pointer: &str) -> String {
+    let texts = events.iter().filter_map(|e| e.pointer(pointer)?.as_str());
+    texts.collect()
+}
+
+const SCRIPTED: &str = "x-fake-reasoning: why not\r\nx-fake-reply: an answer\r\n\
+    x-fake-tool-arguments: {\"a\": \"b c\"}\r\nx-fake-piece-chars: 3\r\n";
+
+#[tokio::test]
+async fn scripted_texts_stream_in_pieces_in_every_dialect() {
+    let provider = FakeProvider::start().await.expect("start");
+    let tools = json!([{"type": "function", "name": "f", "function": {"name": "f"}}]);
+    let messages = json!([{"role": "user", "content": "hello"}]);
+    for (path, body, texts) in [
+        (
+            "/v1/chat/completions",
+            json!({"model": "gpt-4o", "messages": messages}),
+            [
+                "/choices/0/delta/reasoning_content",
+                "/choices/0/delta/content",
+                "/choices/0/delta/tool_calls/0/function/arguments",
+            ],
+        ),
+        (
+            "/v1/messages",
+            json!({"model": "claude-sonnet-5", "max_tokens": 50, "messages": messages}),
+            ["/delta/thinking", "/delta/text", "/delta/partial_json"],
+        ),
+    ] {
+        let mut body = body;
+        body["tools"] = tools.clone();
+        body["stream"] = json!(true);
+        let events = parsed(&post(&provider, path, SCRIPTED, &body).await.events());
+        for (pointer, said) in texts
+            .into_iter()
+            .zip(["why not", "an answer", "{\"a\": \"b c\"}"])
+        {
+            assert_eq!(joined(&events, pointer), said, "{path}");
+        }
+    }
+    let body = json!({"model": "gpt-5", "input": "hello", "tools": tools, "stream": true});
+    let events = parsed(
+        &post(&provider, "/v1/responses", SCRIPTED, &body)
+            .await
+            .events(),
+    );
+    for (kind, said) in [
+        ("response.reasoning_summary_text.delta", "why not"),
+        ("response.output_text.delta", "an answer"),
+        ("response.function_call_arguments.delta", "{\"a\": \"b c\"}"),
+    ] {
+        let mine: Vec<Value> = events
+            .iter()
+            .filter(|e| e["type"] == kind)
+            .cloned()
+            .collect();
+        assert!(mine.len() > 1 && joined(&mine, "/delta") == said, "{kind}");
+    }
+    let numbers: Vec<u64> = events
+        .iter()
+        .filter_map(|e| e["sequence_number"].as_u64())
+        .collect();
+    assert_eq!(numbers, (0..events.len() as u64).collect::<Vec<_>>());
+    let last = events.last().expect("events");
+    assert_eq!(last["type"], "response.completed");
+    assert_eq!(
+        last["response"]["output"][1]["content"][0]["text"],
+        "an answer"
+    );
+}
+
+#[tokio::test]
+async fn responses_are_kept_until_they_are_deleted() {
+    let provider = FakeProvider::start().await.expect("start");
+    let body = json!({"model": "gpt-5", "input": "hello you"});
+    let made = post(&provider, "/v1/responses", "", &body).await.json();
+    let path = format!("/v1/responses/{}", made["id"].as_str().expect("an id"));
+    let get = async |path: &str| send(&provider, "GET", path, OPENAI, "").await;
+    assert_eq!(get(&path).await.json()["output"], made["output"]);
+    let items = get(&format!("{path}/input_items")).await.json();
+    assert_eq!(items["data"][0]["content"][0]["text"], "hello you");
+    assert!(
+        !get(&format!("{path}?stream=true"))
+            .await
+            .events()
+            .is_empty()
+    );
+    let cancelled = send(&provider, "POST", &format!("{path}/cancel"), OPENAI, "").await;
+    assert_eq!(cancelled.json()["status"], "cancelled");
+    let deleted = send(&provider, "DELETE", &path, OPENAI, "").await;
+    assert_eq!(deleted.json()["deleted"], true);
+    assert_eq!(get(&path).await.status(), 404);
+}
+
+#[tokio::test]
+async fn completions_answer_each_prompt() {
+    let provider = FakeProvider::start().await.expect("start");
+    let mut body = json!({"model": "gpt-3.5-turbo-instruct", "prompt": ["one", "two three"]});
+    let whole = post(&provider, "/v1/completions", "", &body).await.json();
+    assert_eq!(whole["usage"]["prompt_tokens"], 3);
+    assert_eq!(whole["choices"].as_array().map(Vec::len), Some(2));
+    body["stream"] = json!(true);
+    body["stream_options"] = json!({"include_usage": true});
+    let streamed = post(&provider, "/v1/completions", "", &body).await.events();
+    assert_eq!(streamed.last().map(String::as_str), Some("[DONE]"));
+    let events = parsed(&streamed);
+    let second: Vec<Value> = events
+        .iter()
+        .filter(|e| e["choices"][0]["index"] == 1)
+        .cloned()
+        .collect();
+    assert_eq!(
+        json!(joined(&second, "/choices/0/text")),
+        whole["choices"][1]["text"]
+    );
+    assert_eq!(events.last().expect("usage")["usage"], whole["usage"]);
+}
+
+#[tokio::test]
+async fn refusals_and_token_counts_have_their_dialects_form() {
+    let provider = FakeProvider::start().await.expect("start");
+    let no = "x-fake-refusal: I will not.\r\n";
+    let chat = chat(&provider, no, &question()).await.json();
+    assert_eq!(chat["choices"][0]["message"]["refusal"], "I will not.");
+    assert_eq!(chat["choices"][0]["message"]["content"], Value::Null);
+    let body = json!({"model": "gpt-5", "input": "hello"});
+    let response = post(&provider, "/v1/responses", no, &body).await.json();
+    assert_eq!(response["output"][0]["content"][0]["type"], "refusal");
+    let body = json!({"model": "claude-sonnet-5", "max_tokens": 5,
+        "messages": [{"role": "user", "content": "one two"}]});
+    let message = post(&provider, "/v1/messages", no, &body).await.json();
+    assert_eq!(message["stop_reason"], "refusal");
+    let count = post(&provider, "/v1/messages/count_tokens", "", &body).await;
+    assert_eq!(count.json(), json!({"input_tokens": 2}));
+}
+
+#[tokio::test]
+async fn wire_pieces_and_bodies_are_exactly_as_scripted() {
+    let provider = FakeProvider::start().await.expect("start");
+    let plain = chat(&provider, "", &streamed()).await.body();
+    let pieces = chat(&provider, "x-fake-wire-bytes: 1\r\n", &streamed()).await;
+    let created = |body: &[u8]| String::from_utf8_lossy(body).matches("\"created\"").count();
+    assert_eq!(created(&pieces.body()), created(&plain));
+    let body = "x-fake-body: {\"not\": json\r\n";
+    let scripted = chat(&provider, body, &question()).await;
+    assert_eq!(scripted.body(), b"{\"not\": json");
+    let stream = chat(&provider, "x-fake-body: data: {\r\n", &streamed()).await;
+    assert!(stream.head().contains("text/event-stream"));
+}

@@ -59,6 +59,18 @@ impl Reply {
         }
     }
 
+    /// Exactly `body`, said to be a stream or JSON.
+    pub(super) fn scripted(body: &str, stream: bool) -> Self {
+        match stream {
+            true => Self::events(vec![body.as_bytes().to_vec()]),
+            false => Self {
+                status: 200,
+                headers: vec![("content-type", "application/json".to_owned())],
+                content: Content::Whole(body.as_bytes().to_vec()),
+            },
+        }
+    }
+
     pub(super) fn events(events: Vec<Vec<u8>>) -> Self {
         Self {
             status: 200,
@@ -115,6 +127,20 @@ pub(super) async fn deliver(
 /// The bytes to send, piece by piece, and their sum where it is announced.
 fn pieces(content: Content, script: &Script) -> (Vec<Vec<u8>>, Option<usize>) {
     let gzip = script.content_encoding == Some(Encoding::Gzip);
+    let (pieces, length) = whole_pieces(content, script, gzip);
+    match script.wire_bytes {
+        Some(size) => {
+            let all = pieces.concat();
+            (
+                all.chunks(size.max(1)).map(<[u8]>::to_vec).collect(),
+                length,
+            )
+        }
+        None => (pieces, length),
+    }
+}
+
+fn whole_pieces(content: Content, script: &Script, gzip: bool) -> (Vec<Vec<u8>>, Option<usize>) {
     match content {
         Content::Whole(bytes) => {
             let bytes = if gzip {
