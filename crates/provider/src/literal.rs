@@ -366,7 +366,7 @@ fn decode(mut units: Units<'_>) -> (Cow<'_, str>, usize, Inside) {
         return (Cow::Borrowed(source), source.len(), inside);
     }
     let (mut out, mut at) = (String::with_capacity(source.len()), 0);
-    while let Some(unit) = units.next() {
+    for unit in units.by_ref() {
         let written = source.get(at..at + unit.written).unwrap_or_default();
         match escape(written).filter(|_| unit.whole) {
             Some(escape) => out.push(escape.means),

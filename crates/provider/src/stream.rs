@@ -229,13 +229,21 @@ impl StreamEditor {
         let (raw, first) = self.events.take_partial();
         let partial = RawEvent { raw: &raw, first };
         let data = partial.data().filter(|data| !data.is_empty());
-        let readable = data.is_none_or(|data| data == b"[DONE]" || parse(&data).is_ok());
-        if readable {
-            self.pass_on(partial, true, judge, out)?;
-            return self.flush(&[End::All], &[], judge, out);
+        match data {
+            Some(data) if data == b"[DONE]" || parse(&data).is_ok() => {
+                self.pass_on(partial, true, judge, out)
+            }
+            Some(_) => {
+                self.flush(&[End::All], &[], judge, out)?;
+                self.pass_unread("cut", &raw, judge, out)
+            }
+            // Before a line that did not end, or it would begin with theirs.
+            None => {
+                self.flush(&[End::All], &[], judge, out)?;
+                out.extend_from_slice(&raw);
+                Step::Continue(())
+            }
         }
-        self.flush(&[End::All], &[], judge, out)?;
-        self.pass_unread("cut", &raw, judge, out)
     }
 
     /// One event, changed as the judge says.

@@ -350,4 +350,82 @@ proptest! {
             prop_assert!(read.facts.texts().any(|t| t == word) || read.unscanned.is_some());
         }
     }
+
+    /// Whatever is read can be changed, and what is changed stays JSON.
+    #[test]
+    fn any_text_of_any_request_can_be_replaced(mut body in body(), model in any::<prop::sample::Index>()) {
+        body["model"] = "m".into();
+        let api = Api::ALL[model.index(Api::ALL.len())];
+        let source = body.to_string();
+        let Ok(read) = read_request(api, source.as_bytes()) else { return Ok(()) };
+        let messages = read.facts.messages.iter().enumerate();
+        let messages = messages.map(|(at, m)| (TextId::Message(at), m.content.as_str()));
+        let others = read.facts.other_texts.iter().enumerate();
+        let others = others.map(|(at, text)| (TextId::Other(at), text.as_str()));
+        let edits: Vec<TextEdit> = messages
+            .chain(others)
+            .filter(|(_, text)| !text.is_empty())
+            .map(|(text, whole)| TextEdit {
+                text,
+                edit: Edit { range: 0..whole.len(), with: "\"[X]\"".to_owned() },
+            })
+            .collect();
+        let changed = rewrite(source.as_bytes(), &read.places, &edits, &[]).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&changed).unwrap();
+        prop_assert_eq!(rewrite(source.as_bytes(), &read.places, &[], &[]).unwrap(), source.into_bytes());
+    }
+}
+
+/// Bodies of known members in unexpected places.
+fn body() -> impl Strategy<Value = serde_json::Value> {
+    let key = prop::sample::select(vec![
+        "messages",
+        "role",
+        "content",
+        "type",
+        "text",
+        "input",
+        "instructions",
+        "prompt",
+        "tools",
+        "tool_calls",
+        "function",
+        "arguments",
+        "source",
+        "data",
+        "output",
+        "summary",
+        "system",
+        "x",
+    ]);
+    let leaf = prop_oneof![
+        Just(serde_json::Value::Null),
+        (0u64..u64::MAX).prop_map(Into::into),
+        any::<String>().prop_map(Into::into),
+        prop::sample::select(vec![
+            "text",
+            "document",
+            "tool_result",
+            "function_call_output",
+            "{\"a\":\"\\u0041\",\"n\":4111111111111111}"
+        ])
+        .prop_map(Into::into),
+    ];
+    let value = leaf.prop_recursive(6, 60, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(serde_json::Value::from),
+            prop::collection::btree_map(key.clone(), inner, 0..6).prop_map(|members| {
+                serde_json::Value::Object(
+                    members
+                        .into_iter()
+                        .map(|(k, v)| (k.to_owned(), v))
+                        .collect(),
+                )
+            }),
+        ]
+    });
+    value.prop_map(|value| match value {
+        serde_json::Value::Object(_) => value,
+        other => serde_json::json!({ "messages": [{ "role": "user", "content": other }], "input": other }),
+    })
 }

@@ -576,6 +576,15 @@ fn what_is_held_leaves_at_a_cut_and_the_stream_is_unscanned() {
 }
 
 #[test]
+fn what_is_held_leaves_before_a_line_that_did_not_end() {
+    let stream = format!("{}: a commen", chat_chunk(r#"{"content":"a se"}"#, "null"));
+    let mut judge = Replacing::new("secret", "[X]");
+    let (out, _) = run(Api::ChatCompletions, &stream, &mut judge);
+    assert_eq!(joined(&events(&out), "/choices/0/delta/content"), "a se");
+    assert!(out.ends_with("\n\n: a commen"));
+}
+
+#[test]
 fn what_cannot_be_read_has_a_reason_and_the_judge_decides() {
     let long = content(&[&"x".repeat(500)]);
     let small = StreamLimits {

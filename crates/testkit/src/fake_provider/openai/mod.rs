@@ -2,9 +2,21 @@
 //!
 //! Each API has a file of its own.
 
+#[expect(
+    clippy::indexing_slicing,
+    reason = "members of JSON objects that are made here"
+)]
 mod chat;
+#[expect(
+    clippy::indexing_slicing,
+    reason = "members of JSON objects that are made here"
+)]
 mod completions;
 mod embeddings;
+#[expect(
+    clippy::indexing_slicing,
+    reason = "members of JSON objects that are made here"
+)]
 mod responses;
 
 use std::time::{SystemTime, UNIX_EPOCH};
