@@ -47,6 +47,11 @@ fn record(number: u64) -> EvidenceRecord {
         }],
         shadow_rules: vec![],
         deciding_facts: vec!["request.model".into()],
+        response_rules: vec![],
+        findings: vec![],
+        redactions: vec![],
+        changed_fields: vec![],
+        tags: vec![],
         actions_not_applied: vec![],
         policy: Some(PolicyInForce {
             digest: format!("sha256:{}", "ab".repeat(32)),
@@ -76,6 +81,8 @@ fn record(number: u64) -> EvidenceRecord {
         response_bytes: 345,
         request_digest: Some(salted_digest(&[1; 16], &number.to_be_bytes())),
         response_digest: Some(salted_digest(&[2; 16], &number.to_be_bytes())),
+        forwarded_request_digest: None,
+        delivered_response_digest: None,
     }
 }
 

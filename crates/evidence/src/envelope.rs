@@ -174,6 +174,11 @@ pub(crate) mod tests {
             shadow_rules: vec![],
             deciding_facts: vec!["request.model".into()],
             actions_not_applied: vec![],
+            response_rules: vec![],
+            findings: vec![],
+            redactions: vec![],
+            changed_fields: vec![],
+            tags: vec![],
             policy: Some(PolicyInForce {
                 digest: format!("sha256:{}", "ab".repeat(32)),
                 commit: Some("0f".repeat(20)),
@@ -202,6 +207,8 @@ pub(crate) mod tests {
             response_bytes: 0,
             request_digest: Some(salted_digest(&[1; 16], b"body")),
             response_digest: None,
+            forwarded_request_digest: None,
+            delivered_response_digest: None,
         }
     }
 

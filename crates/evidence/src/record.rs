@@ -40,6 +40,20 @@ pub struct EvidenceRecord {
     /// Names of the fields that made the matched rules hold; never their text.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deciding_facts: Vec<String>,
+    /// Rules on the answer that matched, in the order of evaluation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub response_rules: Vec<MatchedRule>,
+    /// What detectors found, where rules asked for it; never the text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<FindingCount>,
+    /// What was taken out on the way; never the text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub redactions: Vec<RedactionCount>,
+    /// Fields that rules set, as policies name them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changed_fields: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<Tag>,
     /// Kinds of action that matched rules asked for and that were not carried
     /// out, as `policy/rule: kind`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -131,6 +145,42 @@ pub struct EvidenceRecord {
     pub request_digest: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_digest: Option<String>,
+    /// The same of what the provider got, where that is not what the client sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwarded_request_digest: Option<String>,
+    /// The same of what the client got, where that is not what the provider sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered_response_digest: Option<String>,
+}
+
+/// How often a kind was found in a text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FindingCount {
+    /// The text, as policies name it.
+    pub place: String,
+    pub kind: String,
+    pub count: u64,
+}
+
+/// How often a kind was taken out of a text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedactionCount {
+    pub place: String,
+    pub kind: String,
+    /// `mask`, `remove`, `replace` or `tokenize`.
+    pub method: String,
+    pub count: u64,
+}
+
+/// A label that a rule gave the exchange.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tag {
+    pub name: String,
+    /// Empty where the rule gives none.
+    pub value: String,
 }
 
 /// Which filter VM wrote the record, and where in that VM's sequence it stands.
@@ -197,6 +247,9 @@ pub enum Outcome {
     Completed,
     /// We answered; the provider never saw the request.
     Refused,
+    /// We refused the provider's answer: the client got our error instead of
+    /// it, or at the end of what had left of a stream.
+    Withheld,
     /// The provider answered with an error status.
     ProviderError,
     /// The provider, or the way to it, failed before or amid its answer.

@@ -7,8 +7,9 @@
 )]
 
 use jupiter_evidence::{
-    DecisionKind, Emitter, EvidenceRecord, InspectionStatus, MatchedRule, Outcome, PolicyInForce,
-    RECORD_SCHEMA, RECORD_VERSION, rfc3339_micros, salted_digest,
+    DecisionKind, Emitter, EvidenceRecord, FindingCount, InspectionStatus, MatchedRule, Outcome,
+    PolicyInForce, RECORD_SCHEMA, RECORD_VERSION, RedactionCount, Tag, rfc3339_micros,
+    salted_digest,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -37,8 +38,25 @@ fn full() -> EvidenceRecord {
         reason: text(),
         outcome: Outcome::Refused,
         matched_rules: vec![rule.clone()],
-        shadow_rules: vec![rule],
+        shadow_rules: vec![rule.clone()],
         deciding_facts: vec!["request.model".into()],
+        response_rules: vec![rule.clone()],
+        findings: vec![FindingCount {
+            place: "request.text".into(),
+            kind: "email".into(),
+            count: 1,
+        }],
+        redactions: vec![RedactionCount {
+            place: "request.text".into(),
+            kind: "email".into(),
+            method: "mask".into(),
+            count: 1,
+        }],
+        changed_fields: vec!["request.model".into()],
+        tags: vec![Tag {
+            name: "team".into(),
+            value: String::new(),
+        }],
         actions_not_applied: vec!["guard/seen: redact".into()],
         policy: Some(PolicyInForce {
             digest: format!("sha256:{}", "ab".repeat(32)),
@@ -68,6 +86,8 @@ fn full() -> EvidenceRecord {
         response_bytes: 3,
         request_digest: Some(salted_digest(&[1; 16], b"a")),
         response_digest: Some(salted_digest(&[1; 16], b"b")),
+        forwarded_request_digest: Some(salted_digest(&[1; 16], b"c")),
+        delivered_response_digest: Some(salted_digest(&[1; 16], b"d")),
     }
 }
 
@@ -124,6 +144,7 @@ fn every_value_that_records_write_is_allowed() {
     for outcome in [
         Outcome::Completed,
         Outcome::Refused,
+        Outcome::Withheld,
         Outcome::ProviderError,
         Outcome::ProviderReset,
         Outcome::ClientAborted,

@@ -81,6 +81,11 @@ pub fn record(us: u64, number: u64) -> EvidenceRecord {
         shadow_rules: vec![],
         deciding_facts: vec![],
         actions_not_applied: vec![],
+        response_rules: vec![],
+        findings: vec![],
+        redactions: vec![],
+        changed_fields: vec![],
+        tags: vec![],
         matched_rules: vec![MatchedRule {
             policy: "guard".into(),
             rule: "seen".into(),
@@ -114,6 +119,8 @@ pub fn record(us: u64, number: u64) -> EvidenceRecord {
         response_bytes: 345,
         request_digest: Some("cd".repeat(32)),
         response_digest: None,
+        forwarded_request_digest: None,
+        delivered_response_digest: None,
     }
 }
 
