@@ -28,5 +28,5 @@ pub use places::{MemberEdit, Places, RewriteError, TextEdit, TextId, rewrite};
 pub use request::{ReadRequest, Unreadable, read_request};
 pub use response::{BodyKind, ReadResponse, ResponseReader, Summary, read_response};
 pub use stream::{
-    Judge, OnUnread, Progress, Ruling, StreamEditor, StreamEnd, StreamLimits, WholeText,
+    Judge, OnUnread, Progress, Ruling, Stop, StreamEditor, StreamEnd, StreamLimits, WholeText,
 };

@@ -182,7 +182,7 @@ impl StreamEditor {
             State::Reading | State::Blind => Progress::Open,
         };
         if self.state == State::Reading {
-            let step = self.close(judge, out);
+            let step = self.end(judge, out);
             progress = self.progress(step);
             if !self.ended {
                 self.unscanned("cut");
@@ -191,6 +191,28 @@ impl StreamEditor {
         StreamEnd {
             summary: self.summary,
             progress,
+        }
+    }
+
+    /// Whether its last event, as the dialect has it, was seen.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// What was said so far.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// The transport has no more: whatever is held leaves, as the judge says.
+    pub fn close(&mut self, judge: &mut dyn Judge, out: &mut Vec<u8>) -> Progress {
+        match self.state {
+            State::Reading => {
+                let step = self.end(judge, out);
+                self.progress(step)
+            }
+            State::Blind => Progress::Open,
+            State::Stopped => Progress::Stopped,
         }
     }
 
@@ -225,7 +247,7 @@ impl StreamEditor {
         self.summary.unscanned.get_or_insert(reason);
     }
 
-    fn close(&mut self, judge: &mut dyn Judge, out: &mut Vec<u8>) -> Step {
+    fn end(&mut self, judge: &mut dyn Judge, out: &mut Vec<u8>) -> Step {
         let (raw, first) = self.events.take_partial();
         let partial = RawEvent { raw: &raw, first };
         let data = partial.data().filter(|data| !data.is_empty());
