@@ -223,7 +223,10 @@ pub enum Place {
     Message(u32),
     /// One of [`RequestFacts::other_texts`].
     Other,
+    /// [`ResponseFacts::content`].
     Response,
+    /// One of [`ResponseFacts::other_texts`].
+    ResponseOther,
 }
 
 /// What the provider answered.

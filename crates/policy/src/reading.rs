@@ -241,7 +241,8 @@ impl<'a> Evaluation<'a> {
                 Place::Response => {
                     matches!(field, TextField::ResponseContent | TextField::ResponseText)
                 }
-                _ => field == TextField::EveryText,
+                Place::ResponseOther => field == TextField::ResponseText,
+                Place::Message(_) | Place::Other => field == TextField::EveryText,
             };
         };
         let message = message as usize;

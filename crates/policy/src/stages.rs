@@ -59,6 +59,8 @@ pub struct Needs {
     pub response_findings: bool,
     /// The answer: there are rules on it.
     pub response: bool,
+    /// The texts of the request, still when the answer is there.
+    pub request_text_in_response: bool,
 }
 
 impl Needs {
@@ -87,6 +89,12 @@ impl Needs {
     }
 
     fn add(&mut self, field: Field, phase: Phase) {
+        if phase == Phase::Response
+            && let Field::Text(text) | Field::Number(NumberField::Length(text)) = field
+        {
+            // The roles of messages and the like are kept anyway.
+            self.request_text_in_response |= text.is_prompt() && !is_answer_text(text);
+        }
         match field {
             Field::Bool(BoolField::Found(_, text)) => match is_answer_text(text) {
                 true => self.response_findings = true,

@@ -158,6 +158,7 @@ fn what_is_needed_follows_from_the_rules() {
         request_findings,
         response_findings,
         response,
+        request_text_in_response: false,
     };
     let request = |conditions: &str, action: &str| {
         format!("  - {{name: r, conditions: [{conditions}], actions: [{action}]}}\n")
@@ -202,6 +203,16 @@ fn what_is_needed_follows_from_the_rules() {
         ),
     ] {
         assert_eq!(bundle(&text).needs(), expected, "{text}");
+    }
+    for (condition, wanted) in [
+        ("{field: request.text, operator: contains, value: x}", true),
+        (
+            "{field: 'request.messages[0].role', operator: '==', value: user}",
+            false,
+        ),
+    ] {
+        let needs = bundle(&rule("r", condition, allow)).needs();
+        assert_eq!(needs.request_text_in_response, wanted, "{condition}");
     }
 }
 

@@ -30,15 +30,11 @@ pub const ACTIONS: &[&str] = &[
 ];
 
 /// Those that this version records, and does not carry out.
-pub const ACTIONS_NOT_PROVIDED: &[&str] = &[
-    "redact",
-    "modify",
-    "route",
-    "alert",
-    "rate_limit",
-    "budget",
-    "tag",
-];
+pub const ACTIONS_NOT_PROVIDED: &[&str] = &["alert", "rate_limit", "budget"];
+
+/// What becomes of an action that is not carried out.
+pub(super) const NOT_DONE: &str =
+    "the decision and its record name it; nothing else happens until then";
 
 pub(super) const LEVELS: &[&str] = &["debug", "info", "warn", "error"];
 
@@ -139,8 +135,7 @@ impl Checker<'_> {
         }
         if ACTIONS_NOT_PROVIDED.contains(&name) {
             let message = format!("action `{name}` is not carried out by this version");
-            let help = "the decision and its record name it; nothing else happens until then";
-            self.report_with_help(Code::ActionNotProvided, span, message, help);
+            self.report_with_help(Code::ActionNotProvided, span, message, NOT_DONE);
         }
         let fields = self.fields(node, &keys(name))?;
         match name {

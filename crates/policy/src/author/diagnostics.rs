@@ -87,7 +87,7 @@ codes! {
     Contradiction Warning "contradiction",
     PhaseConflict Error "phase-conflict",
     PhaseMixed Warning "phase-mixed",
-    PhaseNotApplied Warning "phase-not-applied",
+    TargetGone Warning "target-gone",
     SettingNotApplied Warning "setting-not-applied",
     // Conditions.
     UnknownField Error "unknown-field",

@@ -268,7 +268,7 @@ impl Checker<'_> {
             name: name?,
             enabled,
             settings: RuleSettings {
-                phase: self.phase(phase, span),
+                phase: self.phase(phase),
                 mode: mode.map_or(defaults.mode, |(mode, _)| mode),
                 on_error: on_error.unwrap_or(defaults.on_error),
                 durability: durability.unwrap_or(defaults.durability),

@@ -46,7 +46,7 @@ pub enum Provision {
     Provided,
     /// A later version; until then it is null.
     Later,
-    /// Known once the provider has answered; rules that read it are not applied yet.
+    /// Known once the provider has answered: rules that read it are decided then.
     Response,
     /// Documented, and computed by nothing: always null.
     Never,
@@ -247,49 +247,40 @@ const TABLE: &[Row] = &[
     boolean(
         "processing.content_analysis.pii_detection.has_pii",
         BoolField::HasPii,
-    )
-    .later(),
+    ),
     texts(
         "processing.content_analysis.pii_detection.pii_types",
         TextField::PiiTypes,
-    )
-    .later(),
+    ),
     number(
         "processing.content_analysis.pii_detection.confidence",
         NumberField::PiiConfidence,
-    )
-    .later(),
+    ),
     boolean(
         "processing.content_analysis.sensitive_content.has_sensitive_content",
         BoolField::HasSensitiveContent,
-    )
-    .later(),
+    ),
     texts(
         "processing.content_analysis.sensitive_content.categories",
         TextField::SensitiveCategories,
-    )
-    .later(),
+    ),
     single(
         "processing.content_analysis.sensitive_content.severity",
         SingleText::SensitiveSeverity,
     )
-    .one_of(SEVERITIES)
-    .later(),
+    .one_of(SEVERITIES),
     boolean(
         "processing.content_analysis.prompt_injection.has_prompt_injection",
         BoolField::HasInjection,
-    )
-    .later(),
+    ),
     number(
         "processing.content_analysis.prompt_injection.confidence",
         NumberField::InjectionConfidence,
-    )
-    .later(),
+    ),
     single(
         "processing.content_analysis.prompt_injection.type",
         SingleText::InjectionType,
-    )
-    .later(),
+    ),
     number(
         "processing.content_analysis.sentiment.score",
         NumberField::SentimentScore,
@@ -464,7 +455,6 @@ pub(super) fn resolved(field: Field) -> Resolved {
     let (provision, domain) = match field {
         Field::Text(TextField::Parts(_)) => (Provision::Later, Some(PART_KINDS)),
         Field::Text(TextField::MessageRole(_)) => (Provision::Provided, Some(ROLES)),
-        Field::Bool(BoolField::Found(..)) => (Provision::Later, None),
         _ => (Provision::Provided, None),
     };
     Resolved {

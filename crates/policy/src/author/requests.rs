@@ -1,5 +1,6 @@
 //! Actions besides the verdict: redact, modify, route, alert, tag.
 
+use super::actions::NOT_DONE;
 use super::checker::{Checker, Fields, shown};
 use super::diagnostics::{Code, Span};
 use super::fields::{FieldType, Resolved};
@@ -10,7 +11,7 @@ use super::variables::Constant;
 use super::yaml::{Node, Value};
 use crate::decision::{AlertSeverity, RedactMethod};
 use crate::names;
-use crate::program::{Field, NumberField, TextField};
+use crate::program::{Field, NumberField, SingleText, TextField};
 
 pub(super) const METHODS: &[&str] = &["mask", "remove", "replace", "tokenize"];
 pub(super) const SEVERITIES: &[&str] = &["low", "medium", "high", "critical"];
@@ -87,9 +88,13 @@ impl Checker<'_> {
             .strip_prefix("{{")
             .and_then(|rest| rest.strip_suffix("}}"))
             .map_or(path, str::trim);
-        let found = self.field(path, span)?;
+        let found = self.known_field(path, span)?;
         let name = names::path(found.field);
-        if name.starts_with("request.") || name.starts_with("response.") {
+        if name.starts_with("request.") {
+            self.uses.changed.push((shown(path), span));
+            return Some(found);
+        }
+        if name.starts_with("response.") {
             return Some(found);
         }
         let message = format!("`{}` is not a part of the exchange", shown(path));
@@ -104,6 +109,11 @@ impl Checker<'_> {
         let value = self.require(fields, "value");
         let operand = value.and_then(|node| self.operand(node));
         let (target, span) = target?;
+        if !is_settable(target.field) {
+            let name = names::path(target.field);
+            let message = format!("setting `{name}` is not carried out by this version");
+            self.report_with_help(Code::ActionNotProvided, span, message, NOT_DONE);
+        }
         let value = self.new_value(&target, operand?, value.map_or(span, |node| node.span))?;
         Some(Action::Modify {
             field: target.field,
@@ -168,6 +178,13 @@ impl Checker<'_> {
             let span = fields.get("type").map_or(fields.span(), |node| node.span);
             self.report(Code::MissingKey, span, message);
             return None;
+        }
+        if provider.is_some() {
+            let message = "the `provider` of a `route` is not chosen by this version";
+            let span = fields
+                .get("provider")
+                .map_or(fields.span(), |node| node.span);
+            self.report_with_help(Code::ActionNotProvided, span, message, NOT_DONE);
         }
         Some(Action::Route {
             provider,
@@ -288,10 +305,34 @@ impl Checker<'_> {
     }
 }
 
+/// What a `modify` of this version sets.
+fn is_settable(field: Field) -> bool {
+    match field {
+        Field::Text(field) => matches!(
+            field,
+            TextField::Single(SingleText::Model | SingleText::User)
+                | TextField::Stop
+                | TextField::MessageContent(_)
+                | TextField::EveryContent
+                | TextField::RoleContent(_)
+                | TextField::ResponseContent
+        ),
+        Field::Number(field) => matches!(
+            field,
+            NumberField::Temperature
+                | NumberField::MaxTokens
+                | NumberField::TopP
+                | NumberField::FrequencyPenalty
+                | NumberField::PresencePenalty
+        ),
+        Field::Bool(_) | Field::Messages => false,
+    }
+}
+
 /// Texts beside the prompt that clients and models write.
 fn is_short(field: TextField) -> bool {
     matches!(
         field,
-        TextField::Single(crate::program::SingleText::User) | TextField::Tools
+        TextField::Single(SingleText::User) | TextField::Tools
     )
 }

@@ -16,6 +16,8 @@ pub(super) struct RuleUses {
     response: Option<(String, Span)>,
     /// Fields of the response in messages: there only in the response phase.
     shown: Vec<(String, Span)>,
+    /// Fields of the request that actions change: not in the response phase.
+    pub changed: Vec<(String, Span)>,
     /// A unit looked wrong: what follows from it is not said as well.
     pub suspicious: bool,
 }
@@ -23,9 +25,20 @@ pub(super) struct RuleUses {
 impl Checker<'_> {
     /// The field of a path, and what is to be said of it; `None` after an error.
     pub(super) fn field(&mut self, path: &str, span: Span) -> Option<Resolved> {
+        let resolved = self.known_field(path, span)?;
+        self.note_use(path, resolved, span);
+        Some(resolved)
+    }
+
+    /// The field of a path, of which only its name is of interest; `None` after an error.
+    pub(super) fn known_field(&mut self, path: &str, span: Span) -> Option<Resolved> {
         match resolve(path) {
             Ok(resolved) => {
-                self.note_use(path, resolved, span);
+                if resolved.alternate {
+                    let canonical = names::path(resolved.field);
+                    let said = format!("`{}`", shown(path));
+                    self.alternate(&said, &format!("`{canonical}`"), span);
+                }
                 Some(resolved)
             }
             Err(cause) => {
@@ -37,11 +50,6 @@ impl Checker<'_> {
     }
 
     pub(super) fn note_use(&mut self, path: &str, resolved: Resolved, span: Span) {
-        if resolved.alternate {
-            let canonical = names::path(resolved.field);
-            let said = format!("`{}`", shown(path));
-            self.alternate(&said, &format!("`{canonical}`"), span);
-        }
         match resolved.provision {
             Provision::Provided => {
                 if self.uses.in_conditions && self.uses.request.is_none() && is_request(&resolved) {
@@ -89,7 +97,7 @@ impl Checker<'_> {
     }
 
     /// The phase of the rule that has just been read.
-    pub(super) fn phase(&mut self, declared: Option<(Phase, Span)>, rule: Span) -> Phase {
+    pub(super) fn phase(&mut self, declared: Option<(Phase, Span)>) -> Phase {
         let uses = std::mem::take(&mut self.uses);
         let phase = match (declared, &uses.response) {
             (Some((Phase::Request, _)), Some((path, span))) => {
@@ -120,10 +128,12 @@ impl Checker<'_> {
                 }
             }
             Phase::Response => {
-                let at = declared.map_or(rule, |(_, span)| span);
-                let message = "rules on the response are not applied by this version";
-                let help = "the rule is checked and compiled, and never evaluated until then";
-                self.report_with_help(Code::PhaseNotApplied, at, message, help);
+                for (path, span) in &uses.changed {
+                    let message = format!("`{path}` has left when the rule is decided");
+                    let help = "the rule is one on the response; change the request in a rule \
+                                that reads the request alone";
+                    self.report_with_help(Code::TargetGone, *span, message, help);
+                }
             }
         }
         phase
