@@ -43,9 +43,12 @@ pub struct BundleConfig {
 pub struct InspectionConfig {
     /// Larger request bodies follow `failure_mode`.
     pub max_body_bytes: u64,
+    /// Larger answers follow `failure_mode` where rules have to judge them.
+    pub max_response_body_bytes: u64,
     /// Paths under `governed_prefix` whose API is not known.
     pub unknown_api: UnknownApi,
-    /// What happens to a request that could not be read.
+    /// What happens to a request, or to an answer that rules have to judge,
+    /// when it could not be read.
     pub failure_mode: FailureMode,
     pub governed_prefix: String,
 }
@@ -54,6 +57,7 @@ impl Default for InspectionConfig {
     fn default() -> Self {
         InspectionConfig {
             max_body_bytes: 1_048_576,
+            max_response_body_bytes: 1_048_576,
             unknown_api: UnknownApi::Deny,
             failure_mode: FailureMode::Closed,
             governed_prefix: "/v1/".to_owned(),

@@ -4,13 +4,17 @@
 //! how it ended. Bodies leave only salted digests and sizes behind.
 
 use crate::bundles::Settings;
-use crate::inspector::RequestHead;
+mod noted;
+
+use crate::inspector::{Redacted, RequestHead, StreamReport, UNREADABLE_RESPONSE};
+use jupiter_detect::detectors::Kind;
 use jupiter_evidence::{
     DecisionKind, Emitter, EvidenceRecord, InspectionStatus, MatchedRule, Outcome, PolicyInForce,
-    RECORD_VERSION, rfc3339_micros, salted_digest,
+    RECORD_VERSION, Tag, rfc3339_micros, salted_digest,
 };
-use jupiter_policy::{Decision, Effect, Verdict};
-use jupiter_provider::{Api, Dialect, ReadRequest, ResponseReader};
+use jupiter_policy::{ActionRequest, Decision, Effect, Verdict};
+use jupiter_provider::{Api, Dialect, ReadRequest, Summary};
+use noted::Noted;
 use sha2::{Digest, Sha256};
 
 /// What an exchange starts with: when, and randomness of its own.
@@ -38,6 +42,19 @@ pub struct Recorder {
     seed: Seed,
     response_hash: Sha256,
     response_ended: bool,
+    has_response_body: bool,
+    /// Of what the client got; absent while that is what the provider sent.
+    delivered_hash: Option<Sha256>,
+    withheld: bool,
+    noted: Noted,
+}
+
+/// How far an exchange came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    Undecided,
+    Refused,
+    Passed,
 }
 
 /// Longest text of the client's that a record takes over (model, path, ids).
@@ -70,6 +87,11 @@ impl Recorder {
             shadow_rules: vec![],
             deciding_facts: vec![],
             actions_not_applied: vec![],
+            response_rules: vec![],
+            findings: vec![],
+            redactions: vec![],
+            changed_fields: vec![],
+            tags: vec![],
             policy,
             request_inspection: InspectionStatus::Unscanned,
             request_unscanned_reason: Some(NOT_DECIDED.to_owned()),
@@ -95,6 +117,8 @@ impl Recorder {
             response_bytes: 0,
             request_digest: None,
             response_digest: None,
+            forwarded_request_digest: None,
+            delivered_response_digest: None,
         };
         let mut response_hash = Sha256::new();
         response_hash.update(seed.salt);
@@ -103,6 +127,10 @@ impl Recorder {
             seed,
             response_hash,
             response_ended: false,
+            has_response_body: false,
+            delivered_hash: None,
+            withheld: false,
+            noted: Noted::default(),
         }
     }
 
@@ -173,12 +201,6 @@ impl Recorder {
         self.record.matched_rules = decision.matched.iter().map(matched_rule).collect();
         self.record.shadow_rules = decision.shadow.iter().map(matched_rule).collect();
         self.record.deciding_facts = decision.facts.clone();
-        // The filter refuses and lets pass; whatever else a rule asks for is told, not done.
-        self.record.actions_not_applied = decision
-            .actions
-            .iter()
-            .map(|asked| format!("{}/{}: {}", asked.policy, asked.rule, asked.action.kind()))
-            .collect();
         let code = decision.denial.as_ref().map(|denial| denial.code.as_str());
         match decision.verdict {
             Verdict::Allow => self.on_verdict(DecisionKind::Allow, None),
@@ -200,6 +222,7 @@ impl Recorder {
     }
 
     pub fn on_response_bytes(&mut self, bytes: &[u8]) {
+        self.has_response_body |= !bytes.is_empty();
         self.record.response_bytes += bytes.len() as u64;
         self.response_hash.update(bytes);
     }
@@ -208,30 +231,146 @@ impl Recorder {
         self.response_ended = true;
     }
 
+    pub fn response_ended(&self) -> bool {
+        self.response_ended
+    }
+
+    /// Rules on the answer, once they are decided.
+    pub fn on_response_decision(&mut self, decision: &Decision) {
+        let record = &mut self.record;
+        record.response_rules = decision.matched.iter().map(matched_rule).collect();
+        let shadow = decision.shadow.iter().map(matched_rule);
+        record.shadow_rules.extend(shadow);
+        for fact in &decision.facts {
+            if !record.deciding_facts.contains(fact) {
+                record.deciding_facts.push(fact.clone());
+            }
+        }
+        if let Some(denial) = &decision.denial {
+            self.on_verdict(DecisionKind::Deny, Some(&denial.code));
+        }
+    }
+
+    pub fn on_finding(&mut self, place: &str, kind: Kind, count: u64) {
+        self.noted.found(place, kind, count);
+    }
+
+    pub(crate) fn on_redacted(&mut self, redacted: &[Redacted]) {
+        redacted.iter().for_each(|it| self.noted.redacted(it, 1));
+    }
+
+    pub fn on_set(&mut self, field: &str) {
+        let fields = &mut self.record.changed_fields;
+        if !fields.iter().any(|known| known == field) {
+            fields.push(field.to_owned());
+        }
+    }
+
+    pub fn on_tags(&mut self, tags: &[(String, String)]) {
+        let tags = tags.iter().map(|(name, value)| Tag {
+            name: name.clone(),
+            value: clip(value),
+        });
+        self.record.tags.extend(tags);
+    }
+
+    /// Actions that matched rules asked for and that were not carried out.
+    pub fn on_not_applied(&mut self, actions: Vec<String>) {
+        self.record.actions_not_applied.extend(actions);
+    }
+
+    /// What went to the provider instead of what the client sent.
+    pub fn on_forwarded(&mut self, body: &[u8]) {
+        self.record.forwarded_request_digest = Some(salted_digest(&self.seed.salt, body));
+    }
+
+    /// What of a judged answer left for the client, piece by piece.
+    pub fn on_delivered(&mut self, bytes: &[u8]) {
+        let hash = self.delivered_hash.get_or_insert_with(|| {
+            let mut hash = Sha256::new();
+            hash.update(self.seed.salt);
+            hash
+        });
+        hash.update(bytes);
+    }
+
+    /// The answer is refused.
+    pub fn on_withheld(&mut self) {
+        self.withheld = true;
+    }
+
+    /// A body of so many bytes that were not handed over.
+    pub fn on_response_size(&mut self, bytes: usize) {
+        self.record.response_bytes = bytes as u64;
+    }
+
+    pub fn on_unscanned_response(&mut self, reason: &str) {
+        self.record.response_inspection = InspectionStatus::Unscanned;
+        self.record.response_unscanned_reason = Some(reason.to_owned());
+    }
+
+    /// What a stream that was judged came to.
+    pub(crate) fn on_stream_report(&mut self, report: StreamReport) {
+        for ((place, kind), count) in report.found {
+            self.on_finding(place, kind, count);
+        }
+        for (redacted, count) in &report.redacted {
+            self.noted.redacted(redacted, *count);
+        }
+        self.on_not_applied(report.not_applied);
+        if let Some(decision) = &report.decision {
+            self.on_response_decision(decision);
+            for asked in &decision.actions {
+                if let ActionRequest::Tag { tags } = &asked.action {
+                    self.on_tags(tags);
+                }
+            }
+        }
+        if report.is_unread_refusal {
+            self.on_verdict(DecisionKind::Error, Some(UNREADABLE_RESPONSE));
+        }
+        self.withheld |= report.is_stopped;
+        self.on_summary(&report.summary);
+    }
+
     /// What can be said before the end; its place in the chain is not taken.
     pub fn provisional(&self) -> EvidenceRecord {
-        self.record.clone()
+        let mut record = self.record.clone();
+        (record.findings, record.redactions) = self.noted.clone().into_counts();
+        record
     }
 
     /// The finished record, but for its place in the chain.
-    pub fn finish(
-        mut self,
-        end: &ExchangeEnd,
-        response: Option<ResponseReader>,
-        undecided: bool,
-        refused: bool,
-    ) -> EvidenceRecord {
+    pub fn finish(mut self, end: &ExchangeEnd, ending: Ending) -> EvidenceRecord {
         let details = end.details.as_deref().unwrap_or_default();
-        self.record.outcome = outcome(refused, undecided, self.response_ended, end.status, details);
+        let undecided = ending == Ending::Undecided;
+        self.record.outcome = match self.withheld {
+            true => Outcome::Withheld,
+            false => {
+                let refused = ending == Ending::Refused;
+                outcome(refused, undecided, self.response_ended, end.status, details)
+            }
+        };
         self.record.status_code = end.status.filter(|status| *status > 0);
         self.record.duration_us = end.time_unix_us.saturating_sub(self.seed.time_unix_us);
         if undecided {
             self.on_undecided(details);
         }
-        if let Some(reader) = response {
-            self.on_answer(reader);
-        }
+        self.on_digests(ending);
+        (self.record.findings, self.record.redactions) = self.noted.into_counts();
         self.record
+    }
+
+    fn on_digests(&mut self, ending: Ending) {
+        if ending != Ending::Passed || !self.has_response_body {
+            return;
+        }
+        let sent: [u8; 32] = self.response_hash.finalize_reset().into();
+        let delivered = self.delivered_hash.take();
+        let delivered = delivered.map(|hash| <[u8; 32]>::from(hash.finalize()));
+        self.record.response_digest = Some(hex(&sent));
+        let changed = delivered.filter(|delivered| *delivered != sent);
+        self.record.delivered_response_digest = changed.map(|digest| hex(&digest));
     }
 
     /// Envoy or the client ended it before we could decide.
@@ -244,29 +383,23 @@ impl Recorder {
         self.on_unscanned_request(reason);
     }
 
-    fn on_answer(&mut self, reader: ResponseReader) {
+    /// What an answer said of itself.
+    pub fn on_summary(&mut self, summary: &Summary) {
         let record = &mut self.record;
-        if !reader.has_body() {
-            return;
-        }
-        let digest: [u8; 32] = self.response_hash.finalize_reset().into();
-        record.response_digest = Some(hex(&digest));
-        let facts = reader.finish(self.response_ended);
-        record.response_model = facts.model.as_deref().map(clip);
-        record.response_id = facts.id.as_deref().map(clip);
-        record.finish_reasons = facts
+        record.response_model = summary.model.as_deref().map(clip);
+        record.response_id = summary.id.as_deref().map(clip);
+        record.finish_reasons = summary
             .finish_reasons
             .iter()
             .take(16)
-            .map(|r| clip(r))
+            .map(|it| clip(it))
             .collect();
-        record.input_tokens = facts.input_tokens;
-        record.output_tokens = facts.output_tokens;
-        record.response_unscanned_reason = facts.unscanned.map(str::to_owned);
-        record.response_inspection = match facts.unscanned {
+        (record.input_tokens, record.output_tokens) = (summary.input_tokens, summary.output_tokens);
+        record.response_inspection = match summary.unscanned {
             Some(_) => InspectionStatus::Unscanned,
             None => InspectionStatus::Inspected,
         };
+        record.response_unscanned_reason = summary.unscanned.map(str::to_owned);
     }
 }
 

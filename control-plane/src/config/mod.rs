@@ -97,6 +97,7 @@ pub enum BundleSource {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InspectionConfig {
     pub max_body_bytes: u64,
+    pub max_response_body_bytes: u64,
     pub unknown_api: UnknownApi,
     pub failure_mode: FailureMode,
 }
@@ -311,11 +312,18 @@ fn read_envoy(document: &mut Document<'_>, root: &mut Section) -> Option<EnvoyCo
 fn read_inspection(document: &mut Document<'_>, root: &mut Section) -> Option<InspectionConfig> {
     let mut s = document.section(root, "inspection");
     let max_body_bytes = document.value(&mut s, "max_body_bytes", "1048576", values::body_bytes);
+    let max_response_body_bytes = document.value(
+        &mut s,
+        "max_response_body_bytes",
+        "1048576",
+        values::body_bytes,
+    );
     let unknown_api = document.value(&mut s, "unknown_api", "deny", unknown_api);
     let failure_mode = document.value(&mut s, "failure_mode", "closed", failure_mode);
     document.finish(&s);
     Some(InspectionConfig {
         max_body_bytes: max_body_bytes?,
+        max_response_body_bytes: max_response_body_bytes?,
         unknown_api: unknown_api?,
         failure_mode: failure_mode?,
     })

@@ -67,7 +67,11 @@ fn overload_manager() -> Value {
 fn listener(config: &Config) -> Value {
     // Twice what the filter may hold, so that the filter's own limit, with its
     // own answer, is the one that is met.
-    let buffer = config.inspection.max_body_bytes * 2 + 65_536;
+    let inspection = &config.inspection;
+    let largest = inspection
+        .max_body_bytes
+        .max(inspection.max_response_body_bytes);
+    let buffer = largest * 2 + 65_536;
     json!({
         "name": "traffic",
         "address": listen_address(config.envoy.listen),

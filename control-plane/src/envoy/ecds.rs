@@ -56,6 +56,7 @@ impl PluginSettings {
             environment: config.environment.clone(),
             inspection: InspectionConfig {
                 max_body_bytes: config.inspection.max_body_bytes,
+                max_response_body_bytes: config.inspection.max_response_body_bytes,
                 unknown_api: config.inspection.unknown_api,
                 failure_mode: config.inspection.failure_mode,
                 ..InspectionConfig::default()

@@ -22,6 +22,8 @@ impl fmt::Display for HostError {
 
 const OK: i32 = 0;
 const NOT_FOUND: i32 = 1;
+/// A stream's answer by its ABI number.
+const RESPONSE_STREAM: i32 = 1;
 
 /// Header maps by their ABI numbers.
 #[derive(Debug, Clone, Copy)]
@@ -119,6 +121,16 @@ unsafe extern "C" {
         timeout_ms: u32,
         token: *mut u32,
     ) -> i32;
+    fn proxy_remove_header_map_value(map: i32, key: *const u8, key_size: usize) -> i32;
+    fn proxy_set_buffer_bytes(
+        buffer: i32,
+        start: usize,
+        length: usize,
+        data: *const u8,
+        size: usize,
+    ) -> i32;
+    fn proxy_close_stream(stream: i32) -> i32;
+    fn proxy_set_effective_context(id: u32) -> i32;
     fn proxy_done() -> i32;
     fn proxy_define_metric(kind: i32, name: *const u8, name_size: usize, id: *mut u32) -> i32;
     fn proxy_increment_metric(id: u32, offset: i64) -> i32;
@@ -218,6 +230,40 @@ pub(super) fn set_header(map: Map, name: &str, value: &str) -> Result<(), HostEr
             value.as_ptr(),
             value.len(),
         )
+    })
+}
+
+/// Removes a header; that there was none is as good.
+pub(super) fn remove_header(map: Map, name: &str) -> Result<(), HostError> {
+    // SAFETY: the host reads `name` during the call.
+    let status = unsafe { proxy_remove_header_map_value(map as i32, name.as_ptr(), name.len()) };
+    match status {
+        NOT_FOUND => Ok(()),
+        status => check("proxy_remove_header_map_value", status),
+    }
+}
+
+/// Puts `bytes` in the place of all that a buffer holds.
+pub(super) fn set_buffer(buffer: Buffer, bytes: &[u8]) -> Result<(), HostError> {
+    // SAFETY: the host reads `bytes` during the call.
+    check("proxy_set_buffer_bytes", unsafe {
+        proxy_set_buffer_bytes(buffer as i32, 0, usize::MAX, bytes.as_ptr(), bytes.len())
+    })
+}
+
+/// Breaks off the answer of the current context, provider's stream included.
+pub(super) fn close_response() -> Result<(), HostError> {
+    // SAFETY: no memory is passed.
+    check("proxy_close_stream", unsafe {
+        proxy_close_stream(RESPONSE_STREAM)
+    })
+}
+
+/// Makes an exchange the one that the next calls are about.
+pub(super) fn set_effective_context(id: u32) -> Result<(), HostError> {
+    // SAFETY: no memory is passed.
+    check("proxy_set_effective_context", unsafe {
+        proxy_set_effective_context(id)
     })
 }
 

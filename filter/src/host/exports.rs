@@ -91,7 +91,7 @@ extern "C" fn proxy_on_delete(id: u32) {
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_tick(root: u32) {
-    with((), |vm| vm.tick(root));
+    with((), |vm| vm.on_tick(root));
 }
 
 #[unsafe(no_mangle)]

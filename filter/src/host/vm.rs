@@ -21,9 +21,10 @@ const TICK_MS: u32 = 100;
 /// The witness: Envoy's access log shows it as `wasm.mercator.evidence`.
 const EVIDENCE_PROPERTY: &str = "mercator.evidence";
 
-/// Most that answers read along may hold together. With the outbox and one
-/// request's parse tree it stays well below the VM's memory (128 MiB).
-const MAX_KEPT_BYTES: usize = 32 << 20;
+/// Most that all exchanges may hold together: bodies that Envoy buffers for us,
+/// and what reading along and judging keep here. With the outbox and one
+/// request's parse tree it stays below the VM's memory (128 MiB).
+const MAX_KEPT_BYTES: usize = 48 << 20;
 
 /// Whether Envoy may go on with the message at hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,8 +41,10 @@ pub(super) struct Vm {
     emitter: Option<EmitterState>,
     outbox: Outbox,
     metrics: Metrics,
-    /// Of answers that are being read along, all exchanges together.
+    /// Of all exchanges together.
     kept_bytes: usize,
+    /// Exchanges whose answer is to be broken off.
+    closing: Vec<u32>,
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +58,10 @@ struct Root {
 struct Exchange {
     root: u32,
     inspector: Inspector,
+    /// Its part of [`Vm::kept_bytes`].
+    kept: usize,
+    /// What had to be said is said: nothing more of the answer leaves.
+    closing: bool,
 }
 
 #[derive(Debug)]
@@ -133,7 +140,13 @@ impl Vm {
         let settings = self.roots.get(&root).and_then(|root| root.settings.clone());
         if let (Some(settings), Some(emitter)) = (settings, &mut self.emitter) {
             let inspector = Inspector::new(settings, emitter.seed());
-            self.exchanges.insert(id, Exchange { root, inspector });
+            let exchange = Exchange {
+                root,
+                inspector,
+                kept: 0,
+                closing: false,
+            };
+            self.exchanges.insert(id, exchange);
         }
     }
 
@@ -145,15 +158,21 @@ impl Vm {
         let capacity = capacity(&self.roots, exchange.root);
         let full = self.outbox.is_full(capacity);
         let step = exchange.inspector.on_request_headers(head, end, full);
-        exchange.carry_out(step, Map::Request, 0)
+        let action = exchange.carry_out(step, Map::Request, 0);
+        self.account(id, action, 0)
     }
 
     pub(super) fn request_body(&mut self, id: u32, buffered: usize, end: bool) -> Action {
+        let kept = self.kept_bytes;
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return unknown_context();
         };
-        let step = exchange.inspector.on_request_body(buffered, end);
-        exchange.carry_out(step, Map::Request, buffered)
+        let step = match kept.saturating_sub(exchange.kept) + buffered > MAX_KEPT_BYTES {
+            true => exchange.inspector.on_no_room(),
+            false => exchange.inspector.on_request_body(buffered, end),
+        };
+        let action = exchange.carry_out(step, Map::Request, buffered);
+        self.account(id, action, buffered)
     }
 
     pub(super) fn request_trailers(&mut self, id: u32) -> Action {
@@ -161,51 +180,87 @@ impl Vm {
             return unknown_context();
         };
         let step = exchange.inspector.on_request_trailers();
-        exchange.carry_out(step, Map::Request, usize::MAX)
+        let action = exchange.carry_out(step, Map::Request, usize::MAX);
+        self.account(id, action, 0)
     }
 
     pub(super) fn response_headers(&mut self, id: u32, end: bool) -> Action {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return Action::Continue;
         };
+        let header = |name| abi::header(Map::Response, name);
         let head = ResponseHead {
-            status: abi::header(Map::Response, ":status").and_then(|status| status.parse().ok()),
-            content_type: abi::header(Map::Response, "content-type"),
-            content_encoding: abi::header(Map::Response, "content-encoding"),
+            status: header(":status").and_then(|status| status.parse().ok()),
+            content_type: header("content-type"),
+            content_encoding: header("content-encoding"),
+            has_content_length: header("content-length").is_some(),
         };
         let step = exchange.inspector.on_response_headers(&head, end);
-        exchange.carry_out(step, Map::Response, 0)
+        let action = exchange.carry_out(step, Map::Response, 0);
+        self.account(id, action, 0)
     }
 
     pub(super) fn response_body(&mut self, id: u32, size: usize, end: bool) -> Action {
-        if let Some(exchange) = self.exchanges.get_mut(&id)
-            && exchange.inspector.wants_response_body()
-        {
-            let before = exchange.inspector.kept_bytes();
-            if self.kept_bytes + size > MAX_KEPT_BYTES {
-                exchange.inspector.stop_reading_response("memory_limit");
-            }
-            match abi::buffer(Buffer::ResponseBody, size) {
-                Ok(bytes) => {
-                    exchange
-                        .inspector
-                        .on_response_body(&bytes.unwrap_or_default(), end);
-                }
-                Err(error) => {
-                    abi::log(Level::Error, &format!("answer not read: {error}"));
-                    exchange.inspector.stop_reading_response("filter_fault");
-                }
-            }
-            self.kept_bytes = self.kept_bytes + exchange.inspector.kept_bytes() - before;
+        let kept = self.kept_bytes;
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return Action::Continue;
+        };
+        if exchange.closing {
+            close_response();
+            return Action::Pause;
         }
-        Action::Continue
+        let full = kept.saturating_sub(exchange.kept) + size > MAX_KEPT_BYTES;
+        let inspector = &mut exchange.inspector;
+        let step = match (inspector.wants_response_body(), full) {
+            (true, full) => {
+                if full {
+                    inspector.stop_reading_response(NO_ROOM);
+                }
+                let bytes = abi::buffer(Buffer::ResponseBody, size).unwrap_or_else(|error| {
+                    abi::log(Level::Error, &format!("answer not read: {error}"));
+                    inspector.stop_reading_response(FAULT);
+                    None
+                });
+                inspector.on_response_body(&bytes.unwrap_or_default(), end)
+            }
+            (false, true) => inspector.on_unreadable_response(NO_ROOM),
+            (false, false) => inspector.on_held_response(size, end),
+        };
+        if step.flow == Flow::Close {
+            self.closing.push(id);
+        }
+        let action = exchange.carry_out(step, Map::Response, size);
+        self.account(id, action, size)
     }
 
     pub(super) fn response_trailers(&mut self, id: u32) -> Action {
-        if let Some(exchange) = self.exchanges.get_mut(&id) {
-            exchange.inspector.on_response_trailers();
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return Action::Continue;
+        };
+        let step = match exchange.closing {
+            true => {
+                close_response();
+                return Action::Pause;
+            }
+            false => exchange.inspector.on_response_trailers(),
+        };
+        if step.flow == Flow::Close {
+            close_response();
+            return Action::Pause;
         }
-        Action::Continue
+        let action = exchange.carry_out(step, Map::Response, usize::MAX);
+        self.account(id, action, 0)
+    }
+
+    /// Notes what an exchange keeps now; a body that goes on is Envoy's business.
+    fn account(&mut self, id: u32, action: Action, buffered: usize) -> Action {
+        if let Some(exchange) = self.exchanges.get_mut(&id) {
+            let held = if action == Action::Pause { buffered } else { 0 };
+            let now = exchange.inspector.kept_bytes() + held;
+            self.kept_bytes = self.kept_bytes.saturating_sub(exchange.kept) + now;
+            exchange.kept = now;
+        }
+        action
     }
 
     /// The exchange is over: chain its record, hand it to outbox and witness.
@@ -244,14 +299,31 @@ impl Vm {
 
     fn remove_exchange(&mut self, id: u32) -> Option<Exchange> {
         let exchange = self.exchanges.remove(&id)?;
-        self.kept_bytes = self
-            .kept_bytes
-            .saturating_sub(exchange.inspector.kept_bytes());
+        self.kept_bytes = self.kept_bytes.saturating_sub(exchange.kept);
         Some(exchange)
     }
 
+    /// Breaks off answers whose end has been said, then sends what is due.
+    pub(super) fn on_tick(&mut self, id: u32) {
+        let closing = std::mem::take(&mut self.closing);
+        for exchange in &closing {
+            if self.exchanges.contains_key(exchange)
+                && abi::set_effective_context(*exchange).is_ok()
+            {
+                close_response();
+            }
+        }
+        if !closing.is_empty()
+            && let Err(error) = abi::set_effective_context(id)
+        {
+            abi::log(Level::Error, &format!("root context not current: {error}"));
+            return;
+        }
+        self.tick(id);
+    }
+
     /// Sends what is due, through the root context the host has made current.
-    pub(super) fn tick(&mut self, id: u32) {
+    fn tick(&mut self, id: u32) {
         self.metrics.outbox(self.outbox.len());
         let Some(root) = self.roots.get_mut(&id) else {
             return;
@@ -340,15 +412,7 @@ impl Exchange {
     /// Does what the inspector asks, asking it again when it wants the body.
     fn carry_out(&mut self, step: Step, map: Map, buffered: usize) -> Action {
         let step = match step.flow {
-            Flow::ReadBody => match abi::buffer(Buffer::RequestBody, buffered) {
-                Ok(body) => self
-                    .inspector
-                    .on_complete_request(&body.unwrap_or_default()),
-                Err(error) => {
-                    abi::log(Level::Error, &format!("request not read: {error}"));
-                    self.inspector.on_unreadable_body()
-                }
-            },
+            Flow::ReadBody => self.read_body(map, buffered),
             _ => step,
         };
         for line in &step.logs {
@@ -357,24 +421,52 @@ impl Exchange {
                 &printable(&line.message, &line.policy, &line.rule),
             );
         }
-        match step.flow {
-            Flow::Hold | Flow::ReadBody => Action::Pause,
-            Flow::Continue => {
-                for (name, value) in &step.set_headers {
-                    if let Err(error) = abi::set_header(map, name, value) {
-                        abi::log(Level::Error, &format!("`{name}` not set: {error}"));
-                    }
+        match &step.flow {
+            Flow::Hold | Flow::ReadBody => match apply(&step, map) {
+                Ok(()) => Action::Pause,
+                Err(error) => self.fail(map, error),
+            },
+            Flow::Continue | Flow::Close => {
+                if let Err(error) = apply(&step, map) {
+                    return self.fail(map, error);
                 }
+                self.closing |= step.flow == Flow::Close;
                 if matches!(map, Map::Request) {
                     self.witness_provisionally();
                 }
                 Action::Continue
             }
             Flow::Respond(response) => {
-                respond(&response);
+                respond(response);
                 Action::Pause
             }
         }
+    }
+
+    fn read_body(&mut self, map: Map, buffered: usize) -> Step {
+        let inspector = &mut self.inspector;
+        match (map, abi::buffer(body_of(map), buffered)) {
+            (Map::Request, Ok(body)) => inspector.on_complete_request(&body.unwrap_or_default()),
+            (_, Ok(body)) => inspector.on_complete_response(&body.unwrap_or_default()),
+            (map, Err(error)) => {
+                abi::log(Level::Error, &format!("body not read: {error}"));
+                match map {
+                    Map::Request => inspector.on_unreadable_body(),
+                    _ => inspector.on_unreadable_response(FAULT),
+                }
+            }
+        }
+    }
+
+    /// What should have changed did not: nothing may pass.
+    fn fail(&mut self, map: Map, error: HostError) -> Action {
+        abi::log(Level::Error, &format!("message not changed: {error}"));
+        self.inspector.on_change_failed();
+        match map {
+            Map::Request => respond(&fault()),
+            _ => close_response(),
+        }
+        Action::Pause
     }
 
     /// Should the VM die before the exchange ends, this is what is known of it.
@@ -389,6 +481,34 @@ impl Exchange {
         if let Some(line) = line {
             witness(&line);
         }
+    }
+}
+
+/// Headers and body as the inspector wants them.
+fn apply(step: &Step, map: Map) -> Result<(), HostError> {
+    for name in &step.remove_headers {
+        abi::remove_header(map, name)?;
+    }
+    for (name, value) in &step.set_headers {
+        abi::set_header(map, name, value)?;
+    }
+    match &step.body {
+        Some(body) => abi::set_buffer(body_of(map), body),
+        None => Ok(()),
+    }
+}
+
+fn body_of(map: Map) -> Buffer {
+    match map {
+        Map::Request => Buffer::RequestBody,
+        Map::Response | Map::CallResponse => Buffer::ResponseBody,
+    }
+}
+
+fn close_response() {
+    if let Err(error) = abi::close_response() {
+        // It stays as it is, held or without its end, until Envoy times it out.
+        abi::log(Level::Error, &format!("answer not broken off: {error}"));
     }
 }
 
@@ -414,14 +534,22 @@ fn respond(response: &LocalResponse) {
 
 /// Envoy speaks of a context it never announced: nothing may pass.
 fn unknown_context() -> Action {
-    respond(&LocalResponse {
+    respond(&fault());
+    Action::Pause
+}
+
+fn fault() -> LocalResponse {
+    LocalResponse {
         status: 503,
         headers: vec![],
         body: String::new(),
         details: "mercator_filter_fault".to_owned(),
-    });
-    Action::Pause
+    }
 }
+
+/// Reasons for which a body is not read, as records name them.
+const NO_ROOM: &str = "memory_limit";
+const FAULT: &str = "filter_fault";
 
 fn capacity(roots: &BTreeMap<u32, Root>, root: u32) -> usize {
     let settings = roots.get(&root).and_then(|root| root.settings.as_ref());

@@ -3,7 +3,7 @@
 use super::*;
 use crate::bundles::Settings;
 use base64::Engine;
-use jupiter_evidence::{InspectionStatus, Outcome};
+use jupiter_evidence::{DecisionKind, InspectionStatus, Outcome};
 
 const POLICY: &str = r#"
 mpl_version: "1.0"
@@ -25,7 +25,14 @@ const ALLOWED: &[u8] = br#"{"model":"gpt-4o","messages":[{"role":"user","content
 const REFUSED: &[u8] = br#"{"model":"gpt-3","messages":[{"role":"user","content":"hi"}]}"#;
 
 fn settings(change: impl FnOnce(&mut serde_json::Value)) -> Rc<Settings> {
-    let checked = jupiter_policy::check(POLICY);
+    policy_settings(POLICY, change)
+}
+
+pub(super) fn policy_settings(
+    policy: &str,
+    change: impl FnOnce(&mut serde_json::Value),
+) -> Rc<Settings> {
+    let checked = jupiter_policy::check(policy);
     let bundle = jupiter_policy::compile(&[checked.policy.unwrap()]).unwrap();
     let mut config = serde_json::json!({
         "instance": "jupiter-1", "region": "local", "environment": "test",
@@ -56,11 +63,11 @@ fn head(method: &str, path: &str) -> RequestHead {
     }
 }
 
-fn chat() -> RequestHead {
+pub(super) fn chat() -> RequestHead {
     head("POST", "/v1/chat/completions")
 }
 
-fn ended(details: &str, status: u16) -> ExchangeEnd {
+pub(super) fn ended(details: &str, status: u16) -> ExchangeEnd {
     ExchangeEnd {
         time_unix_us: 1_795_367_345_002_000,
         status: Some(status),
@@ -156,7 +163,7 @@ fn streamed_answer_is_read_along_and_recorded() {
     let head = ResponseHead {
         status: Some(200),
         content_type: Some("text/event-stream".into()),
-        content_encoding: None,
+        ..ResponseHead::default()
     };
     let step = inspector.on_response_headers(&head, false);
     assert_eq!(step.set_headers.len(), 1, "the decision id");

@@ -10,6 +10,7 @@ use jupiter_testkit::{Instance, project_root, wait};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
+use crate::answers;
 use crate::support::guarded;
 
 const ADVICE: &str = "`./justw test` installs it, by scripts/setup-clients.sh";
@@ -47,8 +48,28 @@ fn require(path: &Path) {
     assert!(path.exists(), "`{}` is missing; {ADVICE}", path.display());
 }
 
+/// Run a script against `instance`, compare its steps with the evidence, and
+/// see that what was refused did not get there and nothing was sent twice.
+async fn assert_works(instance: &Instance, script: Command, base_url: &str) {
+    let steps = assert_recorded(instance, script, base_url).await;
+    let refused = steps
+        .iter()
+        .filter(|step| step["decision"] == "deny")
+        .count();
+    let reached = wait::until("the provider's count", async || {
+        let reached = instance.provider().received().len();
+        if reached > 0 {
+            Ok(reached)
+        } else {
+            Err(reached)
+        }
+    })
+    .await;
+    assert_eq!(reached, steps.len() - refused);
+}
+
 /// Run a script against `instance` and compare its steps with the evidence.
-async fn assert_works(instance: &Instance, mut script: Command, base_url: &str) {
+async fn assert_recorded(instance: &Instance, mut script: Command, base_url: &str) -> Vec<Value> {
     let output = script
         .arg(base_url)
         // Proxy settings of the machine are not what is tested here.
@@ -81,22 +102,7 @@ async fn assert_works(instance: &Instance, mut script: Command, base_url: &str) 
         })
         .collect();
     assert_eq!(recorded, steps);
-
-    // What was refused did not get there, and nothing was sent twice.
-    let refused = steps
-        .iter()
-        .filter(|step| step["decision"] == "deny")
-        .count();
-    let reached = wait::until("the provider's count", async || {
-        let reached = instance.provider().received().len();
-        if reached > 0 {
-            Ok(reached)
-        } else {
-            Err(reached)
-        }
-    })
-    .await;
-    assert_eq!(reached, steps.len() - refused);
+    steps
 }
 
 #[tokio::test]
@@ -118,4 +124,25 @@ async fn openai_for_node() {
     let instance = guarded().await;
     let base_url = instance.traffic().url("/v1");
     assert_works(&instance, node("openai_client.mjs"), &base_url).await;
+}
+
+#[tokio::test]
+async fn rules_on_answers_with_openai_for_python() {
+    let instance = answers::instance().await;
+    let base_url = instance.traffic().url("/v1");
+    assert_recorded(&instance, python("openai_answers.py"), &base_url).await;
+}
+
+#[tokio::test]
+async fn rules_on_answers_with_anthropic_for_python() {
+    let instance = answers::instance().await;
+    let base_url = instance.traffic().url("");
+    assert_recorded(&instance, python("anthropic_answers.py"), &base_url).await;
+}
+
+#[tokio::test]
+async fn rules_on_answers_with_openai_for_node() {
+    let instance = answers::instance().await;
+    let base_url = instance.traffic().url("/v1");
+    assert_recorded(&instance, node("openai_answers.mjs"), &base_url).await;
 }
