@@ -33,7 +33,7 @@ demo *args: build
     @exec scripts/mercator.sh demo {{ args }}
 
 # All tests: unit, then end to end through a running Envoy
-test: test-setup filter
+test: test-setup filter probe
     @scripts/test.sh unit e2e
 
 # Tests that need no other program than git
@@ -43,9 +43,26 @@ unit *args:
 # Cargo builds a program only for the tests of its own package; here `mercator`, and
 # with the features it has among all tests, so that nothing is compiled twice.
 # Tests through a running Envoy
-e2e *args: test-setup filter
+e2e *args: test-setup filter probe
     cargo test {{ locked }} --workspace --no-run --test cli
     cargo test {{ locked }} --workspace --test e2e {{ args }}
+
+# Time the policy engine natively and inside Envoy, beside the `cel` crate
+bench *samples: setup
+    scripts/probe.sh cel
+    cargo run {{ locked }} --release -p jupiter-bench -- target/probe/cel.wasm {{ samples }}
+
+# What loading and deciding policies adds to a module
+bench-size: setup
+    @scripts/probe.sh reader evaluator
+
+# Feed a parser with whatever may break it: mpl, cel, bundle or request
+fuzz target="mpl" seconds="60": fuzz-setup
+    @scripts/fuzz.sh {{ seconds }} {{ target }}
+
+# All of them, so briefly that CI can do it
+fuzz-ci seconds="30": fuzz-setup
+    @scripts/fuzz.sh {{ seconds }} mpl cel bundle request
 
 # Formatting, lints, licences: all that is judged without running anything
 check: check-setup
@@ -64,9 +81,20 @@ advisories: check-setup
 
 # Rewrite what is made from the code and compared in tests, for review
 bless:
-    MERCATOR_BLESS=1 cargo test {{ locked }} -p mercator --test reference
+    MERCATOR_BLESS=1 cargo test {{ locked }} -p mercator -p jupiter-policy --test reference --test diagnostics --test pages
     MERCATOR_BLESS=1 cargo test {{ locked }} -p jupiter-detect --test detectors_quality
-    git diff --stat docs
+    MERCATOR_BLESS=1 cargo test {{ locked }} -p jupiter-tokens
+    MERCATOR_BLESS=1 cargo test {{ locked }} -p jupiter-control-plane --lib metrics::
+    MERCATOR_BLESS=1 cargo test {{ locked }} --workspace --test e2e reference_shows
+    git diff --stat docs crates
+
+# Tests of the store on real Postgres servers, killed and frozen ones too (e2e runs them as well)
+postgres *args: test-setup
+    cargo test {{ locked }} --workspace --test postgres {{ args }}
+
+# Records per second into Postgres and SQLite, beside what COPY reaches in Postgres
+bench-ingest: test-setup
+    cargo bench {{ locked }} --workspace --profile dev --bench ingest
 
 # What CI runs
 ci:
@@ -76,6 +104,11 @@ ci:
 filter:
     cargo build {{ locked }} --profile filter --target wasm32-unknown-unknown -p jupiter-filter
 
+# The policy engine as a module that decides what tests ask it in its configuration.
+[private]
+probe:
+    cargo build {{ locked }} --profile filter --target wasm32-unknown-unknown -p jupiter-bench-probe --features tasks
+
 [private]
 test-setup:
     @scripts/setup.sh test
@@ -83,3 +116,7 @@ test-setup:
 [private]
 check-setup:
     @scripts/setup.sh check
+
+[private]
+fuzz-setup:
+    @scripts/setup.sh fuzz

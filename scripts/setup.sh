@@ -2,11 +2,12 @@
 # Puts in place what building and running needs; says what to do where it can't.
 #
 #   scripts/setup.sh run     Rust, the wasm target, a C compiler, Envoy
-#   scripts/setup.sh test    the same, and the client libraries that the tests drive
+#   scripts/setup.sh test    the same, Postgres, and the client libraries that the tests drive
 #   scripts/setup.sh check   Rust, the wasm target, a C compiler, cargo-deny
+#   scripts/setup.sh fuzz    Rust, a C++ compiler, cargo-fuzz
 #
-# Everything fetched is pinned and goes into .tools/ (ignored by git). Running it
-# again costs a fraction of a second.
+# Everything fetched is pinned and goes into .tools/ (ignored by git); Postgres alone
+# is the system's own package. Running it again costs a fraction of a second.
 set -euo pipefail
 
 purpose=${1:-run}
@@ -19,6 +20,7 @@ cd "$root"
 envoy_supported='1\.40\.'
 envoy_supported_text='1.40.x'
 cargo_deny_version=0.20.2
+cargo_fuzz_version=0.13.2
 
 missing=0
 
@@ -147,6 +149,34 @@ need_envoy() {
             "put an \`envoy\` $envoy_supported_text that runs here on PATH"
 }
 
+# True when there is a Postgres server that the tests will find.
+has_postgres() {
+    [ -n "${MERCATOR_POSTGRES_BIN:-}" ] && return
+    compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || type -P postgres >/dev/null
+}
+
+# The server's programs; Debian would also start a server of its own, which
+# nobody needs here.
+install_postgres() {
+    apt-get update -qq &&
+        apt-get install -y -qq --no-install-recommends postgresql-common &&
+        sed -i 's/^#*create_main_cluster *=.*/create_main_cluster = false/' \
+            /etc/postgresql-common/createcluster.conf &&
+        apt-get install -y -qq --no-install-recommends postgresql
+}
+
+need_postgres() {
+    has_postgres && return
+    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+        echo "setup: installing Postgres (Debian's package)" >&2
+        DEBIAN_FRONTEND=noninteractive quietly install_postgres
+    fi
+    has_postgres ||
+        lacking "no Postgres server here (tests run real ones)" \
+            "Debian: \`apt-get install postgresql\`; or" \
+            "set MERCATOR_POSTGRES_BIN to the folder of \`postgres\`, \`initdb\` and \`psql\`, version 15 or newer"
+}
+
 need_cargo_deny() {
     "$tools/bin/cargo-deny" --version 2>/dev/null | grep -qx "cargo-deny $cargo_deny_version" && return
     command -v cargo >/dev/null || return 0
@@ -157,12 +187,28 @@ need_cargo_deny() {
             "check the network, or build it yourself: \`cargo install --locked --no-default-features --root .tools cargo-deny@$cargo_deny_version\`"
 }
 
+need_cxx_compiler() {
+    command -v c++ >/dev/null ||
+        lacking "no C++ compiler here (libFuzzer is built with one)" \
+            "Debian: \`apt-get install build-essential\`"
+}
+
+need_cargo_fuzz() {
+    "$tools/bin/cargo-fuzz" --version 2>/dev/null | grep -qx "cargo-fuzz $cargo_fuzz_version" && return
+    command -v cargo >/dev/null || return 0
+    echo "setup: building cargo-fuzz $cargo_fuzz_version into .tools/bin (a minute, once)" >&2
+    quietly cargo install --locked --root "$tools" "cargo-fuzz@$cargo_fuzz_version" ||
+        lacking "cargo-fuzz $cargo_fuzz_version could not be built (see above)" \
+            "check the network, or build it yourself: \`cargo install --locked --root .tools cargo-fuzz@$cargo_fuzz_version\`"
+}
+
 case $purpose in
     run) need_rust; need_c_compiler; need_wasm_target; need_envoy ;;
-    test) need_rust; need_c_compiler; need_wasm_target; need_envoy; scripts/setup-clients.sh || missing=1 ;;
+    test) need_rust; need_c_compiler; need_wasm_target; need_envoy; need_postgres; scripts/setup-clients.sh || missing=1 ;;
     check) need_rust; need_c_compiler; need_wasm_target; need_cargo_deny ;;
+    fuzz) need_rust; need_cxx_compiler; need_cargo_fuzz ;;
     *)
-        echo "usage: scripts/setup.sh [run|test|check]" >&2
+        echo "usage: scripts/setup.sh [run|test|check|fuzz]" >&2
         exit 2
         ;;
 esac

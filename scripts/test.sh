@@ -11,7 +11,7 @@ status=0
 for suite in "$@"; do
     case $suite in
         unit) arguments=() ;; # also builds the `mercator` that e2e runs
-        e2e) arguments=(--workspace --test e2e) ;;
+        e2e) arguments=(--workspace --test postgres --test e2e) ;;
         *)
             echo "usage: scripts/test.sh [unit] [e2e]" >&2
             exit 2

@@ -64,8 +64,7 @@ impl App {
         let publisher = Arc::new(Publisher::default());
         let bundles = publisher.subscribe();
         let intake = Arc::new(Intake::default());
-        let log = Arc::new(LogView::default());
-        let probes = targets.probes(&store, &intake, &log, &bundles, &clock);
+        let probes = targets.probes(&store, &intake, &bundles, &clock);
         let metrics = Arc::new(Metrics::new());
         let app = App {
             store,
@@ -75,7 +74,7 @@ impl App {
             bundles,
             publisher,
             intake,
-            log,
+            log: Arc::default(),
             health: Arc::new(Health::new(probes)),
             plugin: Arc::new(plugin),
         };

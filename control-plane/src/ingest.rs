@@ -41,6 +41,10 @@ pub const ID_TIME_TOLERANCE: SignedDuration = SignedDuration::from_secs(60);
 /// from everyone who asks for the latest.
 const MAX_AHEAD: SignedDuration = SignedDuration::from_hours(24);
 
+/// No outbox or log waits longer. Postgres makes a table for each week that has
+/// a record: a clock that jumps about must not make thousands.
+const MAX_AGE: SignedDuration = SignedDuration::from_hours(400 * 24);
+
 /// No VM writes more records; sums of sequences stay far from overflowing.
 const MAX_SEQ: u64 = 1 << 40;
 
@@ -304,6 +308,9 @@ fn time_of(envelope: &Envelope, now: Timestamp) -> Result<Timestamp, &'static st
     }
     if time.duration_since(now) > MAX_AHEAD {
         return Err("time_in_future");
+    }
+    if now.duration_since(time) > MAX_AGE {
+        return Err("time_too_old");
     }
     Ok(time)
 }

@@ -71,6 +71,7 @@ pub struct Metrics {
     pub emitter_epochs: Gauge,
     pub emitter_missing: Gauge,
     pub db_up: Gauge,
+    pub envoy_stats_up: Gauge,
     pub http_requests: Family<AnswerLabels, Counter>,
     pub http_seconds: Family<RouteLabels, Histogram>,
     pub http_in_flight: Gauge,
@@ -112,6 +113,7 @@ impl Metrics {
             emitter_epochs: Gauge::default(),
             emitter_missing: Gauge::default(),
             db_up: Gauge::default(),
+            envoy_stats_up: Gauge::default(),
             http_requests: Family::default(),
             http_seconds: Family::new_with_constructor(seconds),
             http_in_flight: Gauge::default(),
@@ -125,11 +127,13 @@ impl Metrics {
         add(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// The text to scrape.
-    pub fn encode(&self) -> Result<String, fmt::Error> {
+    /// The text to scrape, with families that were counted elsewhere.
+    pub fn encode(&self, others: &str) -> Result<String, fmt::Error> {
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = String::new();
-        text::encode(&mut text, &registry)?;
+        text::encode_registry(&mut text, &registry)?;
+        text.push_str(others);
+        text::encode_eof(&mut text)?;
         Ok(text)
     }
 
@@ -204,6 +208,11 @@ impl Metrics {
             self.emitter_missing.clone(),
         );
         r.register("db_up", "1 while the database answers", self.db_up.clone());
+        r.register(
+            "envoy_stats_up",
+            "1 while the Envoy beside this control plane tells its statistics",
+            self.envoy_stats_up.clone(),
+        );
     }
 
     fn register_http(&self, r: &mut Registry) {
@@ -228,13 +237,14 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::envoy::FILTER_METRICS;
 
     #[test]
     fn names_are_those_that_dashboards_use() {
         let metrics = Metrics::new();
         metrics.chain_breaks.inc();
         metrics.db_up.set(1);
-        let text = metrics.encode().unwrap();
+        let text = metrics.encode("").unwrap();
         for line in [
             "mercator_build_info{version=",
             "mercator_evidence_chain_breaks_total 1",
@@ -244,5 +254,43 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} in {text}");
         }
+    }
+
+    /// Rows of the reference: the name as it is scraped, and its help.
+    fn table<'a>(families: impl Iterator<Item = (String, &'a str)>) -> String {
+        families.fold(
+            "| metric | meaning |\n| --- | --- |\n".to_owned(),
+            |table, (name, help)| format!("{table}| `{name}` | {help} |\n"),
+        )
+    }
+
+    #[test]
+    fn reference_lists_every_metric() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/metrics.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        let text = Metrics::new().encode("").unwrap();
+        let own = text.lines().filter_map(|line| {
+            let (name, help) = line.strip_prefix("# HELP ")?.split_once(' ')?;
+            Some((name.to_owned(), help.trim_end_matches('.')))
+        });
+        let filter = FILTER_METRICS
+            .iter()
+            .map(|(name, help)| ((*name).to_owned(), *help));
+        let made = [("control plane", table(own)), ("filter", table(filter))]
+            .iter()
+            .fold(page.clone(), |page, (section, table)| {
+                let begin = format!("<!-- {section} -->\n");
+                let (before, rest) = page.split_once(&begin).unwrap();
+                let (_, after) = rest.split_once("<!-- end -->").unwrap();
+                format!("{before}{begin}{table}<!-- end -->{after}")
+            });
+        if std::env::var_os("MERCATOR_BLESS").is_some() {
+            std::fs::write(path, &made).unwrap();
+        }
+        let found = std::fs::read_to_string(path).unwrap();
+        assert!(
+            found == made,
+            "docs/reference/metrics.md lacks a metric; `just bless` rewrites it"
+        );
     }
 }

@@ -24,8 +24,8 @@ use crate::auth::Principal;
 use crate::metrics::{BundleLabels, PublishLabels};
 use crate::source::SourceKind;
 use crate::store::{
-    ActivePolicies, ChangeError, NewBundle, NewPolicy, PolicyRevision, Stamp, StoreError,
-    StoredBundle,
+    ActivePolicies, ChangeError, NewBundle, NewPolicy, PolicyRevision, SetRevision, Stamp,
+    StoreError, StoredBundle,
 };
 
 /// Other control planes may change policies meanwhile; more often than this in
@@ -34,6 +34,9 @@ const ATTEMPTS: usize = 5;
 
 /// How often a store that failed amid a change is asked what became of it.
 const RESYNC_EVERY: Duration = Duration::from_millis(500);
+
+/// How long other control planes' changes may go unnoticed.
+const FOLLOW_EVERY: Duration = Duration::from_millis(500);
 
 /// A compiled bundle in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -412,6 +415,35 @@ pub async fn restore(app: &App) -> Result<(), PublishError> {
         }
     }
     Err(PublishError::Raced)
+}
+
+/// Announces what other control planes on the same store publish, until the
+/// store is closed. `app` has announced what was in force at its start.
+pub fn follow_others(app: &App) {
+    let app = app.clone();
+    tokio::spawn(async move {
+        let mut seen = None;
+        loop {
+            tokio::time::sleep(FOLLOW_EVERY).await;
+            match follow_once(&app, seen).await {
+                Ok(set) => seen = Some(set),
+                Err(PublishError::Store(StoreError::Closed)) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "not known whether other policies are in force")
+                }
+            }
+        }
+    });
+}
+
+/// The last change of the set, announced if it is another than was `seen`.
+async fn follow_once(app: &App, seen: Option<SetRevision>) -> Result<SetRevision, PublishError> {
+    let set = app.store.policy_set().await?;
+    let announced = app.bundles.borrow().as_ref().map(|bundle| bundle.revision);
+    if seen != Some(set) && announced != Some(set.0) {
+        restore(app).await?;
+    }
+    Ok(set)
 }
 
 /// The store failed amid a change: it may have happened. Says so to the caller

@@ -26,18 +26,19 @@ use tokio_util::sync::CancellationToken;
 use crate::api;
 use crate::app::{App, SystemClock};
 use crate::auth::{self, BootstrapError};
-use crate::config::{BundleSource, Config, PolicySource, Secret, Signatures};
+use crate::config::{BundleSource, Config, JwtKeys, PolicySource, Secret, Signatures};
 use crate::envoy::admin::{EnvoyAdmin, EnvoyAdminError};
 use crate::envoy::ecds::{self, PluginSettings};
 use crate::envoy::files::{create_private_dir, write_private};
 use crate::envoy::sds;
 use crate::envoy::supervisor::{EnvoyPhase, EnvoyStatus, Supervisor, SupervisorError};
 use crate::health::HealthTargets;
-use crate::publish::PublishError;
+use crate::publish::{self, PublishError};
 use crate::seal::{KeysError, LogKeys, SealError, Sealer, Sealing};
 use crate::source::Follower;
 use crate::store::Store;
-use crate::store::sqlite::{OpenError, SqliteStore};
+use crate::store::postgres::{self, PostgresStore};
+use crate::store::sqlite::{self, SqliteStore};
 use crate::witness::Witness;
 
 /// How long a stop waits for requests to the admin API.
@@ -85,7 +86,9 @@ pub enum RunError {
     )]
     Filter { path: PathBuf, cause: io::Error },
     #[error("the database cannot be used")]
-    Store(#[from] OpenError),
+    Sqlite(#[from] sqlite::OpenError),
+    #[error("the database cannot be used")]
+    Postgres(#[from] postgres::OpenError),
     #[error(transparent)]
     Tokens(#[from] BootstrapError),
     #[error(transparent)]
@@ -131,8 +134,18 @@ pub async fn run(
     let sealer = Sealer::new(app.clone(), &config.data_dir, &config.evidence.origin, keys)?;
     let sealing = Sealing::start(sealer);
     follow_envoy(&app, status);
-    let mut servers = Servers::start(&app, admin, metrics);
-    let ended = serve(&app, &config, status_in, options, &shutdown, &mut servers).await;
+    let envoy = EnvoyAdmin::new(config.envoy.admin)?;
+    let mut servers = Servers::start(&app, admin, metrics, envoy.clone());
+    let ended = serve(
+        &app,
+        &config,
+        envoy,
+        status_in,
+        options,
+        &shutdown,
+        &mut servers,
+    )
+    .await;
     servers.stop().await;
     sealing.stop().await;
     app.store.close().await;
@@ -143,6 +156,7 @@ pub async fn run(
 async fn serve(
     app: &App,
     config: &Arc<Config>,
+    envoy: EnvoyAdmin,
     status: watch::Sender<EnvoyStatus>,
     options: RunOptions,
     shutdown: &CancellationToken,
@@ -150,9 +164,8 @@ async fn serve(
 ) -> Result<(), RunError> {
     let follower = follow_source(app, config).await;
     hand_over_to_envoy(app, config)?;
-    let admin = EnvoyAdmin::new(config.envoy.admin)?;
     // It may rename the log only of an Envoy that is ours to tell.
-    let witness = Witness::start(app.clone(), config, config.envoy.manage.then_some(admin));
+    let witness = Witness::start(app.clone(), config, config.envoy.manage.then_some(envoy));
     let ended = match start_envoy(config, status, shutdown).await {
         Err(error) => Err(error.into()),
         Ok(envoy) => {
@@ -220,8 +233,7 @@ impl Drop for Following {
 }
 
 async fn start_app(config: &Config) -> Result<App, RunError> {
-    let path = config.data_dir.join("mercator.db");
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path).await?);
+    let (store, postgres) = open_store(config).await?;
     let clock = Arc::new(SystemClock);
     let started = async {
         let now = jiff::Timestamp::now();
@@ -232,10 +244,32 @@ async fn start_app(config: &Config) -> Result<App, RunError> {
         Ok(App::start(Arc::clone(&store), clock, plugin, source, &targets).await?)
     };
     let app = started.await;
-    if app.is_err() {
-        store.close().await;
+    match (&app, postgres) {
+        (Err(_), _) => store.close().await,
+        (Ok(app), Some(postgres)) => {
+            postgres.register(&app.metrics);
+            publish::follow_others(app);
+        }
+        (Ok(_), None) => {}
     }
     app
+}
+
+/// The store, and once more as what it is when others share it.
+async fn open_store(
+    config: &Config,
+) -> Result<(Arc<dyn Store>, Option<Arc<PostgresStore>>), RunError> {
+    match &config.evidence.backend {
+        crate::config::EvidenceBackend::Sqlite => {
+            let path = config.data_dir.join("mercator.db");
+            Ok((Arc::new(SqliteStore::open(&path).await?), None))
+        }
+        crate::config::EvidenceBackend::Postgres(postgres) => {
+            let store = PostgresStore::open(postgres.clone(), &config.region, &config.instance);
+            let store = Arc::new(store.await?);
+            Ok((Arc::clone(&store) as Arc<dyn Store>, Some(store)))
+        }
+    }
 }
 
 /// Writes what Envoy reads, and keeps the bundle in it the one in force.
@@ -250,8 +284,9 @@ fn hand_over_to_envoy(app: &App, config: &Arc<Config>) -> Result<(), RunError> {
     if config.envoy.bundle_source == BundleSource::File {
         let mut bundles = app.bundles.clone();
         let bundle = bundles.borrow_and_update().clone();
-        ecds::write(config, bundle.as_deref()).map_err(failed)?;
-        tokio::spawn(ecds::keep_written(Arc::clone(config), bundles));
+        ecds::write(config, bundle.as_deref(), app.clock.now()).map_err(failed)?;
+        let clock = Arc::clone(&app.clock);
+        tokio::spawn(ecds::keep_written(Arc::clone(config), bundles, clock));
     }
     Ok(())
 }
@@ -278,9 +313,17 @@ fn absolute(mut config: Config) -> Result<Config, RunError> {
             cause,
         })
     };
+    if let Some(certificate) = config.evidence.backend.certificate_mut() {
+        *certificate = absolute(certificate)?;
+    }
     config.data_dir = absolute(&config.data_dir)?;
     config.envoy.filter = absolute(&config.envoy.filter)?;
     config.envoy.ca_file = absolute(&config.envoy.ca_file)?;
+    if let Some(jwt) = &mut config.subject.jwt
+        && let JwtKeys::File(path) = &mut jwt.keys
+    {
+        *path = absolute(path)?;
+    }
     match &mut config.policy {
         PolicySource::Api => {}
         PolicySource::Dir { path } => *path = absolute(path)?,
@@ -396,7 +439,7 @@ struct Servers {
 }
 
 impl Servers {
-    fn start(app: &App, admin: TcpListener, metrics: TcpListener) -> Servers {
+    fn start(app: &App, admin: TcpListener, metrics: TcpListener, envoy: EnvoyAdmin) -> Servers {
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let admin = api::serve(admin, app.clone(), stop.clone());
@@ -405,7 +448,7 @@ impl Servers {
                 .await
                 .map_err(|error| format!("the admin API: {error}"))
         });
-        let metrics = api::serve_metrics(metrics, app.clone(), stop.clone());
+        let metrics = api::serve_metrics(metrics, app.clone(), envoy, stop.clone());
         tasks.spawn(async {
             metrics
                 .await

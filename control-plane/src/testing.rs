@@ -192,7 +192,9 @@ impl TestApp {
 
     pub(crate) async fn metrics(&self) -> String {
         let request = Request::get("/metrics").body(Body::empty()).unwrap();
-        let response = api::metrics_router(self.app.clone()).oneshot(request).await;
+        let response = api::metrics_router(self.app.clone(), None)
+            .oneshot(request)
+            .await;
         Reply::of(response.unwrap()).await.text()
     }
 }

@@ -24,6 +24,8 @@ pub struct BundleInForce {
     pub digest: String,
     /// The Git commit its policies came from.
     pub commit: Option<String>,
+    /// When a control plane last said that it is in force.
+    pub confirmed_unix_s: Option<u64>,
 }
 
 /// Why a configuration is refused.
@@ -70,10 +72,22 @@ impl Settings {
                     bundle,
                     digest: found,
                     commit: carried.commit,
+                    confirmed_unix_s: carried.confirmed_unix_s,
                 })
             }
         };
         Ok(Settings { config, bundle })
+    }
+
+    /// Whether too long has passed since a control plane last confirmed the bundle.
+    pub fn is_stale(&self, now_unix_us: u64) -> bool {
+        let confirmed = self.bundle.as_ref().and_then(|b| b.confirmed_unix_s);
+        match (confirmed, self.config.inspection.max_staleness_s) {
+            (Some(confirmed), Some(most)) => {
+                (now_unix_us / 1_000_000).saturating_sub(confirmed) > most
+            }
+            _ => false,
+        }
     }
 }
 

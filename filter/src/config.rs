@@ -4,7 +4,10 @@
 //! Unknown keys are refused, so a newer control plane cannot ask an older
 //! filter for something it would silently not do.
 
+use crate::subject::SubjectConfig;
 use serde::{Deserialize, Serialize};
+
+pub use jupiter_tokens::prices::{ModelPrice, Price};
 
 /// Everything one plugin instance is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +25,11 @@ pub struct PluginConfig {
     pub inspection: InspectionConfig,
     #[serde(default)]
     pub evidence: EvidenceConfig,
+    #[serde(default, skip_serializing_if = "SubjectConfig::is_empty")]
+    pub subject: SubjectConfig,
+    /// What models cost here; others cost what the vendors list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prices: Vec<ModelPrice>,
 }
 
 /// A compiled bundle, carried inline.
@@ -35,6 +43,9 @@ pub struct BundleConfig {
     /// The Git commit its policies came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
+    /// When a control plane last said that it is in force; absent where no age is too old.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed_unix_s: Option<u64>,
 }
 
 /// What is read, and what happens when it cannot be.
@@ -51,6 +62,9 @@ pub struct InspectionConfig {
     /// when it could not be read.
     pub failure_mode: FailureMode,
     pub governed_prefix: String,
+    /// A bundle confirmed longer ago than this follows `failure_mode` too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_staleness_s: Option<u64>,
 }
 
 impl Default for InspectionConfig {
@@ -61,6 +75,7 @@ impl Default for InspectionConfig {
             unknown_api: UnknownApi::Deny,
             failure_mode: FailureMode::Closed,
             governed_prefix: "/v1/".to_owned(),
+            max_staleness_s: None,
         }
     }
 }

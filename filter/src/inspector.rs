@@ -20,6 +20,7 @@ mod vault;
 
 use crate::bundles::Settings;
 use crate::record::{Ending, ExchangeEnd, Recorder, Seed};
+use crate::subject::{SubjectConfig, Token};
 pub(crate) use edits::Redacted;
 use edits::Redaction;
 use jupiter_evidence::EvidenceRecord;
@@ -46,6 +47,9 @@ pub struct RequestHead {
     pub request_id: Option<String>,
     pub traceparent: Option<String>,
     pub client_ip: Option<String>,
+    pub token: Token,
+    /// The header that names the subject, where one is configured.
+    pub subject_header: Option<String>,
 }
 
 /// What the host knows of an answer when its headers are there.
@@ -162,6 +166,11 @@ impl Inspector {
             is_ended: false,
             had_response_length: false,
         }
+    }
+
+    /// How the subject is told, for the host to read what that takes.
+    pub fn subject_config(&self) -> &SubjectConfig {
+        &self.settings.config.subject
     }
 
     /// What the exchange holds at the moment.

@@ -8,9 +8,11 @@
 
 pub mod bundles;
 pub mod config;
+pub mod estimate;
 pub mod inspector;
 pub mod outbox;
 pub mod record;
+pub mod subject;
 
 #[cfg(target_arch = "wasm32")]
 mod host;

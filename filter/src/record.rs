@@ -14,6 +14,7 @@ use jupiter_evidence::{
 };
 use jupiter_policy::{ActionRequest, Decision, Effect, Verdict};
 use jupiter_provider::{Api, Dialect, ReadRequest, Summary};
+use jupiter_tokens::prices::{CURRENCY, Price};
 use noted::Noted;
 use sha2::{Digest, Sha256};
 
@@ -47,6 +48,8 @@ pub struct Recorder {
     delivered_hash: Option<Sha256>,
     withheld: bool,
     noted: Noted,
+    /// What the model costs, where that is known.
+    price: Option<Price>,
 }
 
 /// How far an exchange came.
@@ -56,6 +59,9 @@ pub enum Ending {
     Refused,
     Passed,
 }
+
+/// Greatest whole number that every reader of JSON reads as it is: 2⁵³ − 1.
+const MAX_INTEGER: u64 = 9_007_199_254_740_991;
 
 /// Longest text of the client's that a record takes over (model, path, ids).
 const MAX_TEXT: usize = 256;
@@ -67,6 +73,9 @@ impl Recorder {
         let policy = settings.bundle.as_ref().map(|in_force| PolicyInForce {
             digest: in_force.digest.clone(),
             commit: in_force.commit.clone(),
+            confirmed: in_force
+                .confirmed_unix_s
+                .map(|seconds| rfc3339_micros(seconds.saturating_mul(1_000_000))),
         });
         let record = EvidenceRecord {
             v: RECORD_VERSION,
@@ -105,6 +114,8 @@ impl Recorder {
             finish_reasons: vec![],
             input_tokens: None,
             output_tokens: None,
+            cost_nano: None,
+            currency: None,
             stream: false,
             method: String::new(),
             path: String::new(),
@@ -131,6 +142,7 @@ impl Recorder {
             delivered_hash: None,
             withheld: false,
             noted: Noted::default(),
+            price: None,
         }
     }
 
@@ -142,8 +154,8 @@ impl Recorder {
         hex(&self.seed.salt)
     }
 
-    pub fn subject(&self) -> Option<&str> {
-        self.record.subject.as_deref()
+    pub fn on_subject(&mut self, subject: Option<String>) {
+        self.record.subject = subject;
     }
 
     pub fn on_request(
@@ -158,7 +170,6 @@ impl Recorder {
         record.path = clip(path);
         record.operation = api.map(|api| api.operation_name().to_owned());
         record.provider = api.map(|_| dialect.provider_name().to_owned());
-        record.subject = subject(head);
         record.request_id = head.request_id.as_deref().map(clip);
         if let Some((trace_id, span_id)) = head.traceparent.as_deref().and_then(trace_context) {
             record.trace_id = Some(trace_id.to_owned());
@@ -190,6 +201,10 @@ impl Recorder {
             } else {
                 (InspectionStatus::Inspected, None)
             };
+    }
+
+    pub fn on_price(&mut self, price: Option<Price>) {
+        self.price = price;
     }
 
     pub fn on_unscanned_request(&mut self, reason: &str) {
@@ -395,6 +410,13 @@ impl Recorder {
             .map(|it| clip(it))
             .collect();
         (record.input_tokens, record.output_tokens) = (summary.input_tokens, summary.output_tokens);
+        if let (Some(price), Some(input), Some(output)) =
+            (self.price, summary.input_tokens, summary.output_tokens)
+        {
+            let cost = price.of(input, output).total_nano();
+            record.cost_nano = Some(cost.min(MAX_INTEGER));
+            record.currency = Some(CURRENCY.to_owned());
+        }
         record.response_inspection = match summary.unscanned {
             Some(_) => InspectionStatus::Unscanned,
             None => InspectionStatus::Inspected,
@@ -434,25 +456,6 @@ fn outcome(
         ("via_upstream", Some(_)) if response_ended => Outcome::Completed,
         _ => Outcome::ProviderReset,
     }
-}
-
-/// The API key's digest: enough to tell callers apart, useless to log in with.
-fn subject(head: &RequestHead) -> Option<String> {
-    let bearer = head.authorization.as_deref().map(|value| {
-        let (scheme, token) = value.split_once(' ').unwrap_or(("", value));
-        if scheme.eq_ignore_ascii_case("bearer") {
-            token.trim()
-        } else {
-            value
-        }
-    });
-    let key = head
-        .x_api_key
-        .as_deref()
-        .or(bearer)
-        .filter(|key| !key.is_empty())?;
-    let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
-    Some(format!("key:{}", hex(digest.get(..8)?)))
 }
 
 /// Trace and span id of a W3C `traceparent`.
@@ -563,20 +566,6 @@ mod tests {
                 "{details}"
             );
         }
-    }
-
-    #[test]
-    fn subject_is_a_digest_and_never_the_key() {
-        let head = |authorization: Option<&str>, x_api_key: Option<&str>| RequestHead {
-            authorization: authorization.map(str::to_owned),
-            x_api_key: x_api_key.map(str::to_owned),
-            ..RequestHead::default()
-        };
-        let by_bearer = subject(&head(Some("Bearer sk-test"), None));
-        assert_eq!(by_bearer, subject(&head(None, Some("sk-test"))));
-        assert_eq!(by_bearer.as_ref().map(String::len), Some("key:".len() + 16));
-        assert!(!by_bearer.unwrap_or_default().contains("sk-test"));
-        assert_eq!(subject(&head(None, None)), None);
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub(super) async fn extension_configs(
         );
     }
     let bundle = app.bundles.borrow().clone();
-    let mut response = ecds::discovery_response(&app.plugin, bundle.as_deref());
+    let mut response = ecds::discovery_response(&app.plugin, bundle.as_deref(), app.clock.now());
     let version = response.get("version_info").and_then(Value::as_str);
     if version == Some(request.version_info.as_str()) {
         return Ok(StatusCode::NOT_MODIFIED.into_response());

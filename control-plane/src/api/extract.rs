@@ -12,6 +12,7 @@ use std::marker::PhantomData;
 use super::error::ApiError;
 use crate::app::App;
 use crate::auth::{self, Permission, Principal};
+use crate::health::PROBE_TIMEOUT;
 use crate::publish::Expected;
 
 /// Lets in who sends a token that has the permission.
@@ -27,6 +28,19 @@ async fn admit(parts: &Parts, app: &App, needed: Permission) -> Result<Principal
             Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", detail))
         }
     }
+}
+
+/// Whether the request brings a token that has the permission. A store that
+/// cannot say is a no.
+pub(super) async fn is_admitted(headers: &HeaderMap, app: &App, needed: Permission) -> bool {
+    let header = headers.get(header::AUTHORIZATION);
+    let header = header.and_then(|value| value.to_str().ok());
+    if header.is_none() {
+        return false;
+    }
+    let authenticated = auth::authenticate(&*app.store, header);
+    let authenticated = tokio::time::timeout(PROBE_TIMEOUT, authenticated).await;
+    matches!(authenticated, Ok(Ok(principal)) if principal.role.may(needed))
 }
 
 /// Who asks, let in because the token's role has the permission `N`.

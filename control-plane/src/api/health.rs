@@ -1,17 +1,20 @@
 //! How this instance is, for those who decide whether to send it traffic.
 //!
 //! Open to everyone: the answers hold no detail that matters to a stranger,
-//! and asking costs little ([`crate::health`]).
+//! and asking costs little ([`crate::health`]). Who may read evidence is also
+//! told which database servers there are and how they stand.
 
 use axum::Json;
 use axum::extract::{Query, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::{IntoParams, ToSchema};
 
+use super::extract::is_admitted;
 use crate::app::App;
+use crate::auth::Permission;
 use crate::health::{Checkup, HealthReport, Status};
 
 /// How all parts are.
@@ -21,6 +24,30 @@ pub(super) struct DeepView {
     status: &'static str,
     checks: ChecksView,
     uptime_seconds: u64,
+    /// For a token that may read evidence, where several servers make the database.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database_servers: Option<Vec<ServerView>>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ServerView {
+    host: String,
+    /// `primary`, `standby`, `former_primary` (not to be used any more) or `away`.
+    role: &'static str,
+    /// How old what a standby shows may be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lag_ms: Option<u64>,
+}
+
+fn servers(app: &App) -> Option<Vec<ServerView>> {
+    let servers = app.store.servers();
+    let views = servers.into_iter().map(|server| ServerView {
+        host: server.host,
+        role: server.role.as_str(),
+        lag_ms: server.lag.map(|lag| lag.as_millis() as u64),
+    });
+    let views: Vec<ServerView> = views.collect();
+    (!views.is_empty()).then_some(views)
 }
 
 /// Each part is `ok`, or a short reason.
@@ -72,6 +99,7 @@ fn view(report: &HealthReport) -> DeepView {
             evidence_storage: word(&report.evidence_storage),
         },
         uptime_seconds: report.uptime.as_secs(),
+        database_servers: None,
     }
 }
 
@@ -90,10 +118,21 @@ fn status_of(well: bool) -> StatusCode {
 #[utoipa::path(get, path = "/health/deep", tag = "health", responses(
     (status = 200, description = "Healthy or degraded", body = DeepView),
     (status = 503, description = "Unhealthy", body = DeepView)))]
-pub(super) async fn deep(State(app): State<App>) -> Response {
-    let report = app.health.report().await;
+pub(super) async fn deep(State(app): State<App>, headers: HeaderMap) -> Response {
+    let (mut report, admitted) = tokio::join!(
+        app.health.report(),
+        is_admitted(&headers, &app, Permission::ReadEvidence)
+    );
+    // Not a reason to take no evidence: readiness is asked of storing alone.
+    if let Some(refusal) = app.log.refusal() {
+        report.evidence_storage = Err(format!("evidence is stored and not signed: {refusal}"));
+    }
+    let mut view = view(&report);
+    if admitted {
+        view.database_servers = servers(&app);
+    }
     let status = status_of(report.status() != Status::Unhealthy);
-    (status, NO_STORE, Json(view(&report))).into_response()
+    (status, NO_STORE, Json(view)).into_response()
 }
 
 /// Whether this control plane does its work. Traffic does not depend on it:

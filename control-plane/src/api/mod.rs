@@ -32,6 +32,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::App;
+use crate::envoy::admin::EnvoyAdmin;
 use crate::ingest;
 
 pub use serve::{serve, serve_metrics};
@@ -57,11 +58,11 @@ pub fn router(app: App) -> Router {
         .with_state(app)
 }
 
-/// Everything served on the metrics address.
-pub fn metrics_router(app: App) -> Router {
+/// Everything served on the metrics address; what the filter counts is asked of that Envoy.
+pub fn metrics_router(app: App, envoy: Option<EnvoyAdmin>) -> Router {
     Router::new()
         .route("/metrics", axum::routing::get(metrics::scrape))
-        .with_state(app)
+        .with_state(metrics::Sources { app, envoy })
 }
 
 fn routes() -> OpenApiRouter<App> {

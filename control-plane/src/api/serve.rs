@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{metrics_router, router};
 use crate::app::App;
+use crate::envoy::admin::EnvoyAdmin;
 
 /// The admin API, until `stop`; requests that have begun are answered.
 pub async fn serve(listener: TcpListener, app: App, stop: CancellationToken) -> io::Result<()> {
@@ -18,9 +19,10 @@ pub async fn serve(listener: TcpListener, app: App, stop: CancellationToken) -> 
 pub async fn serve_metrics(
     listener: TcpListener,
     app: App,
+    envoy: EnvoyAdmin,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    until_stop(listener, metrics_router(app), stop).await
+    until_stop(listener, metrics_router(app, Some(envoy)), stop).await
 }
 
 async fn until_stop(

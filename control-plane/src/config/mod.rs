@@ -6,9 +6,12 @@
 //! Reading the tree is `reader`, single values `values`; the keys and defaults
 //! are documented in `docs/reference/configuration.md`, held equal by a test.
 
+mod database;
 mod expand;
 mod policy;
+mod prices;
 mod reader;
+mod subject;
 mod values;
 
 use std::collections::BTreeSet;
@@ -17,10 +20,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use jupiter_filter::config::{FailureMode, OnFull, UnknownApi};
+pub use jupiter_filter::config::{FailureMode, ModelPrice, OnFull, UnknownApi};
 
+pub use self::database::{Endpoint, PostgresConfig, SslMode};
 pub use self::policy::{GitConfig, PolicySource, Repository, Signatures};
 pub use self::reader::{Fault, Origin};
+pub use self::subject::{HeaderConfig, JwtConfig, JwtKeys, SubjectConfig};
 pub use self::values::{BaseUrl, Secret};
 
 use self::reader::{Document, Section};
@@ -41,7 +46,10 @@ pub struct Config {
     pub envoy: EnvoyConfig,
     pub policy: PolicySource,
     pub inspection: InspectionConfig,
+    pub subject: SubjectConfig,
     pub providers: Vec<ProviderConfig>,
+    /// Before the vendors' list prices.
+    pub prices: Vec<ModelPrice>,
     pub evidence: EvidenceConfig,
 }
 
@@ -100,6 +108,8 @@ pub struct InspectionConfig {
     pub max_response_body_bytes: u64,
     pub unknown_api: UnknownApi,
     pub failure_mode: FailureMode,
+    /// How long ago a bundle may have been confirmed; `None`: no matter how long.
+    pub max_staleness: Option<Duration>,
 }
 
 /// An upstream and its API dialect.
@@ -137,9 +147,29 @@ pub struct EvidenceConfig {
 }
 
 /// The database behind policies and evidence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EvidenceBackend {
+    /// One file in `data_dir`, for one instance.
     Sqlite,
+    /// Servers that many instances share.
+    Postgres(PostgresConfig),
+}
+
+impl EvidenceBackend {
+    /// The file of authorities, if there is one.
+    pub(crate) fn certificate_mut(&mut self) -> Option<&mut PathBuf> {
+        match self {
+            EvidenceBackend::Sqlite => None,
+            EvidenceBackend::Postgres(postgres) => postgres.ssl_root_cert.as_mut(),
+        }
+    }
+}
+
+/// [`EvidenceBackend`], before its section is read.
+#[derive(Clone, Copy)]
+enum BackendKind {
+    Sqlite,
+    Postgres,
 }
 
 /// Why there is no configuration to start with.
@@ -190,19 +220,21 @@ impl std::error::Error for ConfigError {
 
 impl Config {
     /// Reads the file, or without one the defaults; `env` fills `${…}` and
-    /// overrides single keys (`MERCATOR_ADMIN__LISTEN`).
+    /// overrides single keys (`MERCATOR_ADMIN__LISTEN`); of `names`, all variables
+    /// there are, those that would override a key but name none are refused.
     pub fn load(
         path: Option<&Path>,
         env: impl Fn(&str) -> Option<String>,
+        names: &[String],
     ) -> Result<Config, ConfigError> {
         let Some(path) = path else {
-            return Config::parse("", "environment", &env);
+            return Config::parse_with("", "environment", &env, names);
         };
         let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable {
             path: path.to_owned(),
             cause,
         })?;
-        Config::parse(&text, &path.display().to_string(), &env)
+        Config::parse_with(&text, &path.display().to_string(), &env, names)
     }
 
     /// [`Config::load`] for a text already read; `name` is used in errors.
@@ -211,10 +243,22 @@ impl Config {
         name: &str,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Config, ConfigError> {
+        Config::parse_with(text, name, env, &[])
+    }
+
+    fn parse_with(
+        text: &str,
+        name: &str,
+        env: &dyn Fn(&str) -> Option<String>,
+        names: &[String],
+    ) -> Result<Config, ConfigError> {
         let mut document = Document::new(env);
-        let config = document
-            .parse(text)
-            .and_then(|mut root| read(&mut document, &mut root));
+        let root = document.parse(text);
+        let config = root.and_then(|mut root| {
+            let config = read(&mut document, &mut root);
+            document.refuse_misspelt(names);
+            config
+        });
         let faults = document.into_faults();
         match config {
             Some(config) if faults.is_empty() => Ok(config),
@@ -247,7 +291,9 @@ fn read(document: &mut Document<'_>, root: &mut Section) -> Option<Config> {
     let envoy = read_envoy(document, root);
     let policy = policy::read(document, root);
     let inspection = read_inspection(document, root);
+    let subject = subject::read(document, root);
     let providers = read_providers(document, root);
+    let prices = prices::read(document, root);
     let log_of_region = format!("mercator/{}", region.as_deref().unwrap_or_default());
     let evidence = read_evidence(document, root, log_of_region);
     document.finish(root);
@@ -261,7 +307,9 @@ fn read(document: &mut Document<'_>, root: &mut Section) -> Option<Config> {
         envoy: envoy?,
         policy: policy?,
         inspection: inspection?,
+        subject: subject?,
         providers: providers?,
+        prices: prices?,
         evidence: evidence?,
     })
 }
@@ -320,12 +368,14 @@ fn read_inspection(document: &mut Document<'_>, root: &mut Section) -> Option<In
     );
     let unknown_api = document.value(&mut s, "unknown_api", "deny", unknown_api);
     let failure_mode = document.value(&mut s, "failure_mode", "closed", failure_mode);
+    let max_staleness = document.value(&mut s, "max_staleness", "", max_staleness);
     document.finish(&s);
     Some(InspectionConfig {
         max_body_bytes: max_body_bytes?,
         max_response_body_bytes: max_response_body_bytes?,
         unknown_api: unknown_api?,
         failure_mode: failure_mode?,
+        max_staleness: max_staleness?,
     })
 }
 
@@ -369,12 +419,18 @@ fn read_evidence(
     log_of_region: String,
 ) -> Option<EvidenceConfig> {
     let mut s = document.section(root, "evidence");
-    let backend = document.value(&mut s, "backend", "sqlite", evidence_backend);
+    let kind = document.value(&mut s, "backend", "sqlite", backend_kind);
     let origin = document.value(&mut s, "origin", "", values::origin);
     let signing_key = document.value(&mut s, "signing_key", "", values::secret);
     let capacity = document.value(&mut s, "capacity", "10000", values::capacity);
     let on_full = document.value(&mut s, "on_full", "drop_counted", on_full);
+    let postgres = database::read(document, &mut s);
     document.finish(&s);
+    let backend = match kind {
+        Some(BackendKind::Sqlite) => Some(EvidenceBackend::Sqlite),
+        Some(BackendKind::Postgres) => postgres.needed(document).map(EvidenceBackend::Postgres),
+        None => None,
+    };
     Some(EvidenceConfig {
         backend: backend?,
         origin: origin?.unwrap_or(log_of_region),
@@ -405,6 +461,17 @@ fn failure_mode(text: &str) -> Result<FailureMode, String> {
     )
 }
 
+/// Empty: none. Bundles are confirmed four times as often, at most every second.
+fn max_staleness(text: &str) -> Result<Option<Duration>, String> {
+    match text {
+        "" => Ok(None),
+        text => match values::duration(text)? {
+            least if least < Duration::from_secs(4) => Err(format!("`{text}` is less than `4s`")),
+            duration => Ok(Some(duration)),
+        },
+    }
+}
+
 fn on_full(text: &str) -> Result<OnFull, String> {
     values::choice(
         text,
@@ -425,8 +492,14 @@ fn provider_kind(text: &str) -> Result<ProviderKind, String> {
     )
 }
 
-fn evidence_backend(text: &str) -> Result<EvidenceBackend, String> {
-    values::choice(text, &[("sqlite", EvidenceBackend::Sqlite)])
+fn backend_kind(text: &str) -> Result<BackendKind, String> {
+    values::choice(
+        text,
+        &[
+            ("sqlite", BackendKind::Sqlite),
+            ("postgres", BackendKind::Postgres),
+        ],
+    )
 }
 
 #[cfg(test)]

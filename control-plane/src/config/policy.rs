@@ -139,15 +139,25 @@ pub(super) fn read(document: &mut Document<'_>, root: &mut Section) -> Option<Po
     let mut section = document.section(root, "policy");
     let kind = document.value(&mut section, "source", "api", source_kind);
     let mut dir = document.section(&mut section, "dir");
-    let path = document.value(&mut dir, "path", "", optional(values::path));
+    let path = document.value(&mut dir, "path", "", values::optional(values::path));
     document.finish(&dir);
     let mut git = document.section(&mut section, "git");
-    let repository = document.value(&mut git, "repository", "", optional(Repository::parse));
+    let repository = document.value(
+        &mut git,
+        "repository",
+        "",
+        values::optional(Repository::parse),
+    );
     let branch = document.value(&mut git, "branch", "main", branch);
     let subpath = document.value(&mut git, "subpath", "", subpath);
     let poll = document.value(&mut git, "poll_interval", "30s", values::duration);
     let verify = document.value(&mut git, "verify_signatures", "false", values::boolean);
-    let signers = document.value(&mut git, "allowed_signers", "", optional(values::path));
+    let signers = document.value(
+        &mut git,
+        "allowed_signers",
+        "",
+        values::optional(values::path),
+    );
     document.finish(&git);
     document.finish(&section);
     let written = Written {
@@ -201,16 +211,6 @@ pub(super) fn read(document: &mut Document<'_>, root: &mut Section) -> Option<Po
             document.fault(&git, "repository", missing("git"));
             None
         }
-    }
-}
-
-/// Empty means: none.
-fn optional<T>(
-    parse: impl Fn(&str) -> Result<T, String>,
-) -> impl Fn(&str) -> Result<Option<T>, String> {
-    move |text| match text {
-        "" => Ok(None),
-        text => parse(text).map(Some),
     }
 }
 

@@ -10,6 +10,20 @@ use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 
 use super::expand::{ExpandError, expand};
 
+/// How the variables begin that override keys.
+const VARIABLE_PREFIX: &str = "MERCATOR_";
+/// What stands for the dot between section and key in a variable.
+const SECTION_MARK: &str = "__";
+/// Variables that are no keys: options of the command.
+const OTHER_VARIABLES: [&str; 4] = [
+    "MERCATOR_CONFIG",
+    "MERCATOR_LOG",
+    "MERCATOR_SERVER",
+    "MERCATOR_TOKEN",
+];
+/// One letter in so many may be wrong for a variable to be a misspelt key.
+const MISSED_LETTERS: usize = 4;
+
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -180,6 +194,52 @@ impl<'e> Document<'e> {
         self.checked(section, key, origin, &text, parse)
     }
 
+    /// A list of values, or one text with commas between them; one that is not
+    /// written is empty.
+    pub(super) fn values<T>(
+        &mut self,
+        section: &mut Section,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        self.know(section, key, Some(""));
+        let path = section.path_of(key);
+        let variable = variable_name(&path);
+        let written = match ((self.env)(&variable), section.take(key)) {
+            (Some(text), _) => vec![(Origin::Variable(variable), Node::Text(text))],
+            (None, None | Some((_, Node::Null))) => Vec::new(),
+            (None, Some((_, Node::List(elements)))) => elements,
+            (None, Some(one)) => vec![one],
+        };
+        let mut values = Some(Vec::new());
+        for (origin, node) in written {
+            let Node::Text(text) = node else {
+                self.fault_at(origin, &path, "a value or a list of values is expected");
+                values = None;
+                continue;
+            };
+            let text = match &origin {
+                Origin::Variable(_) => Some(text),
+                _ => self.expanded(&origin, &path, &text),
+            };
+            let parts = text.iter().flat_map(|text| text.split(','));
+            for part in parts.map(str::trim).filter(|part| !part.is_empty()) {
+                match (parse(part), &mut values) {
+                    (Ok(value), Some(list)) => list.push(value),
+                    (Ok(_), None) => {}
+                    (Err(message), _) => {
+                        self.fault_at(origin.clone(), &path, &message);
+                        values = None;
+                    }
+                }
+            }
+            if text.is_none() {
+                values = None;
+            }
+        }
+        values
+    }
+
     /// A value that must be written.
     pub(super) fn required<T>(
         &mut self,
@@ -236,8 +296,14 @@ impl<'e> Document<'e> {
                 return None;
             }
         };
-        let message = match expand(&text, self.env) {
-            Ok(text) => return Some(Some((origin, text))),
+        let text = self.expanded(&origin, &path, &text)?;
+        Some(Some((origin, text)))
+    }
+
+    /// The text with `${…}` filled in.
+    fn expanded(&mut self, origin: &Origin, path: &str, text: &str) -> Option<String> {
+        let message = match expand(text, self.env) {
+            Ok(text) => return Some(text),
             Err(ExpandError::Unset(name)) => format!(
                 "environment variable `{name}` is not set; set it, or give a default with `${{{name}:-…}}`"
             ),
@@ -246,7 +312,7 @@ impl<'e> Document<'e> {
                 format!("`{name}` is not the name of an environment variable")
             }
         };
-        self.fault_at(origin, &path, &message);
+        self.fault_at(origin.clone(), path, &message);
         None
     }
 
@@ -259,6 +325,29 @@ impl<'e> Document<'e> {
                 None => format!("unknown key; known here: {}", section.asked.join(", ")),
             };
             self.fault_at(entry.origin.clone(), &section.path_of(&entry.key), &message);
+        }
+    }
+
+    /// Refuses the variables that would override a key and name none: all with the mark
+    /// of a section in them, others where a key's name is near. `MERCATOR_PORT` and the
+    /// like, which Kubernetes sets for a service called `mercator`, mean nothing here.
+    pub(super) fn refuse_misspelt(&mut self, names: &[String]) {
+        let known = self.known.iter().filter(|known| !known.key.contains('['));
+        let known: Vec<String> = known.map(|known| variable_name(&known.key)).collect();
+        for name in names {
+            let mean = |known: &&String| known.replace('_', "") == name.replace('_', "");
+            let meant = known.iter().find(mean).map(String::as_str);
+            let others = known.iter().map(String::as_str).chain(OTHER_VARIABLES);
+            let near = meant.or_else(|| nearest_variable(name, others));
+            let ours = name.starts_with(VARIABLE_PREFIX) && near != Some(name);
+            let message = match near {
+                Some(near) if ours => format!("no such key; did you mean `{near}`?"),
+                None if ours && name.contains(SECTION_MARK) => {
+                    "no such key; `MERCATOR_ADMIN__LISTEN` stands for `admin.listen`".to_owned()
+                }
+                _ => continue,
+            };
+            self.fault_at(Origin::Variable(name.clone()), "", &message);
         }
     }
 
@@ -330,7 +419,20 @@ impl Section {
 }
 
 fn variable_name(path: &str) -> String {
-    format!("MERCATOR_{}", path.to_uppercase().replace('.', "__"))
+    let key = path.to_uppercase().replace('.', SECTION_MARK);
+    format!("{VARIABLE_PREFIX}{key}")
+}
+
+/// Compared without what all have in common, which would make everything near.
+fn nearest_variable<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let name = name.strip_prefix(VARIABLE_PREFIX)?;
+    let known = known.filter_map(|known| known.strip_prefix(VARIABLE_PREFIX).zip(Some(known)));
+    let near = |(key, _): &(&str, &str)| {
+        strsim::damerau_levenshtein(name, key) <= key.len() / MISSED_LETTERS
+    };
+    let by_distance = |(key, _): &(&str, &str)| strsim::damerau_levenshtein(name, key);
+    let found = known.filter(near).min_by_key(by_distance)?;
+    Some(found.1)
 }
 
 /// A known name few enough letters away to be what was meant.

@@ -27,14 +27,16 @@ fn an_empty_file_gives_the_defaults() {
     assert_eq!(config.envoy.stream_idle_timeout, Duration::from_secs(300));
     assert_eq!(config.evidence.on_full, OnFull::DropCounted);
     assert!(config.providers.is_empty());
-    assert_eq!(Config::load(None, |_| None).unwrap(), config);
+    assert_eq!(Config::load(None, |_| None, &[]).unwrap(), config);
 }
 
 #[test]
 fn the_sample_is_read_completely() {
-    let config = Config::load(Some(&root().join("envoy/mercator.yaml")), |name| {
-        (name == "OPENAI_API_KEY").then(|| "sk-secret".to_owned())
-    })
+    let config = Config::load(
+        Some(&root().join("envoy/mercator.yaml")),
+        |name| (name == "OPENAI_API_KEY").then(|| "sk-secret".to_owned()),
+        &[],
+    )
     .unwrap();
     assert_eq!(config.instance, "jupiter-1");
     assert!(!config.envoy.manage);
@@ -110,6 +112,46 @@ fn a_variable_overrides_the_file_and_is_blamed_for_its_faults() {
 }
 
 #[test]
+fn a_misspelt_override_is_refused_and_other_variables_are_let_be() {
+    let refused = |name: &str| match Config::load(None, |_| None, &[name.to_owned()]) {
+        Ok(_) => String::new(),
+        Err(error) => error.to_string(),
+    };
+    for (misspelt, meant) in [
+        ("MERCATOR_ADMIN__LISTN", "MERCATOR_ADMIN__LISTEN"),
+        ("MERCATOR_ADMIN_LISTEN", "MERCATOR_ADMIN__LISTEN"),
+        ("MERCATOR_DATADIR", "MERCATOR_DATA_DIR"),
+        ("MERCATOR_ENVIROMENT", "MERCATOR_ENVIRONMENT"),
+        ("MERCATOR_SERVR", "MERCATOR_SERVER"),
+    ] {
+        assert_eq!(
+            refused(misspelt),
+            format!(
+                "environment: environment variable `{misspelt}`: no such key; did you mean `{meant}`?"
+            )
+        );
+    }
+    let told = refused("MERCATOR_STORAGE__ENGINE");
+    assert!(
+        told.contains("`MERCATOR_ADMIN__LISTEN` stands for `admin.listen`"),
+        "{told}"
+    );
+    for other in [
+        "MERCATOR_DATA_DIR",
+        "MERCATOR_ENVOY__LISTEN",
+        "MERCATOR_LOG",
+        "MERCATOR_PORT",
+        "MERCATOR_PORT_8081_TCP_ADDR",
+        "MERCATOR_SERVICE_HOST",
+        "MERCATOR_ADMIN_SERVICE_PORT",
+        "PATH",
+        "ADMIN__LISTN",
+    ] {
+        assert_eq!(refused(other), "", "{other}");
+    }
+}
+
+#[test]
 fn secrets_are_not_printed() {
     let text = "providers: [{name: o, kind: openai, base_url: 'http://h', api_key: sk-verysecret}]";
     let config = parse(text).unwrap();
@@ -170,6 +212,51 @@ fn durations_have_units() {
 }
 
 #[test]
+fn subject_is_told_completely_or_refused() {
+    let config = parse(
+        "subject:\n  jwt: {issuer: 'https://i/', audiences: 'a, b', jwks_uri: 'https://i/keys', \
+         claims: {roles: groups}}\n  header: {name: x-user, trusted: '10.0.0.0/8 ::1'}",
+    )
+    .unwrap();
+    let jwt = config.subject.jwt.unwrap();
+    assert_eq!(jwt.audiences, ["a", "b"]);
+    assert_eq!((jwt.required, jwt.forward), (true, false));
+    assert_eq!(
+        (jwt.claims.user_id.as_str(), jwt.claims.roles.as_str()),
+        ("sub", "groups")
+    );
+    assert_eq!(config.subject.header.unwrap().trusted.len(), 2);
+    assert_eq!(parse("").unwrap().subject, SubjectConfig::default());
+    for (text, word) in [
+        ("jwt: {issuer: i}", "jwks_uri"),
+        (
+            "jwt: {issuer: i, jwks_file: k, jwks_uri: 'https://i/'}",
+            "jwks_uri",
+        ),
+        ("jwt: {jwks_file: k}", "issuer"),
+        ("header: {name: x-user}", "trusted"),
+        ("header: {trusted: 10.0.0.0/8}", "name"),
+        ("header: {name: X-User, trusted: '::1'}", "small letters"),
+        (
+            "header: {name: x-user, trusted: 10.0.0.0/40}",
+            "10.0.0.0/40",
+        ),
+    ] {
+        let refusal = refusal(&format!("subject: {{{text}}}"));
+        assert!(refusal.contains(word), "{text}: {refusal}");
+    }
+}
+
+#[test]
+fn bundles_may_be_asked_to_be_confirmed_every_few_seconds() {
+    let config = parse("inspection: {max_staleness: 60s}").unwrap();
+    let most = config.inspection.max_staleness;
+    assert_eq!(most, Some(Duration::from_secs(60)));
+    assert_eq!(parse("").unwrap().inspection.max_staleness, None);
+    assert!(refusal("inspection: {max_staleness: 3s}").contains("4s"));
+}
+
+#[test]
 fn base_urls_are_taken_apart() {
     let url = BaseUrl::parse("https://api.openai.com/v1/").unwrap();
     assert_eq!((url.tls, url.port, url.path.as_str()), (true, 443, "/v1"));
@@ -202,7 +289,10 @@ fn any_text_is_answered_without_a_panic() {
 fn the_reference_documents_every_key_and_default() {
     let mut document = Document::new(NO_ENV);
     let mut section = document
-        .parse("providers: [{name: a, kind: openai, base_url: 'http://h'}]")
+        .parse(
+            "providers: [{name: a, kind: openai, base_url: 'http://h'}]\n\
+             prices: [{model: a, input: 1, output: 2}]",
+        )
         .unwrap();
     read(&mut document, &mut section).unwrap();
     let known: Vec<(String, String)> = document

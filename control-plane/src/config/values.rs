@@ -141,11 +141,25 @@ pub(super) fn body_bytes(text: &str) -> Result<u64, String> {
     integer(text, 1_024, 16 * 1_048_576)
 }
 
-fn integer(text: &str, least: u64, most: u64) -> Result<u64, String> {
+pub(super) fn port(text: &str) -> Result<u16, String> {
+    integer(text, 1, u64::from(u16::MAX)).map(|value| value as u16)
+}
+
+pub(super) fn integer(text: &str, least: u64, most: u64) -> Result<u64, String> {
     text.parse()
         .ok()
         .filter(|value| (least..=most).contains(value))
         .ok_or_else(|| format!("`{text}` is not a whole number from {least} to {most}"))
+}
+
+/// Empty means: none.
+pub(super) fn optional<T>(
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> impl Fn(&str) -> Result<Option<T>, String> {
+    move |text| match text {
+        "" => Ok(None),
+        text => parse(text).map(Some),
+    }
 }
 
 /// A whole number with its unit: `250ms`, `300s`, `5m`, `1h`.

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::stats;
+
 /// On loopback and answered by Envoy's main thread: longer means it is stuck.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -67,6 +69,13 @@ impl EnvoyAdmin {
             .find_map(|line| line.strip_prefix(ACTIVE_REQUESTS)?.strip_prefix(": "))
             .and_then(|value| value.trim().parse().ok())
             .ok_or(EnvoyAdminError::Missing(ACTIVE_REQUESTS))
+    }
+
+    /// What the filter counts, as families of OpenMetrics.
+    pub async fn filter_metrics(&self) -> Result<String, EnvoyAdminError> {
+        self.get(stats::PATH)
+            .await
+            .map(|text| stats::open_metrics(&text))
     }
 
     async fn get(&self, path: &str) -> Result<String, EnvoyAdminError> {

@@ -7,10 +7,12 @@
 
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::clusters::{clusters, listen_address, proto_duration};
 use super::ecds::{self, PluginSettings};
+use super::jwt;
 use super::replies::local_reply_config;
 use super::routes::route_config;
 use crate::config::{BundleSource, Config};
@@ -37,6 +39,7 @@ pub fn bootstrap(config: &Config) -> Value {
         "admin": {"address": listen_address(config.envoy.admin)},
         "watchdogs": watchdogs(config),
         "overload_manager": overload_manager(),
+        "stats_config": {"stats_tags": stats_tags()},
         "static_resources": {
             "listeners": [listener(config)],
             "clusters": clusters(config),
@@ -53,6 +56,27 @@ fn watchdogs(config: &Config) -> Value {
         "worker_watchdog": {"kill_timeout": kill},
     })
 }
+
+/// The filter writes labels into the names of its metrics as `|label=value`.
+fn stats_tags() -> Value {
+    METRIC_LABELS
+        .iter()
+        .map(|label| json!({"tag_name": label, "regex": format!(r"(\|{label}=([^|]*))")}))
+        .collect()
+}
+
+/// The labels of `filter/src/host/metrics.rs`.
+const METRIC_LABELS: [&str; 9] = [
+    "verdict",
+    "policy",
+    "rule",
+    "effect",
+    "mode",
+    "direction",
+    "reason",
+    "digest",
+    "kind",
+];
 
 fn overload_manager() -> Value {
     json!({"resource_monitors": [{
@@ -113,8 +137,16 @@ fn connection_manager(config: &Config) -> Value {
         "access_log": [access_log(config)],
         "local_reply_config": local_reply_config(),
         "route_config": route_config(config),
-        "http_filters": [health_check(), wasm_filter(config), router()],
+        "http_filters": http_filters(config),
     })
+}
+
+fn http_filters(config: &Config) -> Vec<Value> {
+    let tokens = config.subject.jwt.as_ref().map(jwt::filter);
+    std::iter::once(health_check())
+        .chain(tokens)
+        .chain([wasm_filter(config), router()])
+        .collect()
 }
 
 /// One JSON line per exchange, which the witness reconciles; `crate::witness`
@@ -168,7 +200,7 @@ fn wasm_filter(config: &Config) -> Value {
         "name": ecds::RESOURCE_NAME,
         "config_discovery": {
             "config_source": bundle_source(config),
-            "default_config": ecds::wasm(&settings, None),
+            "default_config": ecds::wasm(&settings, None, Timestamp::UNIX_EPOCH),
             "type_urls": [ecds::WASM_TYPE],
         },
     })

@@ -11,10 +11,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::sds::Credential;
-use crate::config::{BaseUrl, Config, ProviderConfig, ProviderKind};
+use crate::config::{BaseUrl, Config, JwtKeys, ProviderConfig, ProviderKind};
 
 /// The cluster under which Envoy and the filter know the control plane.
 pub const CONTROL_PLANE: &str = "mercator-control-plane";
+
+/// Where the keys of tokens come from.
+pub(super) const JWKS: &str = "jwks";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -46,6 +49,9 @@ pub(super) fn clusters(config: &Config) -> Vec<Value> {
             .iter()
             .map(|provider| provider_cluster(config, provider)),
     );
+    if let Some(JwtKeys::Url(url)) = config.subject.jwt.as_ref().map(|jwt| &jwt.keys) {
+        clusters.push(outside_cluster(config, JWKS, url, None));
+    }
     clusters
 }
 
@@ -79,6 +85,11 @@ fn provider_cluster(config: &Config, provider: &ProviderConfig) -> Value {
             ProviderKind::Anthropic => injector(config, &credential, "x-api-key", None),
         }
     });
+    outside_cluster(config, &name, url, injector)
+}
+
+/// A host that is not ours.
+fn outside_cluster(config: &Config, name: &str, url: &BaseUrl, injector: Option<Value>) -> Value {
     let protocol = if url.tls {
         // ALPN chooses between HTTP/2 and HTTP/1.1.
         json!({"auto_config": {"http_protocol_options": {}, "http2_protocol_options": {}}})
@@ -91,7 +102,7 @@ fn provider_cluster(config: &Config, provider: &ProviderConfig) -> Value {
         "connect_timeout": proto_duration(CONNECT_TIMEOUT),
         "circuit_breakers": breakers(),
         "outlier_detection": outlier_detection(),
-        "load_assignment": load_assignment(&name, &url.host, url.port),
+        "load_assignment": load_assignment(name, &url.host, url.port),
         "typed_extension_protocol_options": protocol_options(protocol, injector),
     });
     if let Some(fields) = cluster.as_object_mut() {

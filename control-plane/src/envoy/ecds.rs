@@ -13,13 +13,18 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use jupiter_filter::config::{BundleConfig, EvidenceConfig, InspectionConfig, PluginConfig};
+use jiff::Timestamp;
+use jupiter_filter::config::{
+    BundleConfig, EvidenceConfig, InspectionConfig, ModelPrice, PluginConfig,
+};
+use jupiter_filter::subject;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use super::clusters::CONTROL_PLANE;
 use super::files::write_private;
+use crate::app::Clock;
 use crate::config::Config;
 use crate::publish::PublishedBundle;
 
@@ -45,6 +50,8 @@ pub struct PluginSettings {
     pub environment: String,
     pub inspection: InspectionConfig,
     pub evidence: EvidenceConfig,
+    pub subject: subject::SubjectConfig,
+    pub prices: Vec<ModelPrice>,
 }
 
 impl PluginSettings {
@@ -59,6 +66,7 @@ impl PluginSettings {
                 max_response_body_bytes: config.inspection.max_response_body_bytes,
                 unknown_api: config.inspection.unknown_api,
                 failure_mode: config.inspection.failure_mode,
+                max_staleness_s: config.inspection.max_staleness.map(|most| most.as_secs()),
                 ..InspectionConfig::default()
             },
             evidence: EvidenceConfig {
@@ -67,10 +75,39 @@ impl PluginSettings {
                 on_full: config.evidence.on_full,
                 ..EvidenceConfig::default()
             },
+            subject: subject::SubjectConfig {
+                jwt: config.subject.jwt.as_ref().map(|jwt| subject::JwtConfig {
+                    required: jwt.required,
+                    claims: jwt.claims.clone(),
+                }),
+                header: config
+                    .subject
+                    .header
+                    .as_ref()
+                    .map(|header| subject::HeaderConfig {
+                        name: header.name.clone(),
+                        trusted: header.trusted.clone(),
+                    }),
+            },
+            prices: config.prices.clone(),
         }
     }
 
-    fn plugin_config(&self, bundle: Option<&PublishedBundle>) -> PluginConfig {
+    /// How often a bundle is confirmed, where that matters.
+    pub fn confirm_every(&self) -> Option<Duration> {
+        let most = self.inspection.max_staleness_s?;
+        Some(Duration::from_secs((most / 4).max(1)))
+    }
+
+    /// When a bundle that is handed out now counts as confirmed: the same for a while, so
+    /// that Envoys that poll are not told of a new configuration each time.
+    fn confirmed(&self, now: Timestamp) -> Option<u64> {
+        let every = self.confirm_every()?.as_secs();
+        let now = u64::try_from(now.as_second()).unwrap_or_default();
+        Some(now / every * every)
+    }
+
+    fn plugin_config(&self, bundle: Option<&PublishedBundle>, now: Timestamp) -> PluginConfig {
         PluginConfig {
             instance: self.instance.clone(),
             region: self.region.clone(),
@@ -79,31 +116,47 @@ impl PluginSettings {
                 digest: bundle.digest.to_string(),
                 data: STANDARD.encode(&bundle.bytes),
                 commit: bundle.commit.clone(),
+                confirmed_unix_s: self.confirmed(now),
             }),
             inspection: self.inspection.clone(),
             evidence: self.evidence.clone(),
+            subject: self.subject.clone(),
+            prices: self.prices.clone(),
         }
     }
 }
 
 /// The resource, a `TypedExtensionConfig`; without a bundle the filter refuses everything.
-pub fn extension_config(settings: &PluginSettings, bundle: Option<&PublishedBundle>) -> Value {
+pub fn extension_config(
+    settings: &PluginSettings,
+    bundle: Option<&PublishedBundle>,
+    now: Timestamp,
+) -> Value {
     json!({
         "@type": RESOURCE_TYPE,
         "name": RESOURCE_NAME,
-        "typed_config": wasm(settings, bundle),
+        "typed_config": wasm(settings, bundle, now),
     })
 }
 
 /// The resource in the envelope that files and REST share. The version is the
 /// content's digest, so it is the same on every control plane and after a restart.
-pub fn discovery_response(settings: &PluginSettings, bundle: Option<&PublishedBundle>) -> Value {
-    let resource = extension_config(settings, bundle);
+pub fn discovery_response(
+    settings: &PluginSettings,
+    bundle: Option<&PublishedBundle>,
+    now: Timestamp,
+) -> Value {
+    let resource = extension_config(settings, bundle, now);
     json!({
         "version_info": version(&resource),
         "type_url": RESOURCE_TYPE,
         "resources": [resource],
     })
+}
+
+/// What [`discovery_response`] is before any policy is published.
+pub fn without_bundle(settings: &PluginSettings) -> Value {
+    discovery_response(settings, None, Timestamp::UNIX_EPOCH)
 }
 
 fn version(resource: &Value) -> String {
@@ -116,10 +169,14 @@ fn version(resource: &Value) -> String {
 }
 
 /// The filter's configuration for Envoy's wasm extension.
-pub(super) fn wasm(settings: &PluginSettings, bundle: Option<&PublishedBundle>) -> Value {
+pub(super) fn wasm(
+    settings: &PluginSettings,
+    bundle: Option<&PublishedBundle>,
+    now: Timestamp,
+) -> Value {
     // A plain data structure of strings and numbers always serialises; were it
     // not so, the filter would refuse the empty text and with it the update.
-    let plugin = serde_json::to_string(&settings.plugin_config(bundle)).unwrap_or_default();
+    let plugin = serde_json::to_string(&settings.plugin_config(bundle, now)).unwrap_or_default();
     json!({
         "@type": WASM_TYPE,
         "config": {
@@ -154,23 +211,26 @@ pub fn resource_path(config: &Config) -> PathBuf {
 }
 
 /// Replaces the file; Envoy must find one when it starts.
-pub fn write(config: &Config, bundle: Option<&PublishedBundle>) -> io::Result<()> {
-    let response = discovery_response(&PluginSettings::new(config), bundle);
+pub fn write(config: &Config, bundle: Option<&PublishedBundle>, now: Timestamp) -> io::Result<()> {
+    let response = discovery_response(&PluginSettings::new(config), bundle, now);
     write_private(&resource_path(config), format!("{response}\n").as_bytes())
 }
 
-/// Writes every bundle that is published, until the publisher is gone. The
-/// bundle in force when this begins is expected to be written already.
+/// Writes every bundle that is published, and again where it is to be confirmed, until
+/// the publisher is gone. The bundle in force when this begins is expected to be written
+/// already.
 pub async fn keep_written(
     config: Arc<Config>,
     mut bundles: watch::Receiver<Option<Arc<PublishedBundle>>>,
+    clock: Arc<dyn Clock>,
 ) {
-    while bundles.changed().await.is_ok() {
+    let confirm_every = PluginSettings::new(&config).confirm_every();
+    while changed_or_due(&mut bundles, confirm_every).await {
         loop {
             let bundle = bundles.borrow_and_update().clone();
-            let config = Arc::clone(&config);
+            let (config, now) = (Arc::clone(&config), clock.now());
             let written =
-                tokio::task::spawn_blocking(move || write(&config, bundle.as_deref())).await;
+                tokio::task::spawn_blocking(move || write(&config, bundle.as_deref(), now)).await;
             let error = match written {
                 Ok(Ok(())) => break,
                 Ok(Err(error)) => error.to_string(),
@@ -179,5 +239,19 @@ pub async fn keep_written(
             tracing::error!(error, "bundle not handed to Envoy, trying again");
             tokio::time::sleep(WRITE_RETRY).await;
         }
+    }
+}
+
+/// Waits for a bundle or for the next confirmation; `false`: there will be no more.
+async fn changed_or_due(
+    bundles: &mut watch::Receiver<Option<Arc<PublishedBundle>>>,
+    confirm_every: Option<Duration>,
+) -> bool {
+    match confirm_every {
+        None => bundles.changed().await.is_ok(),
+        Some(every) => match tokio::time::timeout(every, bundles.changed()).await {
+            Ok(changed) => changed.is_ok(),
+            Err(_) => true,
+        },
     }
 }

@@ -11,12 +11,16 @@ pub mod bootstrap;
 mod clusters;
 pub mod ecds;
 pub(crate) mod files;
+mod jwt;
 mod process;
 mod replies;
 pub mod routes;
 pub mod sds;
+mod stats;
 pub mod supervisor;
 pub mod yaml;
+
+pub use stats::FILTER_METRICS;
 
 #[cfg(test)]
 mod tests;

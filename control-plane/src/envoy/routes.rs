@@ -36,11 +36,23 @@ pub(super) fn route_config(config: &Config) -> Value {
             }}),
         )),
     }
+    // Where our clients sit, and who they are, is no provider's business.
+    let mut removed = vec![
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "x-envoy-external-address",
+    ];
+    removed.extend(
+        config
+            .subject
+            .header
+            .as_ref()
+            .map(|header| header.name.as_str()),
+    );
     json!({
         "name": "mercator",
         "virtual_hosts": [{"name": "mercator", "domains": ["*"], "routes": routes}],
-        // Where our clients sit is no provider's business.
-        "request_headers_to_remove": ["x-forwarded-for", "x-forwarded-proto", "x-envoy-external-address"],
+        "request_headers_to_remove": removed,
     })
 }
 

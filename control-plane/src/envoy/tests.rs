@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::config::{BundleSource, Config, Secret};
+use crate::publish::PublishedBundle;
 
 const PROVIDERS: &str = r#"
 data_dir: DIR
@@ -44,7 +45,7 @@ fn route<'a>(bootstrap: &'a Value, name: &str) -> &'a Value {
 #[test]
 fn the_example_says_what_the_program_would() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let config = Config::load(Some(&root.join("envoy/mercator.yaml")), |_| None).unwrap();
+    let config = Config::load(Some(&root.join("envoy/mercator.yaml")), |_| None, &[]).unwrap();
     let example = std::fs::read_to_string(root.join("envoy/envoy.yaml")).unwrap();
     let expected = bootstrap::bootstrap(&config);
     assert_eq!(yaml::read(&example).unwrap(), expected);
@@ -230,4 +231,55 @@ fn yaml_keeps_texts_that_look_like_something_else() {
         "i": -7, "b": false, "o": null, "empty": {"a": [], "m": {}}, "list": [[1, 2], [{"a": 1}]],
     });
     assert_eq!(yaml::read(&yaml::print(&value)).unwrap(), value);
+}
+
+#[test]
+fn tokens_are_verified_before_the_filter_and_stay_here() {
+    let config = config(
+        "subject:\n  jwt: {issuer: 'https://i/', audiences: a, jwks_uri: 'https://keys.example/jwks'}\n  \
+         header: {name: x-user, trusted: '::1'}",
+    );
+    let bootstrap = bootstrap::bootstrap(&config);
+    let filters = manager(&bootstrap)["http_filters"].as_array().unwrap();
+    let names: Vec<_> = filters
+        .iter()
+        .map(|filter| filter["name"].as_str())
+        .collect();
+    let expected = [
+        "envoy.filters.http.health_check",
+        "envoy.filters.http.jwt_authn",
+        ecds::RESOURCE_NAME,
+        "envoy.filters.http.router",
+    ];
+    assert_eq!(names, expected.map(Some));
+    let provider = &filters[1]["typed_config"]["providers"]["subject"];
+    assert_eq!(provider["forward"], json!(false));
+    assert_eq!(provider["audiences"], json!(["a"]));
+    let uri = &provider["remote_jwks"]["http_uri"];
+    assert_eq!(uri["uri"], "https://keys.example/jwks");
+    let keys = cluster(&bootstrap, uri["cluster"].as_str().unwrap());
+    assert!(keys["transport_socket"].is_object());
+    let removed = &manager(&bootstrap)["route_config"]["request_headers_to_remove"];
+    assert!(removed.as_array().unwrap().contains(&json!("x-user")));
+}
+
+#[test]
+fn confirmations_change_the_resource_no_oftener_than_they_have_to() {
+    let settings = |text: &str| ecds::PluginSettings::new(&config(text));
+    let version = |settings: &ecds::PluginSettings, second: i64| {
+        let bundle = PublishedBundle {
+            digest: jupiter_policy::BundleDigest::of(b""),
+            bytes: vec![],
+            created_at: jiff::Timestamp::UNIX_EPOCH,
+            revision: 1,
+            commit: None,
+        };
+        let now = jiff::Timestamp::from_second(second).unwrap();
+        ecds::discovery_response(settings, Some(&bundle), now)["version_info"].clone()
+    };
+    let always = settings("");
+    assert_eq!(version(&always, 1_000), version(&always, 9_000));
+    let minute = settings("inspection: {max_staleness: 60s}");
+    assert_eq!(version(&minute, 1_005), version(&minute, 1_019));
+    assert_ne!(version(&minute, 1_005), version(&minute, 1_020));
 }

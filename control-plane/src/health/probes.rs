@@ -13,7 +13,6 @@ use crate::app::Clock;
 use crate::config::Config;
 use crate::ingest::Intake;
 use crate::publish::PublishedBundle;
-use crate::seal::LogView;
 use crate::store::{Store, StoreError};
 
 /// How long after a publish the filter may still enforce the bundle before:
@@ -51,7 +50,6 @@ impl HealthTargets {
         &self,
         store: &Arc<dyn Store>,
         intake: &Arc<Intake>,
-        log: &Arc<LogView>,
         bundles: &watch::Receiver<Option<Arc<PublishedBundle>>>,
         clock: &Arc<dyn Clock>,
     ) -> Probes {
@@ -69,7 +67,6 @@ impl HealthTargets {
             evidence_storage: Arc::new(EvidenceStorage {
                 store: Arc::clone(store),
                 intake: Arc::clone(intake),
-                log: Arc::clone(log),
             }),
             policy_engine: Arc::new(PolicyEngine {
                 client: data_plane,
@@ -145,7 +142,6 @@ impl Probe for Database {
 struct EvidenceStorage {
     store: Arc<dyn Store>,
     intake: Arc<Intake>,
-    log: Arc<LogView>,
 }
 
 #[async_trait]
@@ -153,9 +149,6 @@ impl Probe for EvidenceStorage {
     async fn check(&self) -> Checkup {
         if self.intake.is_full() {
             return Err("too much evidence waits for the database".to_owned());
-        }
-        if let Some(refusal) = self.log.refusal() {
-            return Err(format!("evidence is stored and not signed: {refusal}"));
         }
         self.store.probe_write().await.map_err(database_reason)
     }

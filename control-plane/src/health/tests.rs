@@ -26,7 +26,7 @@ fn real_probes(test: &TestApp, data_plane: SocketAddr, provider: String) -> Prob
         authorities: Vec::new(),
     };
     let app = &test.app;
-    targets.probes(&app.store, &app.intake, &app.log, &app.bundles, &app.clock)
+    targets.probes(&app.store, &app.intake, &app.bundles, &app.clock)
 }
 
 #[tokio::test]

@@ -129,6 +129,18 @@ async fn clock_far_ahead_is_refused_and_a_little_skew_is_not() {
 }
 
 #[tokio::test]
+async fn record_that_waited_for_a_year_is_taken_and_one_of_another_age_is_not() {
+    let test = TestApp::start().await;
+    let day = 24 * 3_600_000_000;
+    test.clock.advance(Duration::from_secs(401 * 24 * 3_600));
+    let late = line(&sealed(samples::record(10 * day, 1)));
+    let lost = line(&sealed(samples::record(0, 2)));
+    let report = take(&test, &[late, lost]).await;
+    assert_eq!(report.accepted, 1);
+    assert_eq!(report.quarantined[0].reason, "time_too_old");
+}
+
+#[tokio::test]
 async fn other_bytes_under_a_known_id_are_quarantined() {
     let test = TestApp::start().await;
     let report = take(&test, &[changed(|_| ()), changed(|r| r.duration_us = 7)]).await;

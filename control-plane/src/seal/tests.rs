@@ -232,7 +232,7 @@ async fn older_copy_of_the_database_is_not_signed() {
     assert_eq!(older.app.store.log_state().await.unwrap().size, 3);
     plane.sealer.seal_and_tell().await;
     assert_eq!(plane.sealer.app.log.refusal(), Some(refused));
-    let metrics = older.app.metrics.encode().unwrap();
+    let metrics = older.app.metrics.encode("").unwrap();
     assert!(
         metrics.contains("mercator_evidence_seal_refused 1"),
         "{metrics}"

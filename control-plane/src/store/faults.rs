@@ -78,6 +78,10 @@ impl Store for FaultyStore {
         self.inner.active_policies().await
     }
 
+    async fn policy_set(&self) -> Result<SetRevision, StoreError> {
+        self.apply(self.inner.policy_set()).await
+    }
+
     async fn policy(&self, name: &str) -> Result<Option<PolicyRevision>, StoreError> {
         self.apply(self.inner.policy(name)).await
     }
@@ -237,6 +241,10 @@ impl Store for FaultyStore {
 
     async fn set_cursor(&self, name: &str, value: &str) -> Result<(), StoreError> {
         self.apply(self.inner.set_cursor(name, value)).await
+    }
+
+    fn servers(&self) -> Vec<ServerState> {
+        self.inner.servers()
     }
 
     async fn probe_read(&self) -> Result<(), StoreError> {

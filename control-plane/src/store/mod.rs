@@ -1,15 +1,19 @@
 //! Policies, bundles, evidence and tokens: everything that outlives a process.
 //!
-//! [`Store`] is the promise; [`sqlite`] keeps it in one file for one instance.
-//! Every implementation passes the same [`contract`]. Nothing outside this
-//! module knows SQL.
+//! [`Store`] is the promise; [`sqlite`] keeps it in one file for one instance,
+//! [`postgres`] in a database that many share. Every implementation passes the
+//! same [`contract`]. Nothing outside this module knows SQL.
 
 #[cfg(any(test, feature = "store-contract"))]
 pub mod contract;
 #[cfg(test)]
 pub(crate) mod faults;
+mod group;
 mod log;
+pub mod postgres;
+mod sequence;
 pub mod sqlite;
+mod writer;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -41,6 +45,9 @@ pub use log::{
 pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// The policies in force, by name, and the revision of their set.
     async fn active_policies(&self) -> Result<ActivePolicies, StoreError>;
+
+    /// The last change of their set, for those who look often.
+    async fn policy_set(&self) -> Result<SetRevision, StoreError>;
 
     /// The active revision of one policy.
     async fn policy(&self, name: &str) -> Result<Option<PolicyRevision>, StoreError>;
@@ -180,6 +187,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn cursor(&self, name: &str) -> Result<Option<String>, StoreError>;
 
     async fn set_cursor(&self, name: &str, value: &str) -> Result<(), StoreError>;
+
+    /// The servers behind the store, as they were seen last; none where there are
+    /// no servers to tell apart.
+    fn servers(&self) -> Vec<ServerState> {
+        Vec::new()
+    }
 
     /// Reads something, to see whether reading works.
     async fn probe_read(&self) -> Result<(), StoreError>;
@@ -452,6 +465,36 @@ pub struct EvidenceTotals {
     pub records: u64,
     pub missing: u64,
     pub chain_breaks: u64,
+}
+
+/// One database server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerState {
+    pub host: String,
+    pub role: ServerRole,
+    /// How old what a standby shows may be, as far as is known.
+    pub lag: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerRole {
+    /// Takes our writes.
+    Primary,
+    Standby,
+    /// Takes writes, and is not the one we follow.
+    FormerPrimary,
+    Away,
+}
+
+impl ServerRole {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ServerRole::Primary => "primary",
+            ServerRole::Standby => "standby",
+            ServerRole::FormerPrimary => "former_primary",
+            ServerRole::Away => "away",
+        }
+    }
 }
 
 /// A token about to be stored; its text is known only to who asked for it.

@@ -2,7 +2,7 @@
 //!
 //! All writes go through one connection, so that none waits for a lock that a
 //! reader or another writer of ours holds; appends of evidence are committed in
-//! groups by [`writer`]. `synchronous=FULL` makes a commit survive a power cut.
+//! groups by [`super::writer`]. `synchronous=FULL` makes a commit survive a power cut.
 //! Reads have connections of their own and see the last commit.
 
 mod append;
@@ -13,7 +13,6 @@ mod policies;
 mod revisions;
 mod sequence;
 mod tokens;
-mod writer;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -29,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
+use super::writer::{Commit, Writer};
 use super::{
     ActivePolicies, AdvanceError, Appended, ChangeError, EmitterPage, EvidenceBatch,
     EvidenceFilter, EvidenceGaps, EvidencePage, EvidenceTotals, HistoryPage, LogEntry, LogState,
@@ -37,7 +37,6 @@ use super::{
     UnrecordedExchange, WaitingBatch,
 };
 use jupiter_evidence::tree::{Tile, TileId};
-use writer::Writer;
 
 /// No call takes longer; a commit of a full group takes a tenth of a second.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -106,7 +105,7 @@ impl SqliteStore {
             .connect_with(options.pragma("query_only", "on"))
             .await
             .map_err(failed)?;
-        let writer = Writer::start(write.clone());
+        let writer = Writer::start(Arc::new(Appender(write.clone())), 1);
         Ok(SqliteStore {
             write,
             read,
@@ -116,6 +115,15 @@ impl SqliteStore {
 
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         Ok(self.write.begin_with("BEGIN IMMEDIATE").await?)
+    }
+}
+
+/// Appends through the one connection that writes.
+struct Appender(SqlitePool);
+
+impl Commit for Appender {
+    async fn commit(&self, batches: &[EvidenceBatch]) -> Result<Vec<Appended>, StoreError> {
+        append::append(&self.0, batches).await
     }
 }
 
@@ -172,20 +180,20 @@ impl From<sqlx::Error> for AdvanceError {
     }
 }
 
-fn to_time(micros: i64) -> Result<Timestamp, StoreError> {
+pub(super) fn to_time(micros: i64) -> Result<Timestamp, StoreError> {
     Timestamp::from_microsecond(micros).map_err(|_| StoreError::Corrupt("an impossible time"))
 }
 
-fn to_count(number: i64) -> Result<u64, StoreError> {
+pub(super) fn to_count(number: i64) -> Result<u64, StoreError> {
     u64::try_from(number).map_err(|_| StoreError::Corrupt("a negative count"))
 }
 
 /// Leaves are counted from 0 and never reach this far.
-fn to_column(number: u64) -> i64 {
+pub(super) fn to_column(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn to_bytes<const N: usize>(bytes: Vec<u8>) -> Result<[u8; N], StoreError> {
+pub(super) fn to_bytes<const N: usize>(bytes: Vec<u8>) -> Result<[u8; N], StoreError> {
     bytes
         .try_into()
         .map_err(|_| StoreError::Corrupt("a hash or id of the wrong length"))
@@ -199,6 +207,10 @@ fn to_uuid(bytes: Vec<u8>) -> Result<Uuid, StoreError> {
 impl Store for SqliteStore {
     async fn active_policies(&self) -> Result<ActivePolicies, StoreError> {
         bounded(policies::active(&self.read)).await
+    }
+
+    async fn policy_set(&self) -> Result<SetRevision, StoreError> {
+        bounded(policies::set(&self.read)).await
     }
 
     async fn policy(&self, name: &str) -> Result<Option<PolicyRevision>, StoreError> {

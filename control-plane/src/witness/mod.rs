@@ -32,8 +32,10 @@ use crate::envoy::bootstrap::access_log_path;
 use crate::ingest::{self, Source};
 use crate::store::UnrecordedExchange;
 
-/// The name of our place in the log, in the store.
-const CURSOR: &str = "witness";
+/// The name of our place in the log, in a store that others may share.
+fn cursor_name(instance: &str) -> String {
+    format!("witness@{instance}")
+}
 
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -139,7 +141,7 @@ async fn run(
     metrics: WitnessMetrics,
     stop: CancellationToken,
 ) {
-    let Some(position) = stored_position(&app, &stop).await else {
+    let Some(position) = stored_position(&app, &cursor_name(&instance), &stop).await else {
         return;
     };
     let mut reader = Reader {
@@ -178,9 +180,13 @@ async fn run(
 }
 
 /// The outer `None`: asked to stop before the store could say.
-async fn stored_position(app: &App, stop: &CancellationToken) -> Option<Option<Position>> {
+async fn stored_position(
+    app: &App,
+    cursor: &str,
+    stop: &CancellationToken,
+) -> Option<Option<Position>> {
     loop {
-        match app.store.cursor(CURSOR).await {
+        match app.store.cursor(cursor).await {
             Ok(text) => return Some(text.as_deref().and_then(Position::parse)),
             Err(error) => tracing::warn!(%error, "the witness does not know where to go on"),
         }
@@ -296,7 +302,7 @@ impl Reader {
         };
         self.app
             .store
-            .set_cursor(CURSOR, &end.to_string())
+            .set_cursor(&cursor_name(&self.instance), &end.to_string())
             .await
             .map_err(|error| {
                 tracing::warn!(%error, "the witness cannot note where it stands");

@@ -83,7 +83,7 @@ fn line(evidence: Option<&str>) -> serde_json::Value {
 }
 
 fn metric(app: &App, name: &str) -> u64 {
-    let text = app.metrics.encode().unwrap();
+    let text = app.metrics.encode("").unwrap();
     let value = text
         .lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -159,7 +159,8 @@ async fn an_exchange_without_evidence_is_counted_and_listed_once() {
     assert_eq!(listed[0].instance, world.config.instance);
     assert!(listed[0].request_id.is_some());
     // Read again, as after a crash before the place was noted.
-    app.store.set_cursor(CURSOR, "").await.unwrap();
+    let cursor = cursor_name(&world.config.instance);
+    app.store.set_cursor(&cursor, "").await.unwrap();
     let witness = Witness::start(app.clone(), &world.config, None);
     witness.stop().await;
     assert_eq!(

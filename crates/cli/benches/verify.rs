@@ -56,6 +56,7 @@ fn record(number: u64) -> EvidenceRecord {
         policy: Some(PolicyInForce {
             digest: format!("sha256:{}", "ab".repeat(32)),
             commit: None,
+            confirmed: None,
         }),
         request_inspection: InspectionStatus::Inspected,
         request_unscanned_reason: None,
@@ -69,6 +70,8 @@ fn record(number: u64) -> EvidenceRecord {
         finish_reasons: vec!["stop".into()],
         input_tokens: Some(12),
         output_tokens: Some(34),
+        cost_nano: None,
+        currency: None,
         stream: false,
         method: "POST".into(),
         path: "/v1/chat/completions".into(),

@@ -1,9 +1,9 @@
 //! The command line as a whole; each command's own arguments stand in its file.
 
 use crate::commands::{
-    completion::CompletionArgs, demo::DemoArgs, envoy::EnvoyArgs, evidence::EvidenceArgs,
-    fake_provider::FakeProviderArgs, lint::LintArgs, policy::PolicyArgs, run::RunArgs,
-    token::TokenArgs, verify::VerifyArgs,
+    compile::CompileArgs, completion::CompletionArgs, decide::DecideArgs, demo::DemoArgs,
+    envoy::EnvoyArgs, evidence::EvidenceArgs, fake_provider::FakeProviderArgs, lint::LintArgs,
+    policy::PolicyArgs, run::RunArgs, test::TestArgs, token::TokenArgs, verify::VerifyArgs,
 };
 use crate::output::FormatArg;
 
@@ -28,8 +28,14 @@ pub struct Cli {
 pub enum Command {
     /// Run an instance: the control plane and the Envoy beside it
     Run(RunArgs),
-    /// Check policy files; needs no server
+    /// Check policies and their tests; needs no server
     Lint(LintArgs),
+    /// Decide the cases of policies, and say which come out otherwise
+    Test(TestArgs),
+    /// Decide one exchange, and explain it rule by rule
+    Decide(DecideArgs),
+    /// Compile policies to the bundle the filter loads
+    Compile(CompileArgs),
     /// List, show, change and compare the policies in force
     Policy(PolicyArgs),
     /// Look at the records of what was decided

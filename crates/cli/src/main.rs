@@ -10,6 +10,7 @@ mod exit;
 mod logging;
 mod output;
 mod quickstart;
+mod texts;
 
 use clap::Parser;
 use exit::Answer;

@@ -79,6 +79,15 @@ pub fn plain(text: &str) -> String {
         .collect()
 }
 
+/// `no errors`, `1 error`, `2 errors`.
+pub fn counted(n: usize, one: &str, many: &str) -> String {
+    match n {
+        0 => format!("no {many}"),
+        1 => format!("1 {one}"),
+        n => format!("{n} {many}"),
+    }
+}
+
 /// `2026-11-23T17:09:05.123456Z` as people read it: `2026-11-23 17:09:05`.
 pub fn when(time: &str) -> String {
     let seconds = time.split_once('.').map_or(time, |(seconds, _)| seconds);
@@ -146,6 +155,10 @@ impl Table {
             })
             .collect();
         self.rows.push(row);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
     }
 
     /// The table as wide as the terminal allows beside `indent` columns, or in

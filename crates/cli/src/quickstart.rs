@@ -76,7 +76,8 @@ struct Task {
 
 /// Reads the configuration as `mercator run` does.
 pub fn load_config(path: Option<&Path>) -> Result<Config, Failure> {
-    Config::load(path, env).map_err(|e| bad_config(&e))
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    Config::load(path, env, &names.collect::<Vec<_>>()).map_err(|e| bad_config(&e))
 }
 
 /// The configuration for a quick start: a given one, or the sample.

@@ -73,6 +73,9 @@ fn help_names_every_command_and_the_exit_codes() {
     for word in [
         "run",
         "lint",
+        "test",
+        "decide",
+        "compile",
         "policy",
         "evidence",
         "token",

@@ -292,3 +292,18 @@ fn prose_is_let_go_up_to_its_last_word() {
     }
     assert_eq!((stream.held_from(), found.len()), (text.len(), 0));
 }
+
+#[test]
+fn marks_of_a_conversation_are_found_with_their_signs() {
+    for mark in [
+        "<|im_start|>",
+        "[INST]",
+        "[/INST]",
+        "<<SYS>>",
+        "<start_of_turn>",
+    ] {
+        let text = format!("x {mark} y");
+        assert_eq!(names(&text), [("prompt_injection", mark)], "{text}");
+    }
+    assert_eq!(names("INST] and SYS>> and im_start|>"), []);
+}

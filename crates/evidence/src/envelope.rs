@@ -182,6 +182,7 @@ pub(crate) mod tests {
             policy: Some(PolicyInForce {
                 digest: format!("sha256:{}", "ab".repeat(32)),
                 commit: Some("0f".repeat(20)),
+                confirmed: None,
             }),
             request_inspection: InspectionStatus::Inspected,
             request_unscanned_reason: None,
@@ -195,6 +196,8 @@ pub(crate) mod tests {
             finish_reasons: vec![],
             input_tokens: Some(12),
             output_tokens: None,
+            cost_nano: None,
+            currency: None,
             stream: false,
             method: "POST".into(),
             path: "/v1/chat/completions".into(),

@@ -24,7 +24,8 @@ pub struct EvidenceRecord {
     pub time: String,
     pub region: String,
     pub emitter: Emitter,
-    /// Who asked: `key:` and a digest of the API key; absent when unknown.
+    /// Who asked: `jwt:` or `header:` and a name, or `key:` and a digest of the API key;
+    /// absent when unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     pub decision: DecisionKind,
@@ -116,6 +117,12 @@ pub struct EvidenceRecord {
         skip_serializing_if = "Option::is_none"
     )]
     pub output_tokens: Option<u64>,
+    /// What the reported tokens cost by the prices that the filter knows, in 10⁻⁹ of the
+    /// currency; absent when the model has no price or the provider reported no usage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_nano: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub currency: Option<String>,
     /// Whether the client asked for, or got, a stream.
     pub stream: bool,
     #[serde(rename = "http.request.method")]
@@ -206,6 +213,10 @@ pub struct PolicyInForce {
     /// The Git commit its policies came from; absent when they came otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
+    /// When a control plane last said that it is in force, RFC 3339; absent where no age
+    /// of a bundle is too old.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed: Option<String>,
 }
 
 /// A rule that matched, in the order of evaluation.

@@ -61,6 +61,7 @@ fn full() -> EvidenceRecord {
         policy: Some(PolicyInForce {
             digest: format!("sha256:{}", "ab".repeat(32)),
             commit: text(),
+            confirmed: text(),
         }),
         request_inspection: InspectionStatus::Unscanned,
         request_unscanned_reason: text(),
@@ -74,6 +75,8 @@ fn full() -> EvidenceRecord {
         finish_reasons: vec!["stop".into()],
         input_tokens: Some(1),
         output_tokens: Some(2),
+        cost_nano: Some(52_500),
+        currency: text(),
         stream: true,
         method: "POST".into(),
         path: "/v1/chat/completions".into(),

@@ -1,5 +1,6 @@
 //! From conditions to the decision: which rule acts, what it says, on what grounds.
 
+use crate::decimal;
 use crate::decision::{
     ActionRequest, Decision, Denial, Effect, LogLine, MatchedRule, ModifyValue, RequestedAction,
     Verdict,
@@ -234,7 +235,7 @@ impl Evaluation<'_> {
                 }
                 Piece::Field(Field::Number(field)) => {
                     if let Some(number) = self.number(field) {
-                        push(&mut text, &number.to_string());
+                        push(&mut text, &decimal::written(number));
                     }
                 }
                 Piece::Field(Field::Bool(field)) => {

@@ -70,6 +70,18 @@ pub enum LogLevel {
     Error,
 }
 
+impl LogLevel {
+    /// The word authors write.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LogLevel::Debug => "debug",
+            LogLevel::Info => "info",
+            LogLevel::Warn => "warn",
+            LogLevel::Error => "error",
+        }
+    }
+}
+
 /// An action a matched rule asks for. Deciding carries nothing out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RequestedAction {

@@ -12,12 +12,15 @@ pub mod author;
 mod calendar;
 mod code;
 mod decide;
+mod decimal;
 mod decision;
+mod decode;
 #[cfg(all(test, feature = "author"))]
 mod equivalence;
 mod eval;
 pub mod facts;
 mod hearing;
+mod letters;
 mod load;
 mod names;
 mod program;

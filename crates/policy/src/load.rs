@@ -4,6 +4,7 @@
 //! missing entry as impossible: conditions cannot refer to themselves, nest deeper than
 //! `MAX_DEPTH`, or cost more than [`MAX_COST`] steps over all policies (see `shape`).
 
+use crate::decode;
 use crate::program::{
     Action, FORMAT_VERSION, Field, MAGIC, MAX_BUNDLE_BYTES, MAX_COST, NewValue, Node, Piece,
     Program, RuleProgram, TextField, TextTest, TextValue,
@@ -98,10 +99,7 @@ impl Bundle {
         if found != FORMAT_VERSION {
             return Err(LoadError::UnknownVersion { found });
         }
-        let program = match postcard::take_from_bytes::<Program>(body) {
-            Ok((program, [])) => program,
-            Ok(_) | Err(_) => return Err(LoadError::Malformed),
-        };
+        let program = decode::program(body).ok_or(LoadError::Malformed)?;
         verify(&program)?;
         let patterns: Vec<_> = program
             .patterns

@@ -3,12 +3,16 @@
 //! Everything an evaluation needs is resolved: fields are enums with a known type,
 //! constants are interned in one sorted table (so that `==` and `in` compare numbers),
 //! conditions are nodes in one array whose children come before their parents.
-//! Change anything here and [`FORMAT_VERSION`] must rise.
+//! Change anything here and `decode` must follow, and [`FORMAT_VERSION`] must rise.
 
 use crate::decision::{AlertSeverity, BudgetUnit, LogLevel, RedactMethod, Window};
 use crate::facts::{Detector, PartKind};
+use crate::letters;
 use crate::settings::RuleSettings;
-use serde::{Deserialize, Serialize};
+#[cfg(test)]
+use serde::Deserialize;
+#[cfg(feature = "author")]
+use serde::Serialize;
 use std::borrow::Cow;
 
 /// First bytes of a bundle.
@@ -37,7 +41,9 @@ pub(crate) type NodeId = u32;
 /// Index into [`Program::numbers`].
 pub(crate) type NumberId = u32;
 
-#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Default, PartialEq)]
+#[cfg_attr(feature = "author", derive(Serialize))]
+#[cfg_attr(test, derive(Deserialize))]
 pub(crate) struct Program {
     /// INVARIANT: sorted and without duplicates, so an index stands for a text.
     pub strings: Vec<String>,
@@ -55,14 +61,18 @@ pub(crate) struct Program {
     pub policies: Vec<PolicyProgram>,
 }
 
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq)]
+#[cfg_attr(feature = "author", derive(Serialize))]
+#[cfg_attr(test, derive(Deserialize))]
 pub(crate) struct PolicyProgram {
     pub name: StringId,
     pub version: StringId,
     pub rules: Vec<RuleProgram>,
 }
 
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq)]
+#[cfg_attr(feature = "author", derive(Serialize))]
+#[cfg_attr(test, derive(Deserialize))]
 pub(crate) struct RuleProgram {
     pub name: StringId,
     pub settings: RuleSettings,
@@ -71,7 +81,9 @@ pub(crate) struct RuleProgram {
 }
 
 /// Messages and keys are templates.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "author", derive(Serialize))]
+#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum Action {
     Allow,
     Deny {
@@ -117,7 +129,9 @@ pub(crate) enum Action {
 }
 
 /// What a field is set to.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "author", derive(Serialize))]
+#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum NewValue {
     Null,
     Bool(bool),
@@ -128,14 +142,18 @@ pub(crate) enum NewValue {
 }
 
 /// A part of a message or of a text put together when an exchange is decided.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "author", derive(Serialize))]
+#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum Piece {
     Text(StringId),
     Field(Field),
     Cased(TextField, Case),
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "author", derive(Serialize))]
+#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum Node {
     Constant(bool),
     Not(NodeId),
@@ -177,7 +195,9 @@ pub(crate) enum Node {
 }
 
 /// Holds when the test, or with `negated` its opposite, holds for any text of the field.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "author", derive(Serialize))]
+#[cfg_attr(test, derive(Deserialize))]
 pub(crate) struct TextNode {
     pub field: TextField,
     pub case: Case,
@@ -186,7 +206,9 @@ pub(crate) struct TextNode {
 }
 
 /// What a field's text becomes before it is tested.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "author", derive(Serialize))]
+#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum Case {
     AsIs,
     LowerAscii,
@@ -195,7 +217,9 @@ pub(crate) enum Case {
 }
 
 /// A number computed from others; missing when any of them is.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "author", derive(Serialize))]
+#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum NumberNode {
     Constant(f64),
     Field(NumberField),
@@ -209,14 +233,18 @@ pub(crate) enum NumberNode {
 }
 
 /// Lists of an exchange.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "author", derive(Serialize))]
+#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum List {
     Messages,
     Tools,
     Stop,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "author", derive(Serialize))]
+#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum TextTest {
     Equals(TextValue),
     /// Equal, and false on null: a list has the name.
@@ -230,14 +258,18 @@ pub(crate) enum TextTest {
     Matches(u32),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "author", derive(Serialize))]
+#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum TextValue {
     Constant(StringId),
     Field(TextField),
     Template(u32),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "author", derive(Serialize))]
+#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum Order {
     Equal,
     NotEqual,
@@ -247,19 +279,25 @@ pub(crate) enum Order {
     AtLeast,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "author", derive(Serialize))]
+#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum NumberValue {
     Constant(f64),
     Field(NumberField),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "author", derive(Serialize))]
+#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum BoolValue {
     Constant(bool),
     Field(BoolField),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "author", derive(Serialize))]
+#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum Field {
     Text(TextField),
     Number(NumberField),
@@ -268,7 +306,9 @@ pub(crate) enum Field {
     Messages,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "author", derive(Serialize))]
+#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum TextField {
     Single(SingleText),
     /// Counted from the start, or from the end when negative (-1 is the last).
@@ -295,7 +335,9 @@ pub(crate) enum TextField {
 }
 
 /// Roles that a message can be chosen by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "author", derive(Serialize))]
+#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum Role {
     System,
     Developer,
@@ -329,21 +371,27 @@ impl Role {
 }
 
 /// Which parts, of one message or of all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "author", derive(Serialize))]
+#[cfg_attr(test, derive(Deserialize))]
 pub(crate) struct PartFilter {
     /// Counted as for [`TextField::MessageContent`]; `None` for all.
     pub message: Option<i32>,
     pub kind: KindFilter,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "author", derive(Serialize))]
+#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum KindFilter {
     Any,
     Is(PartKind),
     IsNot(PartKind),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "author", derive(Serialize))]
+#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum Entry {
     /// Of a message.
     Role,
@@ -353,7 +401,9 @@ pub(crate) enum Entry {
 }
 
 /// Fields with at most one text. Their interned symbol is looked up once per exchange.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "author", derive(Serialize))]
+#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum SingleText {
     Model,
     User,
@@ -376,7 +426,9 @@ impl SingleText {
     pub(crate) const COUNT: usize = 15;
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "author", derive(Serialize))]
+#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum NumberField {
     Temperature,
     MaxTokens,
@@ -417,7 +469,9 @@ pub(crate) enum NumberField {
     Length(TextField),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "author", derive(Serialize))]
+#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum BoolField {
     Stream,
     HasPii,
@@ -484,8 +538,8 @@ impl Case {
         match self {
             Case::AsIs => Cow::Borrowed(text),
             Case::LowerAscii => Cow::Owned(text.to_ascii_lowercase()),
-            Case::Lower => Cow::Owned(text.to_lowercase()),
-            Case::Upper => Cow::Owned(text.to_uppercase()),
+            Case::Lower => Cow::Owned(letters::lower(text)),
+            Case::Upper => Cow::Owned(letters::upper(text)),
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::facts::{Message, Part, PartKind, Place};
 use crate::program::{
     BoolField, Entry, Field, KindFilter, NumberField, PartFilter, Role, SingleText, TextField,
 };
+use std::collections::BinaryHeap;
 
 impl<'a> Evaluation<'a> {
     pub fn is_present(&self, field: Field) -> bool {
@@ -229,7 +230,8 @@ impl<'a> Evaluation<'a> {
                 _ => {}
             }
         }
-        chosen.messages.sort_unstable();
+        // A heap sorts in a fraction of the code.
+        chosen.messages = BinaryHeap::from(chosen.messages).into_sorted_vec();
         chosen.messages.dedup();
         chosen
     }

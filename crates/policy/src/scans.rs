@@ -13,7 +13,7 @@ use crate::program::{
 };
 use jupiter_detect::{Found, Keyword, TextPattern, TextScanner};
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 /// Most a byte of a hostile text may cost, see [`TextPattern::weight`].
@@ -78,7 +78,7 @@ impl Scans {
         let answers = answers.into_iter().map(|answer| {
             let (wanted, ascii, of_response) = answer?;
             let bits = if of_response { &response.1 } else { &request.1 };
-            let bit = *bits.get(&wanted)?;
+            let bit = u32::try_from(bits.binary_search(&wanted).ok()?).ok()?;
             Some(Answer { bit, ascii })
         });
         Ok(Scans {
@@ -108,25 +108,26 @@ impl Searched {
 /// Keywords and patterns of one scanner while they are collected.
 #[derive(Default)]
 struct Search<'p> {
-    wanted: BTreeMap<Wanted<'p>, u32>,
+    wanted: Vec<Wanted<'p>>,
 }
 
 impl<'p> Search<'p> {
     fn add(&mut self, wanted: Wanted<'p>) {
-        self.wanted.insert(wanted, 0);
+        self.wanted.push(wanted);
     }
 
-    /// The scanner, and the bit of each thing it searches.
+    /// The scanner, and what it searches in the order of its bits.
     fn build(
-        mut self,
+        self,
         patterns: &[Arc<TextPattern>],
-    ) -> Result<(TextScanner, BTreeMap<Wanted<'p>, u32>), LoadError> {
+    ) -> Result<(TextScanner, Vec<Wanted<'p>>), LoadError> {
+        // Words come before patterns, as the scanner numbers them.
+        let mut wanted = BinaryHeap::from(self.wanted).into_sorted_vec();
+        wanted.dedup();
         let mut words = Vec::new();
         let mut searched = Vec::new();
         let mut weight = 0u32;
-        // Words come before patterns, as the scanner numbers them.
-        for ((wanted, bit), nth) in self.wanted.iter_mut().zip(0..) {
-            *bit = nth;
+        for wanted in &wanted {
             match wanted {
                 Wanted::Word(text, any_case) => words.push(Keyword {
                     text,
@@ -142,7 +143,7 @@ impl<'p> Search<'p> {
         }
         match weight > MAX_WEIGHT {
             true => Err(LoadError::TooManyPatterns),
-            false => Ok((TextScanner::new(&words, searched), self.wanted)),
+            false => Ok((TextScanner::new(&words, searched), wanted)),
         }
     }
 }

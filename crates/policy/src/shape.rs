@@ -162,6 +162,7 @@ fn reads_texts(field: TextField) -> Result<Shape, LoadError> {
     }
 }
 
+#[inline(never)]
 fn parts(shapes: &[Shape], children: &[u32]) -> Result<Shape, LoadError> {
     let mut whole = Shape::LEAF;
     for child in children {

@@ -61,6 +61,8 @@ pub struct Needs {
     pub response: bool,
     /// The texts of the request, still when the answer is there.
     pub request_text_in_response: bool,
+    /// How many tokens a request is and what it will cost.
+    pub estimates: bool,
 }
 
 impl Needs {
@@ -100,6 +102,14 @@ impl Needs {
                 true => self.response_findings = true,
                 false => self.request_findings = true,
             },
+            Field::Number(
+                NumberField::EstimatedPromptTokens
+                | NumberField::EstimatedCompletionTokens
+                | NumberField::EstimatedTotalTokens
+                | NumberField::PromptCost
+                | NumberField::CompletionCost
+                | NumberField::TotalCost,
+            ) => self.estimates = true,
             field if is_analysis(field) => match phase {
                 Phase::Request => self.request_findings = true,
                 Phase::Response => self.response_findings = true,

@@ -1,50 +1,9 @@
 //! Cases are data: `examples/cases` says what `examples/policies` decide.
 #![expect(clippy::unwrap_used, reason = "test helpers fail by panicking")]
 
-use jupiter_policy::author::testing;
-use jupiter_policy::facts::Facts;
-use jupiter_policy::{
-    Bundle, Decision, MatchedRule, Policy, Verdict, check, compile, decide, render,
-};
-use serde::{Deserialize, Serialize};
+use jupiter_policy::author::testing::{self, Report};
+use jupiter_policy::{Policy, check, render};
 use std::path::{Path, PathBuf};
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CaseFile {
-    policies: Vec<String>,
-    cases: Vec<Case>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Case {
-    name: String,
-    facts: Facts,
-    expect: Expected,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Expected {
-    verdict: Verdict,
-    /// `policy/rule effect`, in order.
-    #[serde(default)]
-    matched: Vec<String>,
-    /// `level message`, in order.
-    #[serde(default)]
-    logs: Vec<String>,
-    code: Option<String>,
-    message: Option<String>,
-    /// `policy/rule effect`, in order.
-    #[serde(default)]
-    shadow: Vec<String>,
-    /// Types of the actions asked for, in order.
-    #[serde(default)]
-    actions: Vec<String>,
-    /// Names of the fields that decided; where a case gives none, any.
-    facts: Option<Vec<String>>,
-}
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples")
@@ -69,45 +28,11 @@ fn policy(path: &Path) -> Policy {
     checked.policy.unwrap()
 }
 
-fn verify(case: &Case, decision: &Decision) {
-    let name = &case.name;
-    let named = |rules: &[MatchedRule]| -> Vec<String> {
-        let one = |it: &MatchedRule| format!("{}/{} {}", it.policy, it.rule, word(&it.effect));
-        rules.iter().map(one).collect()
-    };
-    let actions: Vec<&str> = decision.actions.iter().map(|it| it.action.kind()).collect();
-    let logs: Vec<String> = decision
-        .logs
-        .iter()
-        .map(|line| format!("{} {}", word(&line.level), line.message))
-        .collect();
-    assert_eq!(decision.verdict, case.expect.verdict, "{name}");
-    assert_eq!(named(&decision.matched), case.expect.matched, "{name}");
-    assert_eq!(named(&decision.shadow), case.expect.shadow, "{name}");
-    assert_eq!(actions, case.expect.actions, "{name}");
-    if let Some(facts) = &case.expect.facts {
-        assert_eq!(&decision.facts, facts, "{name}");
+fn assert_passed(path: &Path, report: &Report) {
+    for outcome in report.outcomes.iter().filter(|it| !it.passed()) {
+        let (name, differences) = (&outcome.name, outcome.differences.join("\n"));
+        panic!("{}: {name}: {differences}", path.display());
     }
-    assert_eq!(logs, case.expect.logs, "{name}");
-    let denial = decision.denial.as_ref();
-    assert_eq!(
-        denial.map(|denial| &denial.code),
-        case.expect.code.as_ref(),
-        "{name}"
-    );
-    if let Some(message) = &case.expect.message {
-        assert_eq!(
-            denial.map(|denial| &denial.message),
-            Some(message),
-            "{name}"
-        );
-    }
-}
-
-/// The word an enum is written as.
-fn word(value: &impl Serialize) -> String {
-    let text = serde_json::to_string(value).unwrap();
-    text.trim_matches('"').to_owned()
 }
 
 #[test]
@@ -115,20 +40,21 @@ fn every_case_is_decided_as_expected() {
     let mut cases = 0;
     for path in files("cases") {
         let text = std::fs::read_to_string(&path).unwrap();
-        let file: CaseFile = serde_saphyr::from_str(&text)
-            .unwrap_or_else(|cause| panic!("{}: {cause}", path.display()));
-        let policies: Vec<Policy> = file
+        let tests = testing::parse_tests(&text);
+        let said = render(&tests.diagnostics, &text, &path.display().to_string());
+        assert!(said.is_empty(), "{said}");
+        let folder = path.parent().unwrap();
+        let policies: Vec<Policy> = tests
             .policies
+            .expect("a file of tests names its policies")
             .iter()
-            .map(|name| policy(&examples().join("policies").join(format!("{name}.yaml"))))
+            .map(|name| policy(&folder.join(name)))
             .collect();
-        let bundle = Bundle::load(&compile(&policies).unwrap()).unwrap();
-        for case in &file.cases {
-            verify(case, &decide(&bundle, &case.facts));
-            cases += 1;
-        }
+        let tests = tests.cases.unwrap();
+        assert_passed(&path, &testing::run(&policies, &tests).unwrap());
+        cases += tests.len();
     }
-    assert!(cases >= 25, "only {cases} cases were found");
+    assert!(cases >= 55, "only {cases} cases were found");
 }
 
 #[test]
@@ -152,14 +78,7 @@ fn cases_beside_rules_pass_and_reach_every_rule() {
         }
         let tests = policy.tests().to_vec();
         let report = testing::run(&[policy], &tests).unwrap();
-        for outcome in &report.outcomes {
-            assert!(
-                outcome.passed(),
-                "{}: {:?}",
-                outcome.name,
-                outcome.differences
-            );
-        }
+        assert_passed(&path, &report);
         assert_eq!(report.coverage.unmatched().count(), 0, "{}", path.display());
         cases += tests.len();
     }

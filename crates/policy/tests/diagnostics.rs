@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "test helpers fail by panicking")]
 
 use jupiter_policy::author::Code;
-use jupiter_policy::{Diagnostic, check, render};
+use jupiter_policy::{Diagnostic, Severity, check, render};
 use std::collections::BTreeSet;
 
 const HEAD: &str = "mpl_version: \"1.0\"\nname: demo\nversion: 1.0.0\n";
@@ -174,7 +174,7 @@ fn cases() -> Vec<(Code, String, &'static str, &'static str)> {
         (C::SuspiciousUnit, field("context.time.hour", ">", "24"), "`context.time.hour` is never 24", "0 to 23"),
         (C::SuspiciousUnit, field("context.time.timestamp", ">", "1769504400000"), "is never 1769504400000", "seconds since 1970"),
         (C::SuspiciousUnit, field("request.temperature", ">", "50"), "is never 50", "0 to 2"),
-        (C::UnknownValue, actions("{type: log, level: warning, message: x}"), "unknown level `warning`", "`warn`"),
+        (C::UnknownValue, actions("{type: log, level: wran, message: x}"), "unknown level `wran`", "did you mean `warn`?"),
         (C::BadPattern, matches("a(b"), "unusable pattern: unclosed group", "look at `(`"),
         (C::BadPattern, matches("(a)\\1"), "unusable pattern: backreferences are not supported", ""),
         (C::PatternTooLarge, matches("[a-z]{2000}"), "would take more than 64 KiB", "two simpler patterns"),
@@ -343,6 +343,84 @@ fn every_code_has_a_case() {
         .collect();
     let all: BTreeSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
     assert_eq!(tried, all);
+}
+
+/// What the reference says of a code: meaning, way out, and the first case as `mercator
+/// lint` shows it.
+fn entry(code: Code) -> String {
+    let all = cases();
+    let (_, text, ..) = all.iter().find(|(of, ..)| *of == code).unwrap();
+    let (found, _) = find(code, text);
+    let shown = render(&[found], text, "policy.yaml");
+    // Without the line that counts, and of long messages what fits a page.
+    let shown: Vec<String> = shown
+        .lines()
+        .take_while(|line| !line.is_empty())
+        .map(narrow)
+        .collect();
+    let severity = match code.severity() {
+        Severity::Error => "Error",
+        Severity::Warning => "Warning",
+    };
+    format!(
+        "\n## {}\n\n{severity}. {}\n\n```text\n{}\n```\n\n**Way out.** {}\n",
+        code.as_str(),
+        code.meaning(),
+        shown.join("\n"),
+        code.way_out()
+    )
+}
+
+fn narrow(line: &str) -> String {
+    const WIDTH: usize = 100;
+    match line.char_indices().nth(WIDTH) {
+        None => line.trim_end().to_owned(),
+        Some((end, _)) => format!("{}…", &line[..end]),
+    }
+}
+
+const REFERENCE: &str = "\
+# Diagnostics
+
+What `mercator lint`, the API and the console say of a policy or a file of tests. Codes are
+stable: tools may match on them. A policy with an error is not accepted; a warning is advice, and
+`mercator lint --strict` fails on it. Each entry shows a text that causes it, as `mercator lint`
+shows it. Made from the source and compared in a test; `just bless` rewrites it.
+";
+
+#[test]
+fn every_code_has_an_entry_in_the_reference() {
+    let entries: String = Code::ALL.iter().map(|code| entry(*code)).collect();
+    let index: String = Code::ALL
+        .iter()
+        .map(|code| format!("- [`{0}`](#{0})\n", code.as_str()))
+        .collect();
+    let made = format!("{REFERENCE}\n{index}{entries}");
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../docs/reference/diagnostics.md"
+    );
+    if std::env::var_os("MERCATOR_BLESS").is_some() {
+        std::fs::write(path, &made).unwrap();
+    }
+    let kept = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        kept == made,
+        "docs/reference/diagnostics.md is not what the source makes; `just bless` rewrites it"
+    );
+}
+
+#[test]
+fn every_code_says_in_sentences_what_it_means_and_what_to_do() {
+    for code in Code::ALL {
+        for text in [code.meaning(), code.way_out()] {
+            assert!(
+                text.ends_with('.') && text.len() > 8,
+                "{}: {text}",
+                code.as_str()
+            );
+        }
+    }
 }
 
 #[test]

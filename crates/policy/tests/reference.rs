@@ -1,10 +1,9 @@
 //! The language reference says what the source says: codes, fields, operators, actions.
 #![expect(clippy::unwrap_used, reason = "test helpers fail by panicking")]
 
-use jupiter_policy::Severity;
 use jupiter_policy::author::{
-    ACTIONS, ACTIONS_NOT_PROVIDED, Code, FUNCTIONS, FieldType, OPERATORS, Provision,
-    field_reference, schema,
+    ACTIONS, ACTIONS_NOT_PROVIDED, FUNCTIONS, FieldType, OPERATORS, Provision, field_reference,
+    schema, tests_schema,
 };
 
 const PAGE: &str = include_str!("../../../docs/reference/policy-language.md");
@@ -21,23 +20,6 @@ fn rows(text: &'static str) -> Vec<Vec<&'static str>> {
         .filter(|line| line.starts_with("| `"))
         .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
         .collect()
-}
-
-#[test]
-fn every_diagnostic_is_listed_in_order_with_its_severity() {
-    let listed: Vec<_> = rows(section("## Diagnostics"))
-        .into_iter()
-        .map(|row| (row[0].trim_matches('`'), row[1]))
-        .collect();
-    let word = |severity| match severity {
-        Severity::Error => "error",
-        Severity::Warning => "warning",
-    };
-    let known: Vec<_> = Code::ALL
-        .iter()
-        .map(|code| (code.as_str(), word(code.severity())))
-        .collect();
-    assert_eq!(listed, known);
 }
 
 #[test]
@@ -105,20 +87,45 @@ fn from_yaml(text: &str) -> serde_json::Value {
 }
 
 #[test]
-fn the_schema_in_the_reference_is_the_one_made_from_the_source() {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../docs/reference/mpl.schema.json"
-    );
-    let made = serde_json::to_string_pretty(&schema()).unwrap() + "\n";
-    if std::env::var_os("BLESS").is_some() {
-        std::fs::write(path, &made).unwrap();
+fn schemas_in_the_reference_are_those_made_from_the_source() {
+    for (name, schema) in [
+        ("mpl.schema.json", schema()),
+        ("mpl-tests.schema.json", tests_schema()),
+    ] {
+        let made = serde_json::to_string_pretty(&schema).unwrap() + "\n";
+        blessed(name, &made);
     }
-    let kept = std::fs::read_to_string(path).unwrap_or_default();
-    assert_eq!(
-        kept, made,
-        "write it anew with `BLESS=1 cargo test -p jupiter-policy`"
+}
+
+/// Compares a generated page with what is kept; `just bless` rewrites it.
+fn blessed(name: &str, made: &str) {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference");
+    let path = format!("{folder}/{name}");
+    if std::env::var_os("MERCATOR_BLESS").is_some() {
+        std::fs::write(&path, made).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        kept == made,
+        "docs/reference/{name} is not what the source makes; `just bless` rewrites it"
     );
+}
+
+#[test]
+fn the_schema_of_tests_admits_every_file_of_cases() {
+    let schema = jsonschema::validator_for(&tests_schema()).unwrap();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/cases");
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let cases = from_yaml(&std::fs::read_to_string(&path).unwrap());
+        let faults: Vec<String> = schema
+            .iter_errors(&cases)
+            .map(|fault| format!("{}: {fault}", fault.instance_path()))
+            .collect();
+        assert!(faults.is_empty(), "{}: {faults:?}", path.display());
+    }
+    let slip = serde_json::json!({"tests": [{"name": "a", "expect": {"acton": "deny"}}]});
+    assert!(!schema.is_valid(&slip));
 }
 
 #[test]

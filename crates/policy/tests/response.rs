@@ -159,6 +159,7 @@ fn what_is_needed_follows_from_the_rules() {
         response_findings,
         response,
         request_text_in_response: false,
+        estimates: false,
     };
     let request = |conditions: &str, action: &str| {
         format!("  - {{name: r, conditions: [{conditions}], actions: [{action}]}}\n")

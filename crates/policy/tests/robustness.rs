@@ -2,7 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "test helpers fail by panicking")]
 
 use jupiter_policy::facts::{ContextFacts, Facts, Message, RequestFacts};
-use jupiter_policy::{Bundle, MAX_BUNDLE_BYTES, Severity, check, compile, decide, render};
+use jupiter_policy::{
+    Bundle, CompileError, MAX_BUNDLE_BYTES, Severity, check, compile, decide, render,
+};
 use proptest::prelude::*;
 
 const EXAMPLES: [&str; 11] = [
@@ -375,4 +377,58 @@ fn bundles_do_not_depend_on_the_order_policies_are_given_in() {
     );
     policies.push(policies[0].clone());
     assert!(compile(&policies).is_err());
+}
+
+/// A policy whose one rule asks for any of many conditions.
+fn any_of(conditions: impl Iterator<Item = String>) -> String {
+    let conditions: Vec<String> = conditions.collect();
+    format!(
+        "mpl_version: '1.0'\nname: heavy\nversion: 1.0.0\nrules:\n  - name: r\n    conditions:\n      \
+         any: [{}]\n    actions: [{{type: deny, message: no}}]\n",
+        conditions.join(", ")
+    )
+}
+
+#[test]
+fn heavy_policies_make_a_bundle_within_bounds_or_a_reason() {
+    let asks = |operator: &'static str, value: String| {
+        format!("{{field: request.text, operator: {operator}, value: '{value}'}}")
+    };
+    let nested = |depth: usize| {
+        let leaf = "{field: request.model, operator: ==, value: a}";
+        format!("{}{leaf}{}", "{not: ".repeat(depth), "}".repeat(depth))
+    };
+    let keywords = |count: u32| (0..count).map(move |n| asks("contains", format!("keyword {n}")));
+    for text in [
+        any_of(keywords(1_000)),
+        any_of(keywords(10_000)),
+        any_of(keywords(30_000)),
+        any_of((0..600).map(|n| asks("matches", format!("[a-z]{n}+x")))),
+        any_of((0..60).map(|n| asks("matches", format!("(a|b{n}|c).{{20,60}}z")))),
+        any_of(std::iter::once(asks(
+            "matches",
+            "(((a{1,9}){1,9}){1,9}){1,9}".to_owned(),
+        ))),
+        any_of((1..60).map(nested)),
+    ] {
+        let checked = check(&text);
+        let Some(policy) = checked.policy else {
+            assert!(
+                checked
+                    .diagnostics
+                    .iter()
+                    .any(|d| d.severity == Severity::Error)
+            );
+            continue;
+        };
+        match compile(&[policy]) {
+            Ok(bytes) => assert!(bytes.len() <= MAX_BUNDLE_BYTES && Bundle::load(&bytes).is_ok()),
+            Err(
+                CompileError::TooLarge { .. }
+                | CompileError::TooCostly
+                | CompileError::TooManyPatterns,
+            ) => {}
+            Err(cause) => panic!("{cause}"),
+        }
+    }
 }

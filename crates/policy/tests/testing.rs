@@ -1,9 +1,9 @@
 //! Tests of policies: read, run, counted.
 #![expect(clippy::unwrap_used, reason = "test helpers fail by panicking")]
 
-use jupiter_policy::author::testing::{ExpectedAction, parse_tests, run};
+use jupiter_policy::author::testing::{ExpectedAction, RuleState, explain, parse_tests, run};
 use jupiter_policy::facts::PartKind;
-use jupiter_policy::{Policy, check, render};
+use jupiter_policy::{Bundle, Policy, check, compile, render};
 
 const POLICY: &str = r#"
 mpl_version: "1.0"
@@ -183,4 +183,77 @@ fn what_no_test_can_mean_is_told_with_its_place() {
         );
         assert!(tests.diagnostics.iter().all(|it| it.span.line > 0));
     }
+}
+
+#[test]
+fn answers_are_decided_where_a_case_knows_them() {
+    let policy = check(
+        r#"
+mpl_version: "1.0"
+name: answers
+version: 1.0.0
+rules:
+  - name: no-old-models
+    conditions: [{field: request.model, operator: starts_with, value: gpt-3}]
+    actions: [{type: deny, code: old_model, message: "no"}]
+  - name: keys-stay-here
+    conditions: [{field: response.content, operator: contains, value: AKIA}]
+    actions: [{type: deny, code: credential, message: "no"}]
+"#,
+    );
+    let cases = parse_tests(
+        r#"
+tests:
+  - name: an answer is refused
+    request: {model: gpt-4o}
+    response: {content: AKIA}
+    expect: {action: deny, code: credential, rules: [answers/keys-stay-here]}
+  - name: a refused request has none
+    request: {model: gpt-3}
+    response: {content: AKIA}
+    expect: {action: deny, code: old_model, rules: [answers/no-old-models]}
+  - name: without an answer the request is decided
+    request: {model: gpt-4o}
+    expect: {action: allow, rules: []}
+"#,
+    );
+    let cases = cases.cases.unwrap();
+    let policies = [policy.policy.unwrap()];
+    let report = run(&policies, &cases).unwrap();
+    for outcome in &report.outcomes {
+        assert!(
+            outcome.passed(),
+            "{}: {:?}",
+            outcome.name,
+            outcome.differences
+        );
+    }
+    let counted: Vec<_> = report
+        .coverage
+        .rules
+        .iter()
+        .map(|it| (it.evaluated, it.matched))
+        .collect();
+    assert_eq!(counted, [(3, 1), (1, 1)]);
+
+    let bundle = Bundle::load(&compile(&policies).unwrap()).unwrap();
+    let states: Vec<Vec<RuleState>> = cases
+        .iter()
+        .map(|case| {
+            explain(&bundle, &case.facts)
+                .rules
+                .iter()
+                .map(|it| it.state)
+                .collect()
+        })
+        .collect();
+    use RuleState::{Acted, NoMatch, NotReached, ResponsePhase};
+    assert_eq!(
+        states,
+        [
+            [NoMatch, Acted],
+            [Acted, NotReached],
+            [NoMatch, ResponsePhase]
+        ]
+    );
 }

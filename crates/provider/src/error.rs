@@ -72,6 +72,7 @@ fn error_type(dialect: Dialect, status: u16) -> &'static str {
         (Dialect::OpenAi, 403) => "policy_violation",
         (Dialect::OpenAi, 500..) => "server_error",
         (Dialect::OpenAi, _) => "invalid_request_error",
+        (Dialect::Anthropic, 401) => "authentication_error",
         (Dialect::Anthropic, 403) => "permission_error",
         (Dialect::Anthropic, 413) => "request_too_large",
         (Dialect::Anthropic, 503) => "overloaded_error",

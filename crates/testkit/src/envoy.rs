@@ -6,10 +6,10 @@ use std::process::Command;
 use crate::process::{Program, project_root};
 use crate::wait::fail;
 
-/// The Envoy that tests run: `MERCATOR_ENVOY_BINARY`, else what setup fetched,
+/// The Envoy that tests run: `TESTKIT_ENVOY`, else what setup fetched,
 /// else the one on `PATH`.
 pub fn envoy_binary() -> PathBuf {
-    if let Some(named) = std::env::var_os("MERCATOR_ENVOY_BINARY") {
+    if let Some(named) = std::env::var_os("TESTKIT_ENVOY") {
         return PathBuf::from(named);
     }
     let fetched = project_root().join(".tools/envoy/envoy");
@@ -23,7 +23,7 @@ pub fn envoy_binary() -> PathBuf {
         .unwrap_or_else(|| {
             fail(
                 "no Envoy here; `./justw test` fetches one into .tools/envoy, \
-                 or put `envoy` on PATH, or set MERCATOR_ENVOY_BINARY",
+                 or put `envoy` on PATH, or set TESTKIT_ENVOY",
             )
         })
 }

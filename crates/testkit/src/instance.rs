@@ -25,19 +25,39 @@ use crate::wait::{self, OrFail, fail};
 /// How many lines at the end of each log a failure shows.
 const LOG_LINES: usize = 120;
 
+/// The filter's module as it is built.
+pub fn filter_module() -> PathBuf {
+    built(
+        "MERCATOR_ENVOY__FILTER",
+        target_dir().join("wasm32-unknown-unknown/filter/jupiter_filter.wasm"),
+    )
+}
+
 /// What an instance is to be like; unset, it is as the documented defaults say.
 #[derive(Debug, Default)]
 pub struct InstanceBuilder {
+    name: Option<String>,
     policies: Vec<(String, String)>,
     envoy: Vec<String>,
     policy_source: Vec<String>,
     inspection: Vec<String>,
     evidence: Vec<String>,
+    subject: Vec<String>,
+    prices: Vec<String>,
+    filter: Option<PathBuf>,
+    environment: Option<String>,
     openai_key: String,
     anthropic_key: String,
 }
 
 impl InstanceBuilder {
+    /// Instances that share a database have names of their own.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+
     /// Published before the instance counts as started.
     #[must_use]
     pub fn policy(mut self, name: &str, text: &str) -> Self {
@@ -70,6 +90,34 @@ impl InstanceBuilder {
     #[must_use]
     pub fn evidence(mut self, line: &str) -> Self {
         self.evidence.push(line.to_owned());
+        self
+    }
+
+    /// A line of the `subject` section.
+    #[must_use]
+    pub fn subject(mut self, line: &str) -> Self {
+        self.subject.push(line.to_owned());
+        self
+    }
+
+    /// Another module than the shipped one.
+    #[must_use]
+    pub fn filter(mut self, module: &Path) -> Self {
+        self.filter = Some(module.to_owned());
+        self
+    }
+
+    /// An element of the list `prices`.
+    #[must_use]
+    pub fn price(mut self, element: &str) -> Self {
+        self.prices.push(format!("- {element}"));
+        self
+    }
+
+    /// What policies know as `context.environment`; `production` unless said otherwise.
+    #[must_use]
+    pub fn environment(mut self, name: &str) -> Self {
+        self.environment = Some(name.to_owned());
         self
     }
 
@@ -121,10 +169,7 @@ impl InstanceBuilder {
     }
 
     fn config(&self, folder: &Path, ports: &Ports, provider: &FakeProvider) -> String {
-        let filter = built(
-            "MERCATOR_ENVOY__FILTER",
-            target_dir().join("wasm32-unknown-unknown/filter/jupiter_filter.wasm"),
-        );
+        let filter = self.filter.clone().unwrap_or_else(filter_module);
         let lines = |lines: &[String]| {
             lines.iter().fold(String::new(), |mut text, line| {
                 let _ = writeln!(text, "  {line}");
@@ -136,9 +181,9 @@ impl InstanceBuilder {
             extra => format!("{name}:\n{}", lines(extra)),
         };
         format!(
-            "instance: jupiter-test\n\
+            "instance: {name}\n\
              region: local\n\
-             environment: production\n\
+             environment: {environment}\n\
              data_dir: {data}\n\
              admin: {{listen: \"127.0.0.1:{admin}\"}}\n\
              metrics: {{listen: \"127.0.0.1:{metrics}\"}}\n\
@@ -151,9 +196,12 @@ impl InstanceBuilder {
              {policy_source}\
              {inspection}\
              {evidence}\
+             {subject}\
+             {prices}\
              providers:\n  \
                - {{name: openai, kind: openai, base_url: \"{openai}\", api_key: \"{openai_key}\"}}\n  \
                - {{name: anthropic, kind: anthropic, base_url: \"{anthropic}\", api_key: \"{anthropic_key}\"}}\n",
+            environment = self.environment.as_deref().unwrap_or("production"),
             data = folder.join("data").display(),
             admin = ports.admin,
             metrics = ports.metrics,
@@ -165,10 +213,13 @@ impl InstanceBuilder {
             policy_source = section("policy", &self.policy_source),
             inspection = section("inspection", &self.inspection),
             evidence = section("evidence", &self.evidence),
+            subject = section("subject", &self.subject),
+            prices = section("prices", &self.prices),
             openai = provider.openai_base_url(),
             openai_key = self.openai_key,
             anthropic = provider.anthropic_base_url(),
             anthropic_key = self.anthropic_key,
+            name = self.name.as_deref().unwrap_or("jupiter-test"),
         )
     }
 }
@@ -312,7 +363,7 @@ impl Instance {
 
     /// Start the control plane (again) on the same data, and wait for it.
     pub async fn start_control_plane(&mut self) {
-        let mercator = built("MERCATOR_BIN", target_dir().join("debug/mercator"));
+        let mercator = built("TESTKIT_MERCATOR", target_dir().join("debug/mercator"));
         let mut command = Command::new(mercator);
         command.arg("run").arg("--config").arg(&self.config);
         command.current_dir(self.folder.path());
@@ -381,12 +432,15 @@ impl Instance {
             .replace("\nenvoy:\n", "\nenvoy:\n  bundle_source: rest\n");
         let config = folder.join("mercator.yaml");
         std::fs::write(&config, text).or_fail("cannot write the configuration");
-        let printed = Command::new(built("MERCATOR_BIN", target_dir().join("debug/mercator")))
-            .arg("envoy")
-            .arg("--config")
-            .arg(&config)
-            .output()
-            .or_fail("cannot run `mercator envoy`");
+        let printed = Command::new(built(
+            "TESTKIT_MERCATOR",
+            target_dir().join("debug/mercator"),
+        ))
+        .arg("envoy")
+        .arg("--config")
+        .arg(&config)
+        .output()
+        .or_fail("cannot run `mercator envoy`");
         let config = folder.join("envoy.yaml");
         std::fs::write(&config, printed.stdout).or_fail("cannot write Envoy's configuration");
 

@@ -3,7 +3,7 @@
 //! The fake is [`fake_provider`], because no test may depend on, or pay for, a
 //! real model. It is also what `mercator fake-provider` serves. All else is
 //! real: [`Instance`] runs `mercator run` and its Envoy, [`Traffic`] speaks to
-//! the one, [`Admin`] to the other. A harness that cannot go on fails the test
+//! the one, [`Admin`] to the other, [`postgres`] runs databases. A harness that cannot go on fails the test
 //! with advice; it never skips.
 
 pub mod fake_provider;
@@ -17,6 +17,8 @@ mod instance;
 #[cfg(feature = "harness")]
 mod ports;
 #[cfg(feature = "harness")]
+pub mod postgres;
+#[cfg(feature = "harness")]
 mod process;
 #[cfg(feature = "harness")]
 mod traffic;
@@ -28,7 +30,7 @@ pub use admin::{Admin, AdminReply};
 #[cfg(feature = "harness")]
 pub use envoy::envoy_binary;
 #[cfg(feature = "harness")]
-pub use instance::{Instance, InstanceBuilder, PollingEnvoy};
+pub use instance::{Instance, InstanceBuilder, PollingEnvoy, filter_module};
 #[cfg(feature = "harness")]
 pub use ports::free_port;
 #[cfg(feature = "harness")]

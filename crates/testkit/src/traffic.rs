@@ -94,7 +94,12 @@ impl Traffic {
 
     /// A chat completion request with an OpenAI key.
     pub fn chat(&self, body: &Value) -> reqwest::RequestBuilder {
-        self.request(reqwest::Method::POST, "/v1/chat/completions")
+        self.post("/v1/chat/completions", body)
+    }
+
+    /// A request with an OpenAI key to whichever of its paths.
+    pub fn post(&self, path: &str, body: &Value) -> reqwest::RequestBuilder {
+        self.request(reqwest::Method::POST, path)
             .bearer_auth("sk-test")
             .header("content-type", "application/json")
             .body(body.to_string())

@@ -59,6 +59,7 @@ pub(super) enum Level {
 pub(super) enum MetricKind {
     Counter = 0,
     Gauge = 1,
+    Histogram = 2,
 }
 
 #[link(wasm_import_module = "env")]
@@ -134,6 +135,7 @@ unsafe extern "C" {
     fn proxy_done() -> i32;
     fn proxy_define_metric(kind: i32, name: *const u8, name_size: usize, id: *mut u32) -> i32;
     fn proxy_increment_metric(id: u32, offset: i64) -> i32;
+    fn proxy_record_metric(id: u32, value: u64) -> i32;
 }
 
 #[link(wasm_import_module = "wasi_snapshot_preview1")]
@@ -276,6 +278,24 @@ pub(super) fn property(path: &[&str]) -> Option<Vec<u8>> {
     bytes.ok().flatten()
 }
 
+/// A property that is a list of texts, in the ABI's form: a header map of names alone.
+pub(super) fn list(bytes: &[u8]) -> Option<Vec<String>> {
+    let number = |at: usize| {
+        let bytes = bytes.get(at..at + 4)?.try_into().ok()?;
+        usize::try_from(u32::from_le_bytes(bytes)).ok()
+    };
+    let count = number(0)?;
+    let mut at = 4 + count.checked_mul(8)?;
+    let mut texts = vec![];
+    for item in 0..count {
+        let (size, none) = (number(4 + item * 8)?, number(8 + item * 8)?);
+        let text = bytes.get(at..at.checked_add(size)?)?;
+        texts.push(std::str::from_utf8(text).ok()?.to_owned());
+        at += size + none + 2;
+    }
+    (at == bytes.len()).then_some(texts)
+}
+
 pub(super) fn set_property(name: &str, value: &str) -> Result<(), HostError> {
     // SAFETY: the host reads both texts during the call.
     check("proxy_set_property", unsafe {
@@ -348,6 +368,12 @@ pub(super) fn define_metric(kind: MetricKind, name: &str) -> Result<u32, HostErr
 pub(super) fn increment_metric(id: u32, by: i64) {
     // SAFETY: no memory is passed. A lost increment is not worth failing for.
     unsafe { proxy_increment_metric(id, by) };
+}
+
+/// Sets a gauge, adds a value to a histogram.
+pub(super) fn record_metric(id: u32, value: u64) {
+    // SAFETY: no memory is passed. A lost value is not worth failing for.
+    unsafe { proxy_record_metric(id, value) };
 }
 
 /// Random bytes of the host's own generator.

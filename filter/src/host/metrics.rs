@@ -1,68 +1,139 @@
 //! What Envoy's statistics show of the filter.
 //!
-//! Names only, no labels: nothing of a request can get into a metric. The
-//! host shares a metric among all VMs that define it by the same name.
+//! A name carries its labels as `name|label=value`, which the `stats_tags` of
+//! Envoy's bootstrap turn into labels. Values are the names of policies and
+//! rules, which are kebab-case, and words of ours: nothing of a request can get
+//! into a metric. The host shares a metric among all VMs that define it by the
+//! same name, so counters and gauges move by what changed in each VM.
 
 use super::abi::{self, MetricKind};
-use jupiter_evidence::DecisionKind;
+use jupiter_evidence::EvidenceRecord;
+use std::collections::HashMap;
 
-/// Ids of the metrics of one VM; `None` where the host refused the definition.
+/// Most series of one VM: more rules than that are counted together.
+const MAX_SERIES: usize = 4_096;
+/// Stands for the policy and the rule of those.
+const OTHER: &str = "other";
+
+/// The metrics of one VM, each defined when it first moves.
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
-    allowed: Option<u32>,
-    denied: Option<u32>,
-    failed: Option<u32>,
-    dropped: Option<u32>,
-    refused: Option<u32>,
-    outbox: Option<u32>,
+    /// Ids by name; `None` where the host refused the definition.
+    ids: HashMap<String, Option<u32>>,
     outbox_last: i64,
+    bundle_last: Option<String>,
 }
 
 impl Metrics {
-    pub(super) fn define() -> Metrics {
-        let counter = |name| abi::define_metric(MetricKind::Counter, name).ok();
-        Metrics {
-            allowed: counter("mercator_decisions_allow_total"),
-            denied: counter("mercator_decisions_deny_total"),
-            failed: counter("mercator_decisions_error_total"),
-            dropped: counter("mercator_evidence_dropped_total"),
-            refused: counter("mercator_evidence_refused_total"),
-            outbox: abi::define_metric(MetricKind::Gauge, "mercator_evidence_outbox_records").ok(),
-            outbox_last: 0,
+    /// What the record of a finished exchange counts for.
+    pub(super) fn recorded(&mut self, record: &EvidenceRecord) {
+        self.count(
+            &format!("decisions_total|verdict={}", record.decision.as_str()),
+            1,
+        );
+        let enforced = record.matched_rules.iter().map(|rule| (rule, "enforce"));
+        let shadow = record.shadow_rules.iter().map(|rule| (rule, "shadow"));
+        for (rule, mode) in enforced.chain(shadow) {
+            let series = |policy: &str, name: &str| {
+                format!(
+                    "rule_matches_total|policy={policy}|rule={name}|effect={}|mode={mode}",
+                    rule.effect
+                )
+            };
+            let name = series(&rule.policy, &rule.rule);
+            match self.ids.contains_key(&name) || self.ids.len() < MAX_SERIES {
+                true => self.count(&name, 1),
+                false => self.count(&series(OTHER, OTHER), 1),
+            }
+        }
+        for finding in &record.findings {
+            let name = format!("findings_total|kind={}", finding.kind);
+            self.count(&name, signed(finding.count));
+        }
+        for (direction, reason) in [
+            ("request", &record.request_unscanned_reason),
+            ("response", &record.response_unscanned_reason),
+        ] {
+            if let Some(reason) = reason {
+                self.count(
+                    &format!("unscanned_total|direction={direction}|reason={reason}"),
+                    1,
+                );
+            }
+        }
+        self.count("request_bytes_total", signed(record.request_bytes));
+        self.count("response_bytes_total", signed(record.response_bytes));
+    }
+
+    /// How long reading and deciding on a request took.
+    pub(super) fn inspected(&mut self, microseconds: u64) {
+        if let Some(id) = self.id(MetricKind::Histogram, "inspection_duration_microseconds") {
+            abi::record_metric(id, microseconds);
         }
     }
 
-    pub(super) fn decided(&self, decision: DecisionKind) {
-        add(
-            match decision {
-                DecisionKind::Allow => self.allowed,
-                DecisionKind::Deny => self.denied,
-                DecisionKind::Error => self.failed,
-            },
-            1,
-        );
+    pub(super) fn dropped(&mut self) {
+        self.count("evidence_dropped_total", 1);
     }
 
-    pub(super) fn dropped(&self) {
-        add(self.dropped, 1);
+    pub(super) fn refused(&mut self, records: u64) {
+        self.count("evidence_refused_total", signed(records));
     }
 
-    pub(super) fn refused(&self, records: u64) {
-        add(self.refused, i64::try_from(records).unwrap_or(i64::MAX));
-    }
-
-    /// All VMs share the gauge, so each moves it by what changed in itself.
     pub(super) fn outbox(&mut self, records: usize) {
-        let records = i64::try_from(records).unwrap_or(i64::MAX);
-        add(self.outbox, records.saturating_sub(self.outbox_last));
+        let records = signed(records as u64);
+        let change = records.saturating_sub(self.outbox_last);
+        if let Some(id) = self.id(MetricKind::Gauge, "evidence_outbox_records") {
+            add(id, change);
+        }
         self.outbox_last = records;
+    }
+
+    /// From now on this bundle decides, by the hex digits of its digest.
+    pub(super) fn bundle(&mut self, digest: Option<&str>, confirmed_unix_s: Option<u64>) {
+        if let Some(confirmed) = confirmed_unix_s
+            && let Some(id) = self.id(
+                MetricKind::Gauge,
+                "filter_bundle_confirmed_timestamp_seconds",
+            )
+        {
+            abi::record_metric(id, confirmed);
+        }
+        let digest = digest.map_or("none", |digest| digest.trim_start_matches("sha256:"));
+        if self.bundle_last.as_deref() == Some(digest) {
+            return;
+        }
+        for (digest, value) in [(self.bundle_last.take(), 0), (Some(digest.to_owned()), 1)] {
+            let name = digest.map(|digest| format!("filter_bundle_info|digest={digest}"));
+            if let Some(id) = name.and_then(|name| self.id(MetricKind::Gauge, &name)) {
+                abi::record_metric(id, value);
+            }
+        }
+        self.bundle_last = Some(digest.to_owned());
+    }
+
+    fn count(&mut self, name: &str, by: i64) {
+        if let Some(id) = self.id(MetricKind::Counter, name) {
+            add(id, by);
+        }
+    }
+
+    fn id(&mut self, kind: MetricKind, name: &str) -> Option<u32> {
+        if let Some(id) = self.ids.get(name) {
+            return *id;
+        }
+        let id = abi::define_metric(kind, &format!("mercator_{name}")).ok();
+        self.ids.insert(name.to_owned(), id);
+        id
     }
 }
 
-fn add(metric: Option<u32>, by: i64) {
-    if let Some(id) = metric
-        && by != 0
-    {
-        abi::increment_metric(id, by);
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn add(metric: u32, by: i64) {
+    if by != 0 {
+        abi::increment_metric(metric, by);
     }
 }

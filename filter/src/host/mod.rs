@@ -8,4 +8,5 @@
 mod abi;
 mod exports;
 mod metrics;
+mod token;
 mod vm;

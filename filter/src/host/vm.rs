@@ -6,10 +6,12 @@
 
 use super::abi::{self, Buffer, HostError, Level, Map};
 use super::metrics::Metrics;
+use super::token;
 use crate::bundles::Settings;
 use crate::inspector::{Flow, Inspector, LocalResponse, RequestHead, ResponseHead, Step};
 use crate::outbox::{Delivery, Outbox};
 use crate::record::{ExchangeEnd, Seed};
+use crate::subject::SubjectConfig;
 use jupiter_evidence::{EmitterChain, Envelope, EvidenceRecord};
 use jupiter_policy::LogLevel;
 use sha2::{Digest, Sha256};
@@ -62,6 +64,8 @@ struct Exchange {
     kept: usize,
     /// What had to be said is said: nothing more of the answer leaves.
     closing: bool,
+    /// How long reading and deciding on the request took, once it did.
+    inspection_us: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -120,8 +124,11 @@ impl Vm {
         let digest = settings
             .bundle
             .as_ref()
-            .map_or("none", |bundle| &bundle.digest);
-        abi::log(Level::Info, &format!("policy bundle in force: {digest}"));
+            .map(|bundle| bundle.digest.as_str());
+        let shown = digest.unwrap_or("none");
+        abi::log(Level::Info, &format!("policy bundle in force: {shown}"));
+        let confirmed = settings.bundle.as_ref().and_then(|b| b.confirmed_unix_s);
+        self.metrics.bundle(digest, confirmed);
         self.roots.entry(id).or_default().settings = Some(Rc::new(settings));
         true
     }
@@ -129,7 +136,6 @@ impl Vm {
     fn read_settings(&mut self, size: usize) -> Result<Settings, String> {
         if self.emitter.is_none() {
             self.emitter = Some(EmitterState::start().map_err(|e| e.to_string())?);
-            self.metrics = Metrics::define();
         }
         abi::set_tick_period(TICK_MS).map_err(|e| e.to_string())?;
         let bytes = abi::buffer(Buffer::PluginConfiguration, size).map_err(|e| e.to_string())?;
@@ -145,16 +151,17 @@ impl Vm {
                 inspector,
                 kept: 0,
                 closing: false,
+                inspection_us: None,
             };
             self.exchanges.insert(id, exchange);
         }
     }
 
     pub(super) fn request_headers(&mut self, id: u32, end: bool) -> Action {
-        let head = request_head();
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return unknown_context();
         };
+        let head = request_head(exchange.inspector.subject_config());
         let capacity = capacity(&self.roots, exchange.root);
         let full = self.outbox.is_full(capacity);
         let step = exchange.inspector.on_request_headers(head, end, full);
@@ -271,12 +278,16 @@ impl Vm {
         let capacity = capacity(&self.roots, exchange.root);
         let end = exchange_end();
         let salt = exchange.inspector.salt();
+        let inspection_us = exchange.inspection_us;
         let (Some(mut record), Some(emitter)) =
             (exchange.inspector.finish(&end), &mut self.emitter)
         else {
             return;
         };
-        self.metrics.decided(record.decision);
+        self.metrics.recorded(&record);
+        if let Some(microseconds) = inspection_us {
+            self.metrics.inspected(microseconds);
+        }
         let line = emitter
             .chain
             .seal(&mut record)
@@ -446,7 +457,12 @@ impl Exchange {
     fn read_body(&mut self, map: Map, buffered: usize) -> Step {
         let inspector = &mut self.inspector;
         match (map, abi::buffer(body_of(map), buffered)) {
-            (Map::Request, Ok(body)) => inspector.on_complete_request(&body.unwrap_or_default()),
+            (Map::Request, Ok(body)) => {
+                let began = abi::now_us();
+                let step = inspector.on_complete_request(&body.unwrap_or_default());
+                self.inspection_us = Some(abi::now_us().saturating_sub(began));
+                step
+            }
             (_, Ok(body)) => inspector.on_complete_response(&body.unwrap_or_default()),
             (map, Err(error)) => {
                 abi::log(Level::Error, &format!("body not read: {error}"));
@@ -556,7 +572,7 @@ fn capacity(roots: &BTreeMap<u32, Root>, root: u32) -> usize {
     settings.map_or(0, |settings| settings.config.evidence.capacity)
 }
 
-fn request_head() -> RequestHead {
+fn request_head(subject: &SubjectConfig) -> RequestHead {
     let header = |name| abi::header(Map::Request, name);
     RequestHead {
         method: header(":method").unwrap_or_default(),
@@ -570,6 +586,8 @@ fn request_head() -> RequestHead {
         traceparent: header("traceparent"),
         client_ip: abi::property(&["source", "address"])
             .map(|address| without_port(&String::from_utf8_lossy(&address)).to_owned()),
+        token: subject.jwt.as_ref().map(token::read).unwrap_or_default(),
+        subject_header: subject.header.as_ref().and_then(|rule| header(&rule.name)),
     }
 }
 

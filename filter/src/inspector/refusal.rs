@@ -69,6 +69,7 @@ impl<'a> Refusal<'a> {
 }
 
 pub(super) const NO_BUNDLE: Refusal<'_> = Refusal::new(503, "no_policy_bundle", Some(1));
+pub(super) const STALE_BUNDLE: Refusal<'_> = Refusal::new(503, "stale_policy_bundle", Some(1));
 pub(super) const NO_EVIDENCE: Refusal<'_> = Refusal::new(503, "evidence_unavailable", Some(1));
 pub(super) const NO_ROOM: Refusal<'_> = Refusal::new(503, "memory_limit", Some(1));
 pub(super) const UNKNOWN_API: Refusal<'_> = Refusal::new(403, "unknown_api", None);

@@ -3,15 +3,18 @@
 use super::edits::{self, Target};
 use super::findings::{self, Found, Tally};
 use super::refusal::{
-    HOST_FAULT, NO_BUNDLE, NO_EVIDENCE, NO_ROOM, Refusal, TOO_LARGE, UNKNOWN_API,
+    HOST_FAULT, NO_BUNDLE, NO_EVIDENCE, NO_ROOM, Refusal, STALE_BUNDLE, TOO_LARGE, UNKNOWN_API,
     UNSUPPORTED_ENCODING,
 };
 use super::{BUNDLE_DIGEST_HEADER, Flow, Inspector, LocalResponse, RequestHead, State, Step};
 use crate::config::{FailureMode, OnFull, UnknownApi};
+use crate::estimate::estimate;
+use crate::subject::identify;
 use jupiter_evidence::DecisionKind;
 use jupiter_policy::facts::RequestFacts;
 use jupiter_policy::{Decision, Needs, Verdict, decide};
 use jupiter_provider::{Api, Dialect, ReadRequest, read_request, rewrite};
+use jupiter_tokens::prices::price_of;
 use std::rc::Rc;
 
 impl Inspector {
@@ -36,11 +39,25 @@ impl Inspector {
                 None => Dialect::OpenAi,
             });
         self.recorder.on_request(&head, path, api, self.dialect);
-        self.facts.context.user_id = self.recorder.subject().map(str::to_owned);
         self.facts.context.client_ip = head.client_ip.clone();
+        match identify(&self.settings.config.subject, &head) {
+            Ok(subject) => {
+                self.recorder.on_subject(subject.id);
+                self.facts.context.user_id = subject.user_id;
+                self.facts.context.user_attributes = subject.attributes;
+            }
+            Err(unidentified) => {
+                let refusal = Refusal::new(401, unidentified.code(), None);
+                return self.refuse(refusal, &unidentified.to_string());
+            }
+        }
 
         if self.settings.bundle.is_none() {
             return self.refuse(NO_BUNDLE, "no policy is in force yet");
+        }
+        if self.is_stale() && self.settings.config.inspection.failure_mode == FailureMode::Closed {
+            let message = "the policies in force were not confirmed for too long";
+            return self.refuse(STALE_BUNDLE, message);
         }
         if outbox_full && self.settings.config.evidence.on_full == OnFull::Deny {
             return self.refuse(NO_EVIDENCE, "evidence of this exchange could not be kept");
@@ -129,6 +146,14 @@ impl Inspector {
         self.recorder.on_read(&read, body.is_empty());
         let needs = in_force.bundle.needs();
         let found = self.analyse(&read.facts, needs);
+        let model = read.facts.model.as_deref().unwrap_or_default();
+        let price = price_of(model, &settings.config.prices);
+        self.recorder.on_price(price);
+        if needs.estimates {
+            let estimate = estimate(api, &read.facts, price);
+            self.facts.processing.token_estimate = estimate.tokens;
+            self.facts.processing.cost_estimate = estimate.cost;
+        }
         self.facts.request = std::mem::take(&mut read.facts);
         let decision = decide(&in_force.bundle, &self.facts);
         self.recorder.on_decision(&decision);
@@ -235,8 +260,20 @@ impl Inspector {
         self.unread(HOST_FAULT, "the request could not be read")
     }
 
+    fn is_stale(&self) -> bool {
+        self.settings.is_stale(self.facts.context.time_unix_us)
+    }
+
     fn health(&self) -> Step {
         let (status, body, digest) = match &self.settings.bundle {
+            Some(in_force) if self.is_stale() => (
+                match self.settings.config.inspection.failure_mode {
+                    FailureMode::Closed => 503,
+                    FailureMode::Open => 200,
+                },
+                r#"{"status":"stale policy bundle"}"#,
+                Some(in_force.digest.clone()),
+            ),
             Some(in_force) => (200, r#"{"status":"ok"}"#, Some(in_force.digest.clone())),
             None => (503, r#"{"status":"no policy bundle"}"#, None),
         };

@@ -331,3 +331,44 @@ fn refusals_speak_the_clients_dialect() {
         response.body
     );
 }
+
+#[test]
+fn bundle_that_nobody_confirms_any_more_follows_the_failure_mode() {
+    let now = 1_795_367_345;
+    for (confirmed, mode, refused) in [
+        (now - 60, "closed", false),
+        (now - 61, "closed", true),
+        (now - 61, "open", false),
+        (now + 5, "closed", false),
+    ] {
+        let mut inspector = inspector(|config| {
+            config["bundle"]["confirmed_unix_s"] = confirmed.into();
+            config["inspection"]["max_staleness_s"] = 60.into();
+            config["inspection"]["failure_mode"] = mode.into();
+        });
+        let step = inspector.on_request_headers(chat(), false, false);
+        if refused {
+            let expected = (503, "stale_policy_bundle".to_owned());
+            assert_eq!(status_and_code(&step), expected);
+        } else {
+            assert_eq!(step.flow, Flow::Hold, "{confirmed} {mode}");
+        }
+        let record = inspector.finish(&ended("", 0)).unwrap();
+        assert!(record.policy.unwrap().confirmed.is_some());
+    }
+}
+
+#[test]
+fn request_without_the_required_token_is_refused_with_a_record() {
+    let mut inspector = inspector(|config| {
+        let claims = serde_json::json!({
+            "user_id": "sub", "tier": "", "department": "", "roles": "", "region": "",
+        });
+        config["subject"] = serde_json::json!({"jwt": {"required": true, "claims": claims}});
+    });
+    let step = inspector.on_request_headers(chat(), false, false);
+    assert_eq!(status_and_code(&step), (401, "token_required".to_owned()));
+    let record = inspector.finish(&ended("", 401)).unwrap();
+    assert_eq!(record.reason.as_deref(), Some("token_required"));
+    assert_eq!((record.outcome, record.subject), (Outcome::Refused, None));
+}

@@ -1,21 +1,21 @@
 //! The example policies do through Envoy what their cases say.
 //!
-//! A case whose facts a client's request can bring is asked for real; those
-//! that speak of time, place or the caller's attributes are decided in the
-//! policy crate's own tests.
+//! A case that a client's request can bring about is asked for real, in an
+//! instance of the environment it names; those that speak of time, the caller's
+//! attributes or what detectors found are decided in the policy crate's own tests.
 
 use std::path::{Path, PathBuf};
 
 use jupiter_testkit::{Answer, Instance};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::support::record_of;
 
-fn examples() -> PathBuf {
+pub(crate) fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples")
 }
 
-fn case_files() -> Vec<(PathBuf, Value)> {
+pub(crate) fn case_files() -> Vec<(PathBuf, Value)> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(examples().join("cases"))
         .expect("examples/cases")
         .map(|entry| entry.expect("an entry").path())
@@ -29,36 +29,72 @@ fn case_files() -> Vec<(PathBuf, Value)> {
     files.into_iter().map(read).collect()
 }
 
-/// The body that brings exactly these facts; `None` where no body can.
-fn body(facts: &Value) -> Option<Value> {
-    let facts = facts.as_object()?;
-    if facts.keys().any(|key| key != "request") {
+/// The environment an instance has when nothing else is said.
+const USUAL: &str = "production";
+
+/// A case that a client can bring about: where, and by which path and body.
+struct Asked<'c> {
+    case: &'c Value,
+    environment: String,
+    path: &'static str,
+    body: Value,
+}
+
+/// `None` where no client's request can bring about what the case is about.
+fn asked(case: &Value) -> Option<Asked<'_>> {
+    let given = case.as_object()?;
+    let beyond = ["processing", "response", "metadata"];
+    if beyond.iter().any(|key| given.contains_key(*key)) {
         return None;
     }
-    let mut body = facts.get("request")?.as_object()?.clone();
+    let environment = match given.get("context") {
+        None => USUAL.to_owned(),
+        Some(context) => {
+            let context = context.as_object()?;
+            let alone = context.len() == 1;
+            context
+                .get("environment")?
+                .as_str()
+                .filter(|_| alone)?
+                .to_owned()
+        }
+    };
+    let mut body = given.get("request")?.as_object()?.clone();
+    if !body.contains_key("model") {
+        return None;
+    }
     if let Some(tools) = body.get("tools").and_then(Value::as_array) {
-        let tool = |name: &Value| json!({"type": "function", "function": {"name": name}});
+        let tool = |tool: &Value| match tool {
+            Value::String(name) => json!({"type": "function", "function": {"name": name}}),
+            whole => whole.clone(),
+        };
         let tools = tools.iter().map(tool).collect();
         body.insert("tools".to_owned(), tools);
     }
-    let sent = [
-        "model",
-        "messages",
-        "temperature",
-        "max_tokens",
-        "top_p",
-        "frequency_penalty",
-        "presence_penalty",
-        "stop",
-        "stream",
-        "user",
-        "tools",
-    ];
-    let fits = |body: &Map<String, Value>| body.keys().all(|key| sent.contains(&key.as_str()));
-    (body.contains_key("model") && fits(&body)).then(|| {
+    let path = match body.contains_key("input") {
+        true => "/v1/embeddings",
+        false => "/v1/chat/completions",
+    };
+    if path != "/v1/embeddings" {
         body.entry("messages").or_insert_with(|| json!([]));
-        Value::Object(body)
+    }
+    Some(Asked {
+        case,
+        environment,
+        path,
+        body: Value::Object(body),
     })
+}
+
+/// The policies of a file of cases, by name.
+fn policies_of(file: &Value) -> Vec<String> {
+    let paths = file["policies"].as_array().expect("policies");
+    let name = |path: &Value| {
+        let path = Path::new(path.as_str().expect("a path"));
+        let stem = path.file_stem().expect("a file");
+        stem.to_string_lossy().into_owned()
+    };
+    paths.iter().map(name).collect()
 }
 
 /// The given policies, and no others, in force.
@@ -81,65 +117,53 @@ async fn enforce(instance: &Instance, names: &[String]) {
 }
 
 fn assert_decided(name: &str, expect: &Value, answer: &Answer, record: &Value) {
-    assert_eq!(record["decision"], expect["verdict"], "{name}: {record}");
+    let denied = expect["action"] == "deny";
+    let verdict = if denied { "deny" } else { "allow" };
+    assert_eq!(record["decision"], verdict, "{name}: {record}");
     assert_eq!(record["reason"], expect["code"], "{name}: {record}");
-    let denied = expect["verdict"] == "deny";
     assert_eq!(answer.status == 403, denied, "{name}: {}", answer.text());
-    for (key, recorded) in [("matched", "matched_rules"), ("shadow", "shadow_rules")] {
-        let rules: Vec<String> = record[recorded]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(rule)
-            .collect();
-        let expected: Vec<&str> = expect[key]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .collect();
-        assert_eq!(rules, expected, "{name}: {recorded}");
-    }
+    let recorded = |key: &str| -> Vec<String> {
+        let rules = record[key].as_array().into_iter().flatten();
+        rules.map(rule).collect()
+    };
+    let expected = expect["rules"].as_array().into_iter().flatten();
+    let expected: Vec<&str> = expected.filter_map(Value::as_str).collect();
+    assert_eq!(recorded("matched_rules"), expected, "{name}");
+    let shadow: Vec<&str> = expect["shadow"].as_str().into_iter().collect();
+    assert_eq!(recorded("shadow_rules"), shadow, "{name}");
 }
 
 fn rule(rule: &Value) -> String {
-    let text = |key: &str| rule[key].as_str().unwrap_or_default().to_owned();
-    format!("{}/{} {}", text("policy"), text("rule"), text("effect"))
+    let text = |key: &str| rule[key].as_str().unwrap_or_default();
+    format!("{}/{}", text("policy"), text("rule"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn examples_decide_through_envoy_as_their_cases_say() {
-    let instance = Instance::builder().envoy("concurrency: 1").start().await;
-    let (mut asked, mut policies) = (0, 0);
-    for (path, file) in case_files() {
-        let names: Vec<String> = file["policies"]
-            .as_array()
-            .expect("policies")
-            .iter()
-            .map(|name| name.as_str().expect("a name").to_owned())
-            .collect();
-        let cases: Vec<(&Value, Value)> = file["cases"]
-            .as_array()
-            .expect("cases")
-            .iter()
-            .filter_map(|case| Some((case, body(&case["facts"])?)))
-            .collect();
-        if cases.is_empty() {
-            continue;
-        }
-        enforce(&instance, &names).await;
-        policies += 1;
-        for (case, body) in cases {
-            let name = format!("{}: {}", path.display(), case["name"]);
-            let traffic = instance.traffic();
-            let answer = traffic.complete(traffic.chat(&body)).await;
-            let record = record_of(&instance, &answer).await;
-            assert_decided(&name, &case["expect"], &answer, &record);
-            asked += 1;
+    let files = case_files();
+    let mut count = 0;
+    for environment in [USUAL, "development", "staging"] {
+        let builder = Instance::builder().envoy("concurrency: 1");
+        let instance = builder.environment(environment).start().await;
+        for (path, file) in &files {
+            let cases = file["tests"].as_array().expect("tests").iter();
+            let cases: Vec<Asked> = cases
+                .filter_map(asked)
+                .filter(|asked| asked.environment == environment)
+                .collect();
+            if !cases.is_empty() {
+                enforce(&instance, &policies_of(file)).await;
+            }
+            for asked in cases {
+                let name = format!("{}: {}", path.display(), asked.case["name"]);
+                let traffic = instance.traffic();
+                let request = traffic.post(asked.path, &asked.body);
+                let answer = traffic.complete(request).await;
+                let record = record_of(&instance, &answer).await;
+                assert_decided(&name, &asked.case["expect"], &answer, &record);
+                count += 1;
+            }
         }
     }
-    assert!(
-        policies >= 5 && asked >= 9,
-        "only {asked} cases of {policies} files were asked"
-    );
+    assert!(count >= 20, "only {count} cases were asked");
 }

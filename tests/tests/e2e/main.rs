@@ -9,15 +9,23 @@ mod answers;
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
+mod estimates;
+#[cfg(test)]
 mod evasion;
 #[cfg(test)]
 mod evidence;
 #[cfg(test)]
 mod examples;
 #[cfg(test)]
+mod failure_modes;
+#[cfg(test)]
 mod gitops;
 #[cfg(test)]
+mod metrics;
+#[cfg(test)]
 mod outage;
+#[cfg(test)]
+mod parity;
 #[cfg(test)]
 mod repository;
 #[cfg(test)]
@@ -25,7 +33,11 @@ mod request_path;
 #[cfg(test)]
 mod rollout;
 #[cfg(test)]
+mod shared_database;
+#[cfg(test)]
 mod streaming;
+#[cfg(test)]
+mod subject;
 #[cfg(test)]
 mod supervision;
 #[cfg(test)]
@@ -34,3 +46,5 @@ mod support;
 mod surface;
 #[cfg(test)]
 mod tamper;
+#[cfg(test)]
+mod trapping;

@@ -94,6 +94,7 @@ pub fn record(us: u64, number: u64) -> EvidenceRecord {
         policy: Some(PolicyInForce {
             digest: format!("sha256:{}", "ab".repeat(32)),
             commit: None,
+            confirmed: None,
         }),
         request_inspection: InspectionStatus::Inspected,
         request_unscanned_reason: None,
@@ -107,6 +108,8 @@ pub fn record(us: u64, number: u64) -> EvidenceRecord {
         finish_reasons: vec!["stop".into()],
         input_tokens: Some(12),
         output_tokens: Some(34),
+        cost_nano: Some(52_500),
+        currency: Some("USD".into()),
         stream: false,
         method: "POST".into(),
         path: "/v1/chat/completions".into(),

@@ -2,9 +2,10 @@
 //! them all.
 //!
 //! What the database knows of a group is read first, everything is decided in
-//! memory, then written. The one writing connection holds the lock throughout,
-//! so nothing changes between the reading and the writing. How records fit
-//! their sequences is [`super::sequence`]; what becomes a leaf, [`super::log`].
+//! memory ([`crate::store::group`]), then written. The one writing connection
+//! holds the lock throughout, so nothing changes between the reading and the
+//! writing. How records fit their sequences is [`super::sequence`]; what becomes
+//! a leaf, [`super::log`].
 
 use jiff::Timestamp;
 use jupiter_evidence::LeafHash;
@@ -17,9 +18,8 @@ use uuid::Uuid;
 use super::log;
 use super::sequence::Sequences;
 use super::{to_bytes, to_column, to_uuid};
-use crate::store::{
-    Appended, CONFLICT, EvidenceBatch, NewEvidence, Outcome, SUPERSEDED, Source, StoreError,
-};
+use crate::store::group::{Fresh, Group, Known, Quarantined};
+use crate::store::{Appended, EvidenceBatch, SUPERSEDED, StoreError};
 
 pub(super) type Tx = Transaction<'static, Sqlite>;
 
@@ -64,127 +64,6 @@ pub(super) async fn append(
     insert_quarantine(&mut tx, &group.quarantined).await?;
     tx.commit().await?;
     Ok(appended)
-}
-
-/// What is to be written for all batches together.
-#[derive(Default)]
-struct Group<'a> {
-    known: HashMap<Uuid, Known>,
-    fresh: Vec<Fresh<'a>>,
-    /// Provisional records in the database whose final one has come.
-    superseded: Vec<(Uuid, Timestamp)>,
-    quarantined: Vec<Quarantined<'a>>,
-}
-
-struct Known {
-    leaf: LeafHash,
-    provisional: bool,
-    /// Its index in `fresh`, unless it is in the database.
-    fresh: Option<usize>,
-}
-
-struct Fresh<'a> {
-    batch: usize,
-    source: Source,
-    received_at: Timestamp,
-    evidence: &'a NewEvidence,
-    epoch_key: Option<i64>,
-}
-
-struct Quarantined<'a> {
-    hash: [u8; 32],
-    reason: &'static str,
-    source: Source,
-    line: &'a [u8],
-    received_at: Timestamp,
-}
-
-impl<'a> Group<'a> {
-    fn take(&mut self, number: usize, batch: &'a EvidenceBatch) -> Appended {
-        for rejected in &batch.rejected {
-            self.quarantined.push(Quarantined {
-                hash: rejected.sha256,
-                reason: rejected.reason,
-                source: batch.source,
-                line: &rejected.line,
-                received_at: batch.received_at,
-            });
-        }
-        let outcomes = batch.records.iter().map(|evidence| {
-            self.take_record(Fresh {
-                batch: number,
-                source: batch.source,
-                received_at: batch.received_at,
-                evidence,
-                epoch_key: None,
-            })
-        });
-        Appended {
-            outcomes: outcomes.collect(),
-            chain_breaks: 0,
-        }
-    }
-
-    fn take_record(&mut self, fresh: Fresh<'a>) -> Outcome {
-        let evidence = fresh.evidence;
-        let id = evidence.envelope.record.id;
-        let Some(known) = self.known.get(&id) else {
-            self.remember(&fresh, self.fresh.len());
-            self.fresh.push(fresh);
-            return Outcome::Stored;
-        };
-        match (known.provisional, evidence.envelope.provisional) {
-            // The end of the exchange is known already.
-            (false, true) => Outcome::Duplicate,
-            (true, false) => {
-                self.supersede(known.fresh, fresh);
-                Outcome::Stored
-            }
-            _ if known.leaf == evidence.leaf => Outcome::Duplicate,
-            _ => {
-                self.quarantined.push(quarantined(&fresh, CONFLICT));
-                Outcome::Conflict
-            }
-        }
-    }
-
-    fn supersede(&mut self, provisional: Option<usize>, last: Fresh<'a>) {
-        let index = match provisional {
-            Some(index) => index,
-            None => {
-                self.superseded
-                    .push((last.evidence.envelope.record.id, last.received_at));
-                self.fresh.len()
-            }
-        };
-        self.remember(&last, index);
-        match self.fresh.get_mut(index) {
-            Some(place) => {
-                self.quarantined.push(quarantined(place, SUPERSEDED));
-                *place = last;
-            }
-            None => self.fresh.push(last),
-        }
-    }
-
-    fn remember(&mut self, fresh: &Fresh<'a>, index: usize) {
-        let known = Known {
-            leaf: fresh.evidence.leaf,
-            provisional: fresh.evidence.envelope.provisional,
-            fresh: Some(index),
-        };
-        self.known.insert(fresh.evidence.envelope.record.id, known);
-    }
-}
-
-fn quarantined<'a>(fresh: &Fresh<'a>, reason: &'static str) -> Quarantined<'a> {
-    Quarantined {
-        hash: fresh.evidence.leaf.0,
-        reason,
-        source: fresh.source,
-        line: fresh.evidence.envelope.canonical.as_bytes(),
-        received_at: fresh.received_at,
-    }
 }
 
 async fn known_records(

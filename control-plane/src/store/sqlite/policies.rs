@@ -34,6 +34,11 @@ pub(super) async fn active(pool: &SqlitePool) -> Result<ActivePolicies, StoreErr
     })
 }
 
+pub(super) async fn set(pool: &SqlitePool) -> Result<SetRevision, StoreError> {
+    let set: i64 = sqlx::query_scalar(LAST_ACTIVATION).fetch_one(pool).await?;
+    Ok(SetRevision(to_count(set)?))
+}
+
 pub(super) async fn get(
     pool: &SqlitePool,
     name: &str,

@@ -22,7 +22,7 @@ pub struct EnvoyArgs {
 pub fn run(args: &EnvoyArgs, format: Format) -> Result<Answer, Failure> {
     let config = quickstart::load_config(args.config.as_deref())?;
     let value = match args.ecds {
-        true => ecds::discovery_response(&ecds::PluginSettings::new(&config), None),
+        true => ecds::without_bundle(&ecds::PluginSettings::new(&config)),
         false => bootstrap::bootstrap(&config),
     };
     match format {

@@ -1,80 +1,90 @@
-//! `mercator lint`: checks policy texts where they are, without a server.
+//! `mercator lint`: checks policies and files of tests where they are, without a server.
 //!
 //! The same check the control plane makes before it stores a policy
-//! ([`jupiter_policy::check`]), with the same diagnostics.
+//! ([`jupiter_policy::check`]), with the same diagnostics; `sarif` writes them for code
+//! review tools.
+
+mod sarif;
 
 use crate::exit::{Answer, Failure};
-use crate::output::{self, Format};
-use jupiter_policy::{Diagnostic, Policy, Severity};
+use crate::output::{self, Format, counted};
+use crate::texts::{self, Checked, Found};
+use jupiter_policy::{Policy, Severity};
 use serde_json::{Value, json};
-use std::io::Read;
 use std::path::{Path, PathBuf};
-
-/// Far above any policy a person writes; a larger file is something else.
-const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
 #[derive(Debug, clap::Args)]
 pub struct LintArgs {
-    /// Policy files, folders to search for *.yaml and *.yml, or `-` for stdin
+    /// Policies and files of tests, folders to search for *.yaml and *.yml, or `-` for stdin
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Let warnings fail, too
     #[arg(long)]
     strict: bool,
+    /// Also write a SARIF 2.1.0 log for code review tools; `-` for stdout, in place of the text
+    #[arg(long, value_name = "FILE")]
+    sarif: Option<PathBuf>,
 }
 
-/// One text and what was found in it.
+/// Everything that was found.
 struct Linted {
-    origin: String,
-    text: String,
-    policy: Option<Policy>,
-    diagnostics: Vec<Diagnostic>,
-}
-
-impl Linted {
-    fn count(&self, severity: Severity) -> usize {
-        let of_kind = |d: &&Diagnostic| d.severity == severity;
-        self.diagnostics.iter().filter(of_kind).count()
-    }
+    files: Vec<Checked>,
+    errors: usize,
+    warnings: usize,
+    /// Bytes of the bundle the policies make together, or why they make none: each may
+    /// be valid and all of them still be too much.
+    bundle: Result<Option<usize>, String>,
 }
 
 pub fn run(args: &LintArgs, format: Format) -> Result<Answer, Failure> {
-    let mut linted = Vec::new();
-    for (origin, text) in read_all(&args.paths)? {
-        let checked = jupiter_policy::check(&text);
-        linted.push(Linted {
-            origin,
-            text,
-            policy: checked.policy,
-            diagnostics: checked.diagnostics,
-        });
+    let read = texts::read_all(&args.paths)?;
+    let linted = Linted::of(read.into_iter().map(texts::check).collect());
+    let mut shown = true;
+    if let Some(file) = &args.sarif {
+        let log = sarif::log(&linted.files);
+        texts::write_report(file, &format!("{log:#}"))?;
+        shown = file.as_os_str() != "-";
     }
-    let errors = linted.iter().map(|l| l.count(Severity::Error)).sum();
-    let warnings = linted.iter().map(|l| l.count(Severity::Warning)).sum();
-    let size = bundle_size(&linted);
     match format {
-        Format::Text => show(&linted, errors, warnings, &size),
-        Format::Json => output::print_json(&as_json(&linted, errors, warnings, &size)),
+        Format::Text if shown => show(&linted),
+        Format::Json if shown => output::print_json(&as_json(&linted)),
+        _ => {}
     }
-    let invalid = errors > 0 || size.is_err() || (args.strict && warnings > 0);
+    let warned = args.strict && linted.warnings > 0;
+    let invalid = linted.errors > 0 || linted.bundle.is_err() || warned;
     Ok(if invalid { Answer::No } else { Answer::Yes })
 }
 
-/// Bytes of the bundle these policies make together, or why they make none:
-/// each may be valid and all of them still be too much.
-fn bundle_size(linted: &[Linted]) -> Result<Option<usize>, String> {
-    let policies: Option<Vec<Policy>> = linted.iter().map(|l| l.policy.clone()).collect();
-    match policies {
-        None => Ok(None),
-        Some(policies) => match jupiter_policy::compile(&policies) {
-            Ok(bytes) => Ok(Some(bytes.len())),
-            Err(error) => Err(error.to_string()),
-        },
+impl Linted {
+    fn of(files: Vec<Checked>) -> Linted {
+        let sum = |severity| files.iter().map(|one| one.count(severity)).sum();
+        let (errors, warnings) = (sum(Severity::Error), sum(Severity::Warning));
+        let bundle = bundle_size(&files);
+        Linted {
+            files,
+            errors,
+            warnings,
+            bundle,
+        }
     }
 }
 
-fn show(linted: &[Linted], errors: usize, warnings: usize, size: &Result<Option<usize>, String>) {
-    for one in linted {
+fn bundle_size(files: &[Checked]) -> Result<Option<usize>, String> {
+    let of_policies = files.iter().filter_map(|one| match &one.found {
+        Found::Policy(policy) => Some(policy.clone()),
+        Found::Tests(_) => None,
+    });
+    match of_policies.collect::<Option<Vec<Policy>>>() {
+        Some(policies) if !policies.is_empty() => match jupiter_policy::compile(&policies) {
+            Ok(bytes) => Ok(Some(bytes.len())),
+            Err(error) => Err(error.to_string()),
+        },
+        _ => Ok(None),
+    }
+}
+
+fn show(linted: &Linted) {
+    for one in &linted.files {
         if !one.diagnostics.is_empty() {
             output::print(&jupiter_policy::render(
                 &one.diagnostics,
@@ -83,171 +93,81 @@ fn show(linted: &[Linted], errors: usize, warnings: usize, size: &Result<Option<
             ));
         }
     }
-    if let Err(error) = size {
+    if let Err(error) = &linted.bundle {
         output::print(&format!("error: together they make no bundle: {error}"));
     }
-    if let Some(summary) = summary(linted, errors, warnings, size) {
+    if let Some(summary) = summary(linted) {
         output::print(&summary);
     }
 }
 
 /// The last line; none where the diagnostics of the only text end in it already.
-fn summary(
-    linted: &[Linted],
-    errors: usize,
-    warnings: usize,
-    size: &Result<Option<usize>, String>,
-) -> Option<String> {
-    let what = match linted {
-        [one] => {
-            let policy = one.policy.as_ref()?;
-            format!("policy `{}` {}", policy.name(), policy.version())
-        }
-        many => format!("{} policies", many.len()),
+fn summary(linted: &Linted) -> Option<String> {
+    let invalid = linted.files.iter().filter(|one| !one.is_valid()).count();
+    let what = match linted.files.as_slice() {
+        [_] if invalid > 0 => return None,
+        [one] => match &one.found {
+            Found::Policy(Some(policy)) => {
+                format!("policy `{}` {}", policy.name(), policy.version())
+            }
+            _ => "a file of tests".to_owned(),
+        },
+        many => counted(many.len(), "file", "files"),
     };
     let counts = format!(
         "{}, {}",
-        counted(errors, "error"),
-        counted(warnings, "warning")
+        counted(linted.errors, "error", "errors"),
+        counted(linted.warnings, "warning", "warnings")
     );
-    let invalid = linted.iter().filter(|one| one.policy.is_none()).count();
-    Some(match size {
-        Ok(Some(bytes)) => format!("{what}: valid, {counts}; a bundle of {bytes} bytes"),
-        Ok(None) => format!("{what}: {invalid} of them not valid, {counts}"),
+    Some(match &linted.bundle {
+        Ok(Some(bytes)) if invalid == 0 => {
+            format!("{what}: valid, {counts}; a bundle of {bytes} bytes")
+        }
+        Ok(_) if invalid == 0 => format!("{what}: valid, {counts}"),
+        Ok(_) => format!("{what}: {invalid} of them not valid, {counts}"),
         Err(_) => format!("{what}: too much for one bundle"),
     })
 }
 
-fn counted(n: usize, what: &str) -> String {
-    match n {
-        0 => format!("no {what}s"),
-        1 => format!("1 {what}"),
-        n => format!("{n} {what}s"),
-    }
-}
-
-fn as_json(
-    linted: &[Linted],
-    errors: usize,
-    warnings: usize,
-    size: &Result<Option<usize>, String>,
-) -> Value {
-    let files: Vec<Value> = linted
-        .iter()
-        .map(|one| {
-            json!({
-                "path": one.origin,
-                "valid": one.policy.is_some(),
-                "name": one.policy.as_ref().map(Policy::name),
-                "version": one.policy.as_ref().map(Policy::version),
-                "diagnostics": one.diagnostics,
-            })
+fn as_json(linted: &Linted) -> Value {
+    let file = |one: &Checked| {
+        json!({
+            "path": one.origin,
+            "valid": one.is_valid(),
+            "name": one.policy().map(Policy::name),
+            "version": one.policy().map(Policy::version),
+            "diagnostics": one.diagnostics,
         })
-        .collect();
+    };
     json!({
-        "valid": errors == 0 && size.is_ok(),
-        "errors": errors,
-        "warnings": warnings,
-        "bundle_bytes": size.as_ref().ok().copied().flatten(),
-        "bundle_error": size.as_ref().err(),
-        "files": files,
+        "valid": linted.errors == 0 && linted.bundle.is_ok(),
+        "errors": linted.errors,
+        "warnings": linted.warnings,
+        "bundle_bytes": linted.bundle.as_ref().ok().copied().flatten(),
+        "bundle_error": linted.bundle.as_ref().err(),
+        "files": linted.files.iter().map(file).collect::<Vec<Value>>(),
     })
 }
 
 /// The name and text of one policy that may be sent to a control plane; of any
 /// other, what is wrong with it has been shown.
 pub fn accepted(path: &Path, format: Format) -> Result<Option<(String, String)>, Failure> {
-    let read = read_all(&[path.to_owned()])?;
-    let [(origin, text)] = read.as_slice() else {
+    let mut read = texts::read_all(&[path.to_owned()])?;
+    let (Some(text), true) = (read.pop(), read.is_empty()) else {
         return Err(Failure::new(format!("`{}` is a folder", path.display()))
             .help("put one policy at a time: `mercator policy put FILE`"));
     };
-    let checked = jupiter_policy::check(text);
-    if !checked.diagnostics.is_empty() {
-        show_diagnostics(&checked.diagnostics, text, origin, format);
+    let checked = texts::check(text);
+    if let Found::Tests(_) = checked.found {
+        let message = format!("`{}` is a file of tests, and no policy", path.display());
+        return Err(Failure::new(message).help("`mercator test` runs them"));
     }
-    match checked.policy {
-        Some(policy) => Ok(Some((policy.name().to_owned(), text.clone()))),
+    texts::complain(&[&checked], format);
+    match checked.policy() {
+        Some(policy) => Ok(Some((policy.name().to_owned(), checked.text.clone()))),
         None => {
             output::say("not valid, so not sent");
             Ok(None)
         }
-    }
-}
-
-/// Beside a result rather than as one: on stderr, unless a script wants it.
-fn show_diagnostics(diagnostics: &[Diagnostic], text: &str, origin: &str, format: Format) {
-    let invalid = diagnostics.iter().any(|d| d.severity == Severity::Error);
-    match format {
-        Format::Text => output::say(jupiter_policy::render(diagnostics, text, origin).trim_end()),
-        Format::Json if invalid => output::print_json(&json!({"diagnostics": diagnostics})),
-        Format::Json => {}
-    }
-}
-
-/// Every text to check with its name, folders replaced by what is in them.
-fn read_all(paths: &[PathBuf]) -> Result<Vec<(String, String)>, Failure> {
-    let mut texts = Vec::new();
-    for path in paths {
-        if path.as_os_str() == "-" {
-            let text = read(std::io::stdin().lock()).map_err(|e| unreadable("<stdin>", &e))?;
-            texts.push(("<stdin>".to_owned(), text));
-        } else if path.is_dir() {
-            let mut found = Vec::new();
-            find(path, &mut found).map_err(|e| unreadable(&path.display().to_string(), &e))?;
-            if found.is_empty() {
-                return Err(Failure::new(format!(
-                    "no *.yaml or *.yml file below `{}`",
-                    path.display()
-                ))
-                .help("name the files themselves, or another folder"));
-            }
-            found.sort();
-            for file in found {
-                texts.push(read_file(&file)?);
-            }
-        } else {
-            texts.push(read_file(path)?);
-        }
-    }
-    Ok(texts)
-}
-
-fn find(folder: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let path = entry.path();
-        // Links are not followed: one may lead back up.
-        if entry.file_type()?.is_dir() {
-            find(&path, found)?;
-        } else if path.extension().is_some_and(|e| e == "yaml" || e == "yml") {
-            found.push(path);
-        }
-    }
-    Ok(())
-}
-
-fn read_file(path: &Path) -> Result<(String, String), Failure> {
-    let origin = path.display().to_string();
-    let text = std::fs::File::open(path)
-        .and_then(read)
-        .map_err(|e| unreadable(&origin, &e))?;
-    Ok((origin, text))
-}
-
-fn read(source: impl Read) -> std::io::Result<String> {
-    let mut text = String::new();
-    source.take(MAX_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_BYTES {
-        return Err(std::io::Error::other("larger than 4 MiB, so not a policy"));
-    }
-    Ok(text)
-}
-
-fn unreadable(origin: &str, error: &std::io::Error) -> Failure {
-    let failure = Failure::new(format!("`{origin}` cannot be read: {error}"));
-    match error.kind() {
-        std::io::ErrorKind::InvalidData => failure.help("policies are UTF-8 text"),
-        _ => failure,
     }
 }

@@ -1,6 +1,8 @@
 //! One file per command: its arguments, what it asks for, how it shows the answer.
 
+pub mod compile;
 pub mod completion;
+pub mod decide;
 pub mod demo;
 pub mod envoy;
 pub mod evidence;
@@ -8,6 +10,7 @@ pub mod fake_provider;
 pub mod lint;
 pub mod policy;
 pub mod run;
+pub mod test;
 pub mod token;
 pub mod verify;
 pub mod version;
@@ -22,6 +25,9 @@ pub fn run(cli: Cli) -> Result<Answer, Failure> {
     match command {
         Command::Run(args) => block_on(run::run(args)),
         Command::Lint(args) => lint::run(&args, format.plain()?),
+        Command::Test(args) => test::run(&args, format.plain()?),
+        Command::Decide(args) => decide::run(&args, format.plain()?),
+        Command::Compile(args) => compile::run(&args, format.plain()?),
         Command::Policy(args) => block_on(policy::run(args, format.plain()?)),
         Command::Evidence(args) => block_on(evidence::run(args, format)),
         Command::Verify(args) => verify::run(&args, format.plain()?),

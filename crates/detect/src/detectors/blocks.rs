@@ -19,9 +19,11 @@ pub(super) struct Masks {
 }
 
 /// Raw classes of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Raw {
-    lower: u64,
-    upper: u64,
+    letters: u64,
+    /// Bytes with the bit that tells small letters from capitals.
+    small: u64,
     high: u64,
     /// First bytes of three-byte characters.
     wide: u64,
@@ -33,74 +35,79 @@ struct Raw {
 #[inline]
 pub(super) fn masks(block: &[u8; BLOCK], before: u8) -> Masks {
     let raw = raw(block);
-    let letters = raw.lower | raw.upper;
     let after = |mask: u64, first: bool| mask << 1 | u64::from(first);
-    let before_lower = before.is_ascii_lowercase();
-    let before_digit = before.is_ascii_digit();
-    let in_word = letters | raw.high | raw.digits;
     let after_word = after(
-        in_word,
+        raw.letters | raw.high | raw.digits,
         before.is_ascii_alphanumeric() || !before.is_ascii(),
     );
-    let inner_capital = raw.upper & after(raw.lower, before_lower);
+    let after_small = after(raw.letters & raw.small, before.is_ascii_lowercase());
+    let inner_capital = raw.letters & !raw.small & after_small;
     Masks {
-        words: (letters | raw.high) & !after_word | inner_capital | raw.wide,
-        numbers: raw.digits & !after(raw.digits, before_digit),
+        words: (raw.letters | raw.high) & !after_word | inner_capital | raw.wide,
+        numbers: raw.digits & !after(raw.digits, before.is_ascii_digit()),
         ats: raw.ats,
     }
 }
 
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 fn raw(block: &[u8; BLOCK]) -> Raw {
-    let mask = |is: fn(u8) -> bool| {
-        block
-            .iter()
-            .rev()
-            .fold(0, |mask: u64, byte| mask << 1 | u64::from(is(*byte)))
-    };
-    Raw {
-        lower: mask(|byte| byte.is_ascii_lowercase()),
-        upper: mask(|byte| byte.is_ascii_uppercase()),
-        high: mask(|byte| !byte.is_ascii()),
-        wide: mask(|byte| byte & 0xf0 == 0xe0),
-        digits: mask(|byte| byte.is_ascii_digit()),
-        ats: mask(|byte| byte == b'@'),
+    let mut raw = Raw::default();
+    for byte in block.iter().rev() {
+        let put = |mask: &mut u64, is: bool| *mask = *mask << 1 | u64::from(is);
+        put(&mut raw.letters, byte.is_ascii_alphabetic());
+        put(&mut raw.small, byte & 0x20 != 0);
+        put(&mut raw.high, !byte.is_ascii());
+        put(&mut raw.wide, byte & 0xf0 == 0xe0);
+        put(&mut raw.digits, byte.is_ascii_digit());
+        put(&mut raw.ats, *byte == b'@');
     }
+    raw
 }
 
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 #[inline]
 fn raw(block: &[u8; BLOCK]) -> Raw {
     use core::arch::wasm32::{
-        i8x16_lt, i8x16_splat, u8x16_bitmask, u8x16_eq, u8x16_lt, u8x16_splat, u8x16_sub, u64x2,
-        v128, v128_and,
-    };
-    let mut raw = Raw {
-        lower: 0,
-        upper: 0,
-        high: 0,
-        wide: 0,
-        digits: 0,
-        ats: 0,
+        u8x16_bitmask, u8x16_eq, u8x16_lt, u8x16_shl, u8x16_splat, u8x16_sub, u64x2, v128,
+        v128_and, v128_any_true, v128_or,
     };
     let (lanes, _) = block.as_chunks::<16>();
-    for (nth, lane) in lanes.iter().enumerate() {
-        let word = u128::from_le_bytes(*lane);
-        let bytes: v128 = u64x2(word as u64, (word >> 64) as u64);
-        let within = |first: u8, count: u8| {
-            u8x16_lt(u8x16_sub(bytes, u8x16_splat(first)), u8x16_splat(count))
-        };
-        let shift = nth * 16;
-        let put = |mask: v128| u64::from(u8x16_bitmask(mask)) << shift;
-        raw.lower |= put(within(b'a', 26));
-        raw.upper |= put(within(b'A', 26));
-        raw.digits |= put(within(b'0', 10));
-        raw.ats |= put(u8x16_eq(bytes, u8x16_splat(b'@')));
-        raw.high |= put(i8x16_lt(bytes, i8x16_splat(0)));
-        raw.wide |= put(u8x16_eq(
-            v128_and(bytes, u8x16_splat(0xf0)),
-            u8x16_splat(0xe0),
-        ));
+    let load = |lane: &[u8; 16]| -> v128 {
+        let bytes = u128::from_le_bytes(*lane);
+        u64x2(bytes as u64, (bytes >> 64) as u64)
+    };
+    let [a, b, c, d] = lanes else {
+        return Raw::default();
+    };
+    let lanes = [load(a), load(b), load(c), load(d)];
+    let gather = |of: [v128; 4]| {
+        let [a, b, c, d] = of.map(|lane| u64::from(u8x16_bitmask(lane)));
+        a | b << 16 | c << 32 | d << 48
+    };
+    // What is rare is not gathered in vain.
+    let gather_rare = |of: [v128; 4]| {
+        let [a, b, c, d] = of;
+        match v128_any_true(v128_or(v128_or(a, b), v128_or(c, d))) {
+            true => gather(of),
+            false => 0,
+        }
+    };
+    let within = |bytes: v128, first: u8, count: u8| {
+        u8x16_lt(u8x16_sub(bytes, u8x16_splat(first)), u8x16_splat(count))
+    };
+    let high = lanes.map(|bytes| v128_and(bytes, u8x16_splat(0x80)));
+    let high = gather_rare(high);
+    Raw {
+        letters: gather(lanes.map(|bytes| within(v128_or(bytes, u8x16_splat(0x20)), b'a', 26))),
+        small: gather(lanes.map(|bytes| u8x16_shl(bytes, 2))),
+        high,
+        wide: match high {
+            0 => 0,
+            _ => gather(
+                lanes.map(|bytes| u8x16_eq(v128_and(bytes, u8x16_splat(0xf0)), u8x16_splat(0xe0))),
+            ),
+        },
+        digits: gather_rare(lanes.map(|bytes| within(bytes, b'0', 10))),
+        ats: gather_rare(lanes.map(|bytes| u8x16_eq(bytes, u8x16_splat(b'@')))),
     }
-    raw
 }

@@ -15,6 +15,8 @@ use super::text::{RUN, Text, is};
 
 /// How far before a candidate its finding may begin.
 pub(super) const BACK: usize = 64;
+/// A block, and as much after it as a key may take.
+const WINDOW: usize = BLOCK + 3;
 /// How much of the text behind is kept: for [`BACK`], and for the words before a finding.
 pub(super) const KEPT: usize = 192;
 /// Signs that a finding may begin with before its first letter or digit.
@@ -78,14 +80,14 @@ impl Engine {
         self.waits = false;
         while self.at < text.end() && !self.waits {
             let rest = text.from(self.at);
-            match rest.first_chunk::<BLOCK>() {
-                Some(block) => self.block(text, block, BLOCK, found),
+            match rest.first_chunk::<WINDOW>() {
+                Some(window) => self.block(text, window, WINDOW, found),
                 None => {
-                    let mut block = [0; BLOCK];
-                    for (to, from) in block.iter_mut().zip(rest) {
+                    let mut window = [0; WINDOW];
+                    for (to, from) in window.iter_mut().zip(rest) {
                         *to = *from;
                     }
-                    self.block(text, &block, rest.len(), found);
+                    self.block(text, &window, rest.len(), found);
                 }
             }
         }
@@ -107,40 +109,47 @@ impl Engine {
         self.told = true;
     }
 
+    /// Goes through a block, of which and of what follows `length` bytes are there.
     fn block(
         &mut self,
         text: &Text<'_>,
-        block: &[u8; BLOCK],
+        window: &[u8; WINDOW],
         length: usize,
         found: &mut Vec<Finding>,
     ) {
         let start = self.at;
+        let Some(block) = window.first_chunk::<BLOCK>() else {
+            return;
+        };
         let Masks {
             words,
             numbers,
             ats,
         } = masks(block, text.before(start));
+        let index = &*INDEX;
         let mut hits = 0;
         let mut left = words;
-        let index = &*INDEX;
-        let rest = text.from(start);
         while left != 0 {
-            let nth = left.trailing_zeros() as usize;
+            let nth = (left.trailing_zeros() & 63) as usize;
             left &= left - 1;
-            let known = match rest.get(nth..nth + 4) {
-                Some(bytes) => index.may_begin(key(bytes)),
-                // At the end of what is there.
-                None => true,
-            };
+            let known = window
+                .get(nth..nth + 4)
+                .is_some_and(|bytes| index.may_begin(key(bytes)));
             hits |= u64::from(known) << nth;
         }
+        // Words at the very end may go on.
+        let open = length.saturating_sub(3);
+        if length < WINDOW && open < BLOCK {
+            hits |= words & !0 << open;
+        }
+        let whole = length.min(BLOCK);
         let mut left = hits | numbers | ats;
         while left != 0 {
             let bit = left & left.wrapping_neg();
             left ^= bit;
             let nth = bit.trailing_zeros() as usize;
             let at = start + nth;
-            if nth >= length {
+            if nth >= whole {
                 break;
             }
             if bit & numbers != 0 && at < self.state.numbers_from {
@@ -152,7 +161,7 @@ impl Engine {
                 return;
             }
         }
-        self.at = start + length;
+        self.at = start + whole;
     }
 
     /// Looks at one candidate; whether it is done with.
@@ -164,10 +173,6 @@ impl Engine {
         number: bool,
         found: &mut Vec<Finding>,
     ) -> bool {
-        text.clear();
-        if word && !INDEX.knows(text, at) && !text.short() {
-            return true;
-        }
         let before = self.state;
         if let Some(last) = self.last.filter(|last| last.end <= at) {
             self.state.floor = last.end;
@@ -271,7 +276,8 @@ impl Engine {
                 Act::PasswordCommand => self.password_value(text, at + anchor.literal.len(), false),
                 Act::Curl => self.curl(text, at + anchor.literal.len()),
                 Act::Pem => self.pem(text, at),
-                Act::Phrase(nth) => self.phrase(text, at, nth),
+                Act::Mark(nth) => self.mark(text, at, nth),
+                Act::Phrase => self.phrase(text, at),
                 Act::Wide(nth) => self.wide(text, at, at + anchor.literal.len(), nth),
             }
         }

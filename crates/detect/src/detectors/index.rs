@@ -4,13 +4,14 @@
 //! the index over them is made once, at the first scan.
 
 use super::families::{FAMILIES, Part, parts};
+use super::phrase_list::MARKS;
 use super::phrases::{Phrases, fold};
 use super::text::Text;
 use std::sync::LazyLock;
 
 pub(super) static INDEX: LazyLock<Index> = LazyLock::new(Index::new);
 
-const BITS: u32 = 15;
+const BITS: u32 = 17;
 const WORDS: usize = 1 << (BITS - 6);
 
 /// Words that a URL with a password may begin with; of `postgresql+psycopg2` the last part.
@@ -86,9 +87,11 @@ pub(super) enum Act {
     /// A command line that may have `-u name:password` in it.
     Curl,
     Pem,
-    /// Index into the phrases that begin with the word.
-    Phrase(usize),
-    /// As `Phrase`, of a script without spaces.
+    /// Index into [`MARKS`].
+    Mark(usize),
+    /// Phrases may begin with a word that begins like this.
+    Phrase,
+    /// Index into the phrases of scripts without spaces.
     Wide(usize),
 }
 
@@ -124,6 +127,15 @@ pub(super) struct Index {
 
 /// More than twice the number of keys.
 const SLOTS: usize = 4096;
+
+/// What the index knows of a word that phrases begin with. Shorter ones are not noticed.
+fn begin(word: &str) -> &[u8] {
+    let bytes = word.as_bytes();
+    bytes
+        .get(..4)
+        .or_else(|| bytes.get(..3))
+        .unwrap_or_default()
+}
 
 /// First four bytes of a word, without the difference of small and capital letters.
 #[inline]
@@ -174,14 +186,28 @@ impl Index {
         }
         add("curl ", false, Act::Curl);
         add("BEGIN ", false, Act::Pem);
-        let phrases = Phrases::new();
-        for (nth, word) in phrases.starts().enumerate() {
-            // Of a short word the space is part.
-            match word.len() {
-                ..3 => add(&format!("{word} "), true, Act::Phrase(nth)),
-                _ => add(word, true, Act::Phrase(nth)),
-            }
+        for (nth, (_, mark)) in MARKS.iter().enumerate() {
+            add(mark, false, Act::Mark(nth));
         }
+        let phrases = Phrases::new();
+        let mut begins: Vec<&[u8]> = phrases.starts().map(begin).collect();
+        begins.sort_unstable();
+        begins.dedup();
+        begins.retain(|begin| !begin.is_empty());
+        for begin in begins {
+            anchors.push(Anchor {
+                literal: begin.to_ascii_lowercase().into_boxed_slice(),
+                folded: true,
+                act: Act::Phrase,
+            });
+        }
+        let mut add = |literal: &str, folded: bool, act: Act| {
+            anchors.push(Anchor {
+                literal: literal.as_bytes().into(),
+                folded,
+                act,
+            });
+        };
         for (nth, start) in phrases.wide_starts().enumerate() {
             add(start, false, Act::Wide(nth));
         }
@@ -236,17 +262,6 @@ impl Index {
             table.get(word).is_some_and(|word| word >> bit & 1 == 1)
         };
         has(&self.four, key) || has(&self.three, short(key))
-    }
-
-    /// Whether anything known stands there.
-    pub(super) fn knows(&self, text: &Text<'_>, at: usize) -> bool {
-        match text.from(at).first_chunk::<4>() {
-            Some(bytes) => self
-                .anchors(key(bytes))
-                .any(|anchor| anchor.stands(text, at)),
-            // The word goes on, perhaps.
-            None => true,
-        }
     }
 
     /// All that begins with these bytes.

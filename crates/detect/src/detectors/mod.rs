@@ -12,12 +12,15 @@
 //! - Bytes that are no UTF-8 are read like any others.
 //!
 //! How it goes: [`blocks`] marks where words and numbers begin, 64 bytes at a time; [`engine`]
-//! looks at each such place with the lane that knows its form: [`number`] and [`phone`],
-//! [`email`], [`secrets`] over the table of [`families`], [`phrases`]. What is known of their
+//! looks at each such place with the lane that knows its form: [`number`] ([`phone`],
+//! [`card`], [`address`]), [`email`], [`secrets`] over the table of [`families`],
+//! [`passwords`], [`phrases`]. What is known of their
 //! precision and recall is in `docs/reference/detectors.md`. The patterns and keywords of
 //! policies are [`crate::TextScanner`]'s.
 
+mod address;
 mod blocks;
+mod card;
 mod context;
 mod email;
 mod engine;
@@ -25,6 +28,7 @@ mod families;
 mod index;
 mod kind;
 mod number;
+mod passwords;
 mod phone;
 mod phrase_list;
 mod phrases;

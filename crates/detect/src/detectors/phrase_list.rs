@@ -53,7 +53,7 @@ pub(super) static PHRASES: &[Row] = &[
     (Jailbreak, "no_longer_bound", "<not|never|isn't|isnt|longer|no bound|restricted|constrained by any|openai|openai's|ethical|content|moral|the ~3 rules|guidelines|restrictions|policies|policy|limitations|ethics|rule|morals|filters"),
     (Jailbreak, "without_restrictions", "without any|ethical|moral|content|all|safety ~2 restrictions|filters|limitations|censorship|guidelines|constraints|filter|boundaries|restraints|safeguards|moderation ~3 answer|respond|ethical|moral|reply|you|ai|act|output|provide|regardless|or|and"),
     (Jailbreak, "without_restrictions", "respond|answer|reply|act|behave|operate|speak|talk|function ~4 without ~2 restrictions|filters|limitations|censorship|guidelines|constraints|filter|restraints|moderation|boundaries|censoring"),
-    (Jailbreak, "without_restrictions", "<no|zero ethical|moral|safety ~2 guidelines|restrictions|limitations|boundaries|filters|constraints|filter|compass"),
+    (Jailbreak, "without_restrictions", "<no|zero|any|without ethical|moral|safety ~2 guidelines|restrictions|limitations|boundaries|filters|constraints|filter|compass"),
     (Jailbreak, "without_restrictions", "unfiltered|uncensored|amoral|unrestricted|unethical and|ai|response|chatbot|language|assistant|answer|answers|persona|character|version ~2 unfiltered|uncensored|amoral|unethical|immoral|that|without|chatbot|who|ai|no|named|called|always"),
     (Jailbreak, "without_restrictions", "ignore|bypass|disable|remove|disregard|turn|lift|evade ?off ?all|any|your|the|its ?of ?your|the|openai's ~1 ethical|safety|content|moral|moderation|censorship|security ?and|or ?moral|legal|policy ~1 guidelines|filters|filter|restrictions|protocols|policies|policy|guardrails|constraints|safeguards|features|measures|considerations|rules|limitations|concerns|off"),
     (Jailbreak, "no_refusal", "<never|cannot|can't|not|dont|don't|wont|won't refuse|decline|reject ~3 answer|request|question|prompt|requests|questions|instruction|order|anything|task|command|comply|instructions|user's"),
@@ -69,8 +69,7 @@ pub(super) static PHRASES: &[Row] = &[
     (Jailbreak, "machiavellian", "illegal|unethical|immoral|harmful ?or|and|, ~3 illegal|unethical|immoral|harmful|dangerous|offensive ~6 never|always|without|regardless|no ~3 refuse|refuses|comply|warn|caution|answer|complies|restrictions|disclaimers|consequences"),
     (Jailbreak, "two_answers", "two|2|both ?different|separate|distinct|possible responses|answers|ways|outputs|paragraphs|replies ~8 dan|jailbreak|jailbroken|developer|unfiltered|gpt|unrestricted|normal|classic|standard|🔓 ~6 dan|jailbreak|jailbroken|developer|unfiltered|unrestricted|classic|mode|dude|stan"),
     (Jailbreak, "no_censorship", "bypass|bypasses|bypassing|evade|circumvent|defeat|avoid ~3 safety|content|openai's|ethical|moderation|censorship|security|guardrails|openai|anthropic's|usage ~2 filters|filter|guidelines|policy|policies|restrictions|measures|guardrails|moderation|protocols|detection|instructions"),
-    // Delimiters that a conversation is made of.
-    (PromptInjection, "delimiter", "im_start|im_end|im_sep"),
+    // What looks like the end of the system prompt.
     (PromptInjection, "delimiter", "end|begin|start of|system system|prompt|instructions ?prompt|prompt|instruction ~2 new|begin|user|ignore|override|admin|start"),
     // German.
     (PromptInjection, "ignore_instructions", "ignoriere|ignorieren|ignorier|vergiss|vergessen|missachte|missachten|überschreibe|umgehe|verwirf ~4 vorherigen|vorherige|bisherigen|bisherige|vorigen|früheren|obigen|obige|vorangegangenen|vorstehenden|ursprünglichen|vorangehenden|gegebenen|systemanweisungen|deine|deinen|alle ~2 anweisungen|anweisung|instruktionen|befehle|regeln|vorgaben|aufforderungen|richtlinien|prompts|prompt|aufträge|systemanweisungen"),
@@ -141,4 +140,21 @@ pub(super) static WIDE_PHRASES: &[Row] = &[
     (Jailbreak, "no_longer_bound", "你|您 ~12 不再受|不受任何|没有任何|沒有任何|摆脱|突破了 ~18 限制|约束|約束|规则|規則|束缚|道德|审查"),
     (Jailbreak, "developer_mode", "开发者模式|開發者模式|越狱模式|越獄模式|開発者モード|개발자 ~9 已启用|已啟用|启用|开启|開啟|打开|有効|激活|모드"),
     (Jailbreak, "without_restrictions", "没有任何|沒有任何|无任何|不受任何|制限なし|いかなる制限 ~9 道德|伦理|倫理|审查|審查|限制|过滤|で|も ~18 回答|人工智能|AI|ai|助手|模型|答えて|約束|约束|规定|なく|なし"),
+];
+
+/// Marks that conversations are made of, each with the signs before its first letter.
+pub(super) static MARKS: &[(&str, &str)] = &[
+    ("<|", "im_start|>"),
+    ("<|", "im_end|>"),
+    ("<|", "im_sep|>"),
+    ("<|", "system|>"),
+    ("<|", "endoftext|>"),
+    ("<|", "begin_of_text|>"),
+    ("<|", "start_header_id|>"),
+    ("<|", "eot_id|>"),
+    ("[", "INST]"),
+    ("[/", "INST]"),
+    ("<<", "SYS>>"),
+    ("<</", "SYS>>"),
+    ("<", "start_of_turn>"),
 ];

@@ -8,7 +8,7 @@ use super::context::Hash;
 use super::engine::Engine;
 use super::index::INDEX;
 use super::kind::Kind;
-use super::phrase_list::{PHRASES, WIDE_PHRASES};
+use super::phrase_list::{MARKS, PHRASES, WIDE_PHRASES};
 use super::text::{ALNUM, HIGH, LETTER, Text, is};
 use std::collections::BTreeMap;
 
@@ -21,6 +21,8 @@ const MAX_BETWEEN: usize = 6;
 const BEFORE: usize = 5;
 const MAX_BEFORE: usize = 48;
 const SLOTS: usize = 8192;
+/// Sets of words that there may be.
+const MAX_SETS: usize = 512;
 
 /// The phrases, ready to be followed.
 pub(super) struct Phrases {
@@ -30,8 +32,9 @@ pub(super) struct Phrases {
     sets: Vec<u64>,
     /// Words of a row.
     width: usize,
-    /// By word: the phrases that begin with it.
+    /// The words that phrases begin with, and by the hash of a word which of them it is.
     starts: Vec<(String, Vec<Phrase>)>,
+    start_words: Box<[(u64, u16)]>,
     wide: Vec<(String, Vec<WidePhrase>)>,
 }
 
@@ -43,6 +46,21 @@ struct Phrase {
     before: Vec<u16>,
     /// What follows the first word.
     steps: Vec<Step>,
+    /// The set of the first step that may not be missing, and after how many words it
+    /// stands at the latest.
+    needs: Option<(u16, usize)>,
+}
+
+/// The first step that may not be missing.
+fn needs(steps: &[Step]) -> Option<(u16, usize)> {
+    let mut reach = 0;
+    for step in steps {
+        reach += usize::from(step.gap) + 1;
+        if !step.optional {
+            return Some((step.set, reach));
+        }
+    }
+    None
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -70,9 +88,14 @@ struct WideStep {
     begins: u64,
 }
 
-/// One of 64 classes of the first two bytes of a text.
-fn begin(first: u8, second: u8) -> u64 {
-    1 << (first.wrapping_mul(7).wrapping_add(second) & 63)
+/// One of 64 classes of the first character of a text.
+fn begin(first: u8, second: u8, third: u8) -> u64 {
+    let third = if first < 0x80 { 0 } else { third };
+    let class = first
+        .wrapping_mul(7)
+        .wrapping_add(second.wrapping_mul(13))
+        .wrapping_add(third);
+    1 << (class & 63)
 }
 
 /// A word as its readers meet it: itself, and where it has letters beyond ASCII, with a
@@ -133,9 +156,18 @@ impl Phrases {
                         kind: *kind,
                         rule,
                         before: before.clone(),
+                        needs: needs(&steps),
                         steps: steps.clone(),
                     });
                 }
+            }
+        }
+        let starts: Vec<_> = starts.into_iter().collect();
+        let mut start_words = vec![(0, 0); SLOTS].into_boxed_slice();
+        for (nth, (word, _)) in starts.iter().enumerate() {
+            let hash = super::context::hash(word.as_bytes());
+            if let Some(slot) = find(&start_words, hash).and_then(|at| start_words.get_mut(at)) {
+                *slot = (hash, nth as u16);
             }
         }
         let width = ids.len().div_ceil(64);
@@ -165,10 +197,11 @@ impl Phrases {
                     None if first.is_none() => first = Some(part),
                     None => {
                         let words: Vec<&str> = part.split('|').collect();
-                        let begins = words
-                            .iter()
-                            .filter_map(|word| word.as_bytes().first_chunk::<2>())
-                            .fold(0, |begins, [first, second]| begins | begin(*first, *second));
+                        let begins = words.iter().fold(0, |begins, word| {
+                            let mut bytes = word.bytes();
+                            let mut next = || bytes.next().unwrap_or(0);
+                            begins | begin(next(), next(), next())
+                        });
                         steps.push(WideStep { words, gap, begins });
                         gap = 0;
                     }
@@ -186,12 +219,13 @@ impl Phrases {
             words,
             sets,
             width,
-            starts: starts.into_iter().collect(),
+            starts,
+            start_words,
             wide: wide.into_iter().collect(),
         }
     }
 
-    /// The words that phrases begin with.
+    /// The words that phrases begin with, for the index.
     pub(super) fn starts(&self) -> impl Iterator<Item = &str> {
         self.starts.iter().map(|(word, _)| word.as_str())
     }
@@ -204,6 +238,11 @@ impl Phrases {
         find(&self.words, hash)
             .and_then(|at| self.words.get(at))
             .map_or(0, |slot| slot.1)
+    }
+
+    fn bits(&self, row: u16) -> &[u64] {
+        let at = usize::from(row) * self.width;
+        self.sets.get(at..at + self.width).unwrap_or_default()
     }
 
     fn is_in(&self, row: u16, set: u16) -> bool {
@@ -227,17 +266,31 @@ fn find(words: &[(u64, u16)], hash: u64) -> Option<usize> {
 
 impl Engine {
     /// The phrases that begin with the word at `at`.
-    pub(super) fn phrase(&mut self, text: &Text<'_>, at: usize, nth: usize) {
-        let Some((word, phrases)) = INDEX.phrases.starts.get(nth) else {
-            return;
-        };
-        let end = at + word.len();
-        if !self.wants_phrases() || is(text.at(end), ALNUM | HIGH) {
+    pub(super) fn phrase(&mut self, text: &Text<'_>, at: usize) {
+        if !self.wants_phrases() {
             return;
         }
+        let Some((hash, end)) = word(text, at) else {
+            return;
+        };
+        let start = find(&INDEX.phrases.start_words, hash)
+            .and_then(|at| INDEX.phrases.start_words.get(at))
+            .filter(|slot| slot.0 == hash)
+            .and_then(|slot| INDEX.phrases.starts.get(usize::from(slot.1)));
+        let Some((_, phrases)) = start else {
+            return;
+        };
         self.ahead.begin(end);
+        let reach = phrases
+            .iter()
+            .filter_map(|phrase| phrase.needs)
+            .map(|(_, reach)| reach);
+        let union = self.ahead.union(text, reach.max().unwrap_or(0));
         let mut before = None;
         for phrase in phrases {
+            if phrase.needs.is_some_and(|(set, _)| !union.has(set)) {
+                continue;
+            }
             if !phrase.before.is_empty() {
                 let rows = *before.get_or_insert_with(|| rows_before(text, at));
                 let stands = |set: &u16| rows.iter().any(|row| INDEX.phrases.is_in(*row, *set));
@@ -249,6 +302,22 @@ impl Engine {
                 self.note(phrase.kind, phrase.rule, (at, end), 90);
                 return;
             }
+        }
+    }
+
+    /// A mark of a conversation, if its signs stand before.
+    pub(super) fn mark(&mut self, text: &Text<'_>, at: usize, nth: usize) {
+        let Some((signs, mark)) = MARKS.get(nth) else {
+            return;
+        };
+        let start = at.saturating_sub(signs.len());
+        if text.slice(start, at) == signs.as_bytes() {
+            self.note(
+                Kind::PromptInjection,
+                "delimiter",
+                (start, at + mark.len()),
+                90,
+            );
         }
     }
 
@@ -276,12 +345,13 @@ impl Engine {
 impl Phrase {
     /// Where the phrase ends, of which the first word ends at `from`.
     fn follow(&self, text: &Text<'_>, ahead: &mut Ahead, from: usize) -> Option<usize> {
+        let phrases = &INDEX.phrases;
         let mut nth = 0;
         let mut end = from;
         for step in &self.steps {
             let found = (nth..=nth + usize::from(step.gap))
                 .map_while(|nth| Some((nth, ahead.word(text, nth)?)))
-                .find(|(_, word)| INDEX.phrases.is_in(word.row, step.set));
+                .find(|(_, word)| word.row != 0 && phrases.is_in(word.row, step.set));
             match found {
                 Some((at, word)) => {
                     nth = at + 1;
@@ -301,8 +371,12 @@ impl WidePhrase {
         for step in &self.steps {
             let mut look = at;
             at = loop {
-                let (first, second) = (text.at(look), text.at(look + 1));
-                if step.begins & begin(first, second) != 0
+                let first = text.at(look);
+                let (second, third) = match first {
+                    0..0x80 => (text.at(look + 1), 0),
+                    _ => (text.at(look + 1), text.at(look + 2)),
+                };
+                if step.begins & begin(first, second, third) != 0
                     && let Some(word) = step
                         .words
                         .iter()
@@ -310,9 +384,8 @@ impl WidePhrase {
                 {
                     break look + word.len();
                 }
-                // Of a full stop the first two bytes begin other signs of a sentence too.
                 let stop = matches!(first, 0 | b'\n' | b'.' | b'!' | b'?')
-                    || (first == 0xe3 && second == 0x80 && text.at(look + 2) == 0x82);
+                    || (first, second, third) == (0xe3, 0x80, 0x82);
                 look += match first {
                     0xe0..=0xef => 3,
                     0xc0..=0xdf => 2,
@@ -345,6 +418,17 @@ struct Word {
     end: usize,
 }
 
+/// The sets that any of some words is in.
+struct Union([u64; MAX_SETS / 64]);
+
+impl Union {
+    fn has(&self, set: u16) -> bool {
+        self.0
+            .get(usize::from(set) / 64)
+            .is_some_and(|word| word >> (set % 64) & 1 == 1)
+    }
+}
+
 /// More words than any phrase has.
 const KEPT_WORDS: usize = 64;
 
@@ -367,6 +451,22 @@ impl Ahead {
             self.words.drain(..self.at);
             self.at = 0;
         }
+    }
+
+    /// What is among the next words.
+    fn union(&mut self, text: &Text<'_>, count: usize) -> Union {
+        let mut union = Union([0; MAX_SETS / 64]);
+        for nth in 0..count {
+            let Some(word) = self.word(text, nth) else {
+                break;
+            };
+            if word.row != 0 {
+                for (all, bits) in union.0.iter_mut().zip(INDEX.phrases.bits(word.row)) {
+                    *all |= bits;
+                }
+            }
+        }
+        union
     }
 
     fn word(&mut self, text: &Text<'_>, nth: usize) -> Option<Word> {
@@ -437,23 +537,43 @@ fn next_word(text: &Text<'_>, from: usize) -> Option<Word> {
         }
         at += 1;
     }
-    let start = at;
+    let (hash, end) = word(text, at)?;
+    Some(Word {
+        row: INDEX.phrases.row(hash),
+        end,
+    })
+}
+
+/// Hash and end of the word at a place.
+fn word(text: &Text<'_>, from: usize) -> Option<(u64, usize)> {
+    let mut at = from;
     let mut hash = Hash::START;
     loop {
         let byte = text.at(at);
         // An apostrophe joins: `don't`.
         let apostrophe = byte == b'\'' && is(text.at(at + 1), LETTER);
         if !is(byte, ALNUM | HIGH) && !apostrophe {
-            break;
+            return Some((hash.value(), at));
         }
-        if at - start >= MAX_WORD {
+        if at - from >= MAX_WORD {
             return None;
         }
         hash = hash.with(byte.to_ascii_lowercase());
         at += 1;
     }
-    Some(Word {
-        row: INDEX.phrases.row(hash.value()),
-        end: at,
-    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_room_for_all_words_and_sets() {
+        let phrases = Phrases::new();
+        assert!(phrases.width * 64 <= MAX_SETS, "{}", phrases.width);
+        for table in [&phrases.words, &phrases.start_words] {
+            let taken = table.iter().filter(|slot| slot.0 != 0).count();
+            assert!(taken * 2 <= SLOTS, "{taken}");
+        }
+    }
 }

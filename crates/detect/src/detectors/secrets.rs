@@ -1,25 +1,18 @@
-//! Secrets: keys whose form names a provider, random values next to a key word, passwords
-//! in assignments and URLs, private keys.
+//! Secrets: keys whose form names a provider, random values next to a key word, private keys.
 
+use super::card::iban;
 use super::context::Topic;
 use super::engine::Engine;
 use super::families::FAMILIES;
 use super::index::{Act, INDEX, key};
 use super::kind::Kind;
-use super::number::iban;
 use super::text::{
-    ALNUM, DASH, DIGIT, DOT, EQUALS, HEX, HIGH, LETTER, LOWER, PLUS, SLASH, SPACE, TILDE, TOKEN,
-    Text, UNDERSCORE, UPPER, is,
+    ALNUM, DIGIT, DOT, EQUALS, HEX, LETTER, LOWER, PLUS, SLASH, SPACE, TILDE, TOKEN, Text,
+    UNDERSCORE, UPPER, is,
 };
 
 /// A longer run is data, not a token.
 const MAX_TOKEN: usize = 512;
-/// How far the options of a command are looked at.
-const MAX_COMMAND: usize = 112;
-/// Longest login name before a password.
-const MAX_LOGIN: usize = 64;
-/// Longest name and password of a URL.
-const MAX_AUTHORITY: usize = 160;
 /// Longest private key with its lines.
 const MAX_PEM: usize = 8192;
 /// How far before a value its key word may stand.
@@ -230,189 +223,6 @@ impl Engine {
         self.state.values_from = self.state.values_from.max(end);
     }
 
-    /// A password in a URL whose scheme begins at `at`.
-    pub(super) fn url(&mut self, text: &Text<'_>, at: usize) {
-        let scheme = text.run(at, ALNUM | PLUS | DOT | DASH, 24);
-        if !text.has(scheme, b"://") {
-            return;
-        }
-        let from = scheme + 3;
-        let stops = |byte: u8| {
-            byte <= b' ' || matches!(byte, b'"' | b'\'' | b'<' | b'>' | b'`' | b'\\' | b'|')
-        };
-        let mut colon = None;
-        let mut sign = None;
-        let mut at = from;
-        while at - from < MAX_AUTHORITY {
-            match text.at(at) {
-                byte if stops(byte) => break,
-                b'/' | b'?' | b'#' if colon.is_none() || sign.is_some() => break,
-                b':' if colon.is_none() && sign.is_none() => colon = Some(at),
-                b'@' => sign = Some(at),
-                _ => {}
-            }
-            at += 1;
-        }
-        let (Some(colon), Some(sign)) = (colon, sign) else {
-            return;
-        };
-        let value = text.slice(colon + 1, sign);
-        // A port, a path and an `@` after it: not a password.
-        let path = value.contains(&b'/') && value.first().is_some_and(u8::is_ascii_digit);
-        if value.is_empty() || path || placeholder(value) {
-            return;
-        }
-        self.note(Kind::Password, "url_password", (colon + 1, sign), 90);
-        self.state.values_from = self.state.values_from.max(sign);
-    }
-
-    /// A value assigned to a word for password, which stands at `at`.
-    pub(super) fn password(&mut self, text: &Text<'_>, at: usize, after: usize) {
-        if after - at <= 4 && is(text.at(after), LETTER | DIGIT) {
-            return;
-        }
-        let name = text.run(after, TOKEN | DOT, 24);
-        let mut from = name;
-        if matches!(
-            text.at(from),
-            b'"' | b'\'' | b'`' | b']' | b'\\' | b'*' | b'<'
-        ) {
-            from += 1;
-        }
-        if matches!(text.at(from), b'"' | b']' | b'*') {
-            from += 1;
-        }
-        let space = text.run(from, SPACE, 4);
-        // `key="Password" value="…"`
-        let from = match text.has(space, b"value=") {
-            true => space + 5,
-            false => space,
-        };
-        let (value, said) = match text.at(from) {
-            b':' | b'=' => {
-                let mut at = from + 1;
-                while at - from < 3 && matches!(text.at(at), b'=' | b'>' | b':') {
-                    at += 1;
-                }
-                (at, false)
-            }
-            b'>' => (from + 1, false),
-            b'i' if text.has(from, b"is ") => (from + 3, true),
-            b'w' if text.has(from, b"was ") => (from + 4, true),
-            0xef if text.has(from, "：".as_bytes()) => (from + 3, false),
-            0xe6 if text.has(from, "是".as_bytes()) => (from + 3, false),
-            // `login name password value`
-            byte if space == name + 1 && byte > b' ' && logs_in(text, at) => (space, true),
-            _ => return,
-        };
-        self.password_value(text, value, said);
-    }
-
-    /// A value that was said to be a password, which stands at `from` or after spaces.
-    pub(super) fn password_value(&mut self, text: &Text<'_>, from: usize, said: bool) {
-        let mut from = text.run(from, SPACE, 6);
-        let quote = match text.at(from) {
-            b'\\' if matches!(text.at(from + 1), b'"' | b'\'') => {
-                from += 1;
-                Some(text.at(from))
-            }
-            quote @ (b'"' | b'\'' | b'`') => Some(quote),
-            _ => None,
-        };
-        from += usize::from(quote.is_some());
-        let mut end = from;
-        while end - from < 128 {
-            let byte = text.at(end);
-            let stops = match quote {
-                Some(quote) => byte == quote || byte == b'\\' || byte < b' ',
-                None => {
-                    byte <= b' '
-                        || byte == b'<' && end > from
-                        || matches!(
-                            byte,
-                            b',' | b';'
-                                | b'>'
-                                | b'"'
-                                | b'\''
-                                | b'`'
-                                | b')'
-                                | b']'
-                                | b'}'
-                                | b'&'
-                                | b'('
-                                | b'|'
-                        )
-                }
-            };
-            if stops {
-                break;
-            }
-            end += 1;
-        }
-        let call = quote.is_none() && matches!(text.at(end), b'(' | b'[');
-        while quote.is_none() && end > from && matches!(text.before(end), b'.' | b'?' | b':' | b'*')
-        {
-            end -= 1;
-        }
-        let value = text.slice(from, end);
-        let open = quote.is_some_and(|quote| text.at(end) != quote && text.at(end) != b'\\');
-        if call || open || placeholder(value) {
-            return;
-        }
-        let count = |class: u16| value.iter().filter(|byte| is(**byte, class)).count();
-        let (letters, digits) = (count(LETTER | HIGH), count(DIGIT));
-        let signs = value.len() - letters - digits - count(DOT | DASH | UNDERSCORE | SLASH | SPACE);
-        let dotted = value.contains(&b'.') && digits == 0 && signs == 0;
-        let strong =
-            (digits > 0 && letters > 0) || (signs > 0 && value.len() > signs) || digits >= 6;
-        let enough = match (quote, said) {
-            (Some(_), _) => {
-                (4..=64).contains(&value.len())
-                    && !value.contains(&b' ')
-                    && !dotted
-                    && (strong || value.len() >= 6 && letters >= 6)
-            }
-            (None, true) => value.len() >= 5 && strong && digits > 0,
-            (None, false) => value.len() >= 5 && strong && !dotted,
-        };
-        if enough {
-            self.note(Kind::Password, "assigned_password", (from, end), 75);
-            self.state.values_from = self.state.values_from.max(end);
-        }
-    }
-
-    /// `-u name:password` on a command line.
-    pub(super) fn curl(&mut self, text: &Text<'_>, from: usize) {
-        let mut at = from;
-        while at - from < MAX_COMMAND {
-            match text.at(at) {
-                b'\n' | 0 => return,
-                b'-' if text.before(at) == b' ' && text.has(at, b"-u ") => break,
-                b'-' if text.before(at) == b' ' && text.has(at, b"--user ") => break,
-                _ => at += 1,
-            }
-        }
-        if at - from >= MAX_COMMAND {
-            return;
-        }
-        let at = text.run(at, DASH | LETTER, 8);
-        let mut start = text.run(at, SPACE, 4);
-        start += usize::from(matches!(text.at(start), b'"' | b'\''));
-        let (mut colon, mut end) = (None, start);
-        while end - start < 128 && !matches!(text.at(end), 0..=b' ' | b'"' | b'\'') {
-            if text.at(end) == b':' && colon.is_none() {
-                colon = Some(end + 1);
-            }
-            end += 1;
-        }
-        if let Some(value) = colon
-            && !placeholder(text.slice(value, end))
-        {
-            self.note(Kind::Password, "command_password", (value, end), 80);
-            self.state.values_from = self.state.values_from.max(end);
-        }
-    }
-
     /// A password hash as of crypt(3), of which the first digit stands at `at`.
     pub(super) fn crypt(&mut self, text: &Text<'_>, at: usize) {
         const SALT: u16 = ALNUM | DOT | SLASH;
@@ -467,16 +277,6 @@ impl Engine {
         self.state.numbers_from = self.state.numbers_from.max(stop);
         self.state.values_from = self.state.values_from.max(stop);
     }
-}
-
-/// Whether `login` and a name stand before a place.
-fn logs_in(text: &Text<'_>, at: usize) -> bool {
-    let end = text.run_back(at, SPACE, at.saturating_sub(2));
-    let mut name = end;
-    while end - name < MAX_LOGIN && text.before(name) > b' ' {
-        name -= 1;
-    }
-    text.slice(name.saturating_sub(6), name) == b"login "
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -538,84 +338,6 @@ fn told(text: &Text<'_>, start: usize) -> Option<Told> {
         }
         _ => None,
     }
-}
-
-/// Whether a value stands for one that is filled in elsewhere.
-fn placeholder(value: &[u8]) -> bool {
-    let lower = value.to_ascii_lowercase();
-    let has = |part: &[u8]| lower.windows(part.len()).any(|window| window == part);
-    let first = lower.first().copied().unwrap_or(0);
-    matches!(
-        first,
-        0 | b'$'
-            | b'{'
-            | b'<'
-            | b'%'
-            | b'*'
-            | b'['
-            | b'('
-            | b'/'
-            | b'|'
-            | b'='
-            | b'-'
-            | b'&'
-            | b'#'
-            | b','
-    ) && !(matches!(first, b'$' | b'#' | b'*' | b'%' | b'&')
-        && value.len() >= 8
-        && !has(b"${")
-        && !has(b"$(")
-        && !has(b"{{")
-        && !has(b"**")
-        && value.iter().any(u8::is_ascii_digit)
-        && value.iter().any(u8::is_ascii_alphabetic)
-        && !value.ends_with(b"%"))
-        || lower.iter().all(|byte| *byte == first)
-        || [
-            &b"${"[..],
-            b"{{",
-            b"$(",
-            b"...",
-            b"***",
-            b"xxxx",
-            b"your",
-            b"example",
-            b"placeholder",
-            b"changeme",
-            b"process.env",
-            b"os.environ",
-            b"getenv",
-            b"redacted",
-            b"<pass",
-        ]
-        .iter()
-        .any(|part| has(part))
-        || [
-            &b"null"[..],
-            b"none",
-            b"true",
-            b"false",
-            b"undefined",
-            b"required",
-            b"optional",
-            b"string",
-            b"password",
-            b"passwd",
-            b"secret",
-            b"invalid",
-            b"incorrect",
-            b"empty",
-            b"nil",
-            b"hidden",
-            b"protected",
-            b"expired",
-            b"reset",
-            b"text",
-            b"input",
-            b"varchar",
-            b"username",
-        ]
-        .contains(&lower.as_slice())
 }
 
 /// What a value is made of.

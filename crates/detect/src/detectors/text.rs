@@ -82,29 +82,33 @@ impl<'t> Text<'t> {
 
     /// Whether these bytes stand at a position.
     pub(super) fn has(&self, at: usize, expected: &[u8]) -> bool {
-        self.stands(at, expected, |byte, expected| byte == expected)
+        self.count(1);
+        match self.from(at).get(..expected.len()) {
+            Some(there) => there == expected,
+            None => self.cut(expected.starts_with(self.from(at))),
+        }
     }
 
-    /// [`Text::has`] with ASCII letters in either case; `expected` is in lower case.
+    /// [`Text::has`] with ASCII letters in either case.
     pub(super) fn has_folded(&self, at: usize, expected: &[u8]) -> bool {
-        self.stands(at, expected, |byte, expected| {
-            byte.to_ascii_lowercase() == expected
-        })
+        self.count(1);
+        let there = self.from(at);
+        match there.get(..expected.len()) {
+            Some(there) => there.eq_ignore_ascii_case(expected),
+            None => self.cut(
+                expected
+                    .get(..there.len())
+                    .is_some_and(|begin| begin.eq_ignore_ascii_case(there)),
+            ),
+        }
     }
 
-    #[inline]
-    fn stands(&self, at: usize, expected: &[u8], same: impl Fn(u8, u8) -> bool) -> bool {
-        let there = self.from(at);
-        let common = there
-            .iter()
-            .zip(expected)
-            .take_while(|(byte, expected)| same(**byte, **expected))
-            .count();
-        self.count(common + 1);
-        if common == there.len() && common < expected.len() && !self.whole {
+    /// The text is cut where something may go on; not there, so far.
+    fn cut(&self, may_go_on: bool) -> bool {
+        if may_go_on && !self.whole {
             self.short.set(true);
         }
-        common == expected.len()
+        false
     }
 
     /// End of the run of bytes of a class that starts here, `limit` at most.

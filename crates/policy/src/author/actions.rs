@@ -167,8 +167,17 @@ impl Checker<'_> {
 
     fn log(&mut self, fields: &Fields<'_>) -> Option<Action> {
         let level = self.required_text(fields, "level");
-        let level = level
-            .and_then(|(text, span)| self.word(text, span, Code::UnknownValue, "level", LEVELS));
+        let level = level.and_then(|(text, span)| {
+            let usual = match text {
+                "warning" => "warn",
+                "critical" | "fatal" => "error",
+                _ => text,
+            };
+            if usual != text {
+                self.alternate(&format!("`{text}`"), &format!("`{usual}`"), span);
+            }
+            self.word(usual, span, Code::UnknownValue, "level", LEVELS)
+        });
         let message = self.required_text(fields, "message");
         let message = message.and_then(|(text, span)| self.bounded_message(text, span));
         let level = match level? {

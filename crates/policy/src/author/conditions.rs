@@ -30,7 +30,7 @@ pub const OPERATORS: &[&str] = &[
 pub(super) const CONDITION: Keys = Keys {
     what: "a condition",
     known: &[
-        "field", "operator", "value", "any", "all", "not", "function", "args",
+        "field", "operator", "value", "any", "all", "not", "function", "args", "and", "or",
     ],
     ignored: &["name", "description", "metadata"],
 };
@@ -129,7 +129,7 @@ impl Checker<'_> {
             return None;
         }
         let fields = self.fields(node, &CONDITION)?;
-        let kinds = ["field", "function", "any", "all", "not"];
+        let kinds = ["field", "function", "any", "all", "not", "and", "or"];
         let mut found = kinds.iter().filter_map(|kind| fields.entry(kind));
         let Some(entry) = found.next() else {
             let help = "write `field`, `operator`, `value`; or `any`, `all`, `not`";
@@ -169,7 +169,12 @@ impl Checker<'_> {
             let inner = self.condition(&entry.value, depth + 1)?;
             return Some(Condition::Not(Box::new(inner)));
         }
-        let all = entry.key == "all";
+        for (usual, key) in [("and", "all"), ("or", "any")] {
+            if entry.key == usual {
+                self.alternate(&format!("`{usual}`"), &format!("`{key}`"), entry.key_span);
+            }
+        }
+        let all = matches!(entry.key.as_str(), "all" | "and");
         let items = self.list(&entry.value, &format!("`{}`", entry.key))?;
         if items.is_empty() {
             let (what, holds) = if all {
@@ -232,7 +237,37 @@ impl Checker<'_> {
         path: &str,
         fields: &Fields<'_>,
     ) -> Option<Condition> {
+        let negated = self.negated(fields);
+        let condition = self.compare_by(negated, left, path, fields)?;
+        Some(match negated {
+            None => condition,
+            Some(_) => Condition::Not(Box::new(condition)),
+        })
+    }
+
+    /// The operator that one such as `not_contains` negates.
+    fn negated(&mut self, fields: &Fields<'_>) -> Option<&'static str> {
+        let entry = fields.entry("operator")?;
+        let Value::Text(text) = &entry.value.value else {
+            return None;
+        };
+        let inner = text.strip_prefix("not_")?;
+        let operators = ["contains", "matches", "starts_with", "ends_with", "exists"];
+        let operator = operators.into_iter().find(|operator| *operator == inner)?;
+        let canonical = format!("`not:` around `{operator}`");
+        self.alternate(&format!("`{text}`"), &canonical, entry.value.span);
+        Some(operator)
+    }
+
+    fn compare_by(
+        &mut self,
+        negated: Option<&'static str>,
+        left: Option<Left>,
+        path: &str,
+        fields: &Fields<'_>,
+    ) -> Option<Condition> {
         let operator = match (fields.entry("operator"), fields.entry("value")) {
+            (Some(entry), _) if negated.is_some() => negated.zip(Some(entry.value.span)),
             // `value` alone can only mean one thing.
             (None, Some(value)) => {
                 self.alternate("`value` alone", "`operator: \"==\"`", value.key_span);

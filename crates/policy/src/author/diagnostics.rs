@@ -1,5 +1,6 @@
-//! What is wrong in a policy text: stable codes, positions, a way out.
+//! What is wrong in a policy text: a code (`codes`), a position, a way out.
 
+pub(super) use super::codes::Code;
 use serde::{Deserialize, Serialize};
 
 /// One thing an author should know.
@@ -34,97 +35,6 @@ pub struct Span {
     pub end_column: usize,
     pub offset: usize,
     pub end_offset: usize,
-}
-
-macro_rules! codes {
-    ($($variant:ident $severity:ident $text:literal,)*) => {
-        /// The kinds of diagnostics. Their texts never change meaning.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum Code { $($variant,)* }
-
-        impl Code {
-            pub const ALL: &'static [Code] = &[$(Code::$variant,)*];
-
-            pub fn as_str(self) -> &'static str {
-                match self { $(Code::$variant => $text,)* }
-            }
-
-            pub fn severity(self) -> Severity {
-                match self { $(Code::$variant => Severity::$severity,)* }
-            }
-        }
-    };
-}
-
-codes! {
-    // The text.
-    TextTooLarge Error "text-too-large",
-    YamlSyntax Error "yaml-syntax",
-    YamlUnsupported Error "yaml-unsupported",
-    TooDeep Error "too-deep",
-    TooManyNodes Error "too-many-nodes",
-    DuplicateKey Error "duplicate-key",
-    // Its shape.
-    WrongShape Error "wrong-shape",
-    MissingKey Error "missing-key",
-    UnknownKey Error "unknown-key",
-    KeyIgnored Warning "key-ignored",
-    AlternateForm Warning "alternate-form",
-    UnquotedText Warning "unquoted-text",
-    // The policy and its rules.
-    MplVersion Error "mpl-version",
-    BadName Error "bad-name",
-    BadVersion Error "bad-version",
-    BadDate Warning "bad-date",
-    DuplicateTag Warning "duplicate-tag",
-    DuplicateRule Error "duplicate-rule",
-    EmptyRules Error "empty-rules",
-    EmptyActions Error "empty-actions",
-    EmptyGroup Warning "empty-group",
-    UnreachableRule Warning "unreachable-rule",
-    UnreachableAction Warning "unreachable-action",
-    ShadowedRule Warning "shadowed-rule",
-    Contradiction Warning "contradiction",
-    PhaseConflict Error "phase-conflict",
-    PhaseMixed Warning "phase-mixed",
-    TargetGone Warning "target-gone",
-    SettingNotApplied Warning "setting-not-applied",
-    // Conditions.
-    UnknownField Error "unknown-field",
-    FactNotProvided Warning "fact-not-provided",
-    FactNeverComputed Warning "fact-never-computed",
-    UnknownOperator Error "unknown-operator",
-    UnknownFunction Error "unknown-function",
-    FunctionArguments Error "function-arguments",
-    OperatorType Error "operator-type",
-    ValueType Error "value-type",
-    UnknownValue Error "unknown-value",
-    SuspiciousUnit Warning "suspicious-unit",
-    BadPattern Error "bad-pattern",
-    PatternTooLarge Error "pattern-too-large",
-    PatternNotConstant Error "pattern-not-constant",
-    // Expressions.
-    CelSyntax Error "cel-syntax",
-    CelUnsupported Error "cel-unsupported",
-    NeedsHas Error "needs-has",
-    TooCostly Error "too-costly",
-    // Actions, templates, variables.
-    UnknownAction Error "unknown-action",
-    ActionNotProvided Warning "action-not-provided",
-    ActionTarget Error "action-target",
-    BadLimit Error "bad-limit",
-    BadWindow Error "bad-window",
-    BadWebhook Error "bad-webhook",
-    BadCode Error "bad-code",
-    PromptInMessage Error "prompt-in-message",
-    TemplateSyntax Error "template-syntax",
-    UnknownVariable Error "unknown-variable",
-    UnusedVariable Warning "unused-variable",
-    VariableType Error "variable-type",
-    VariableCycle Error "variable-cycle",
-    // Tests.
-    BadCase Error "bad-case",
-    EmptyTests Warning "empty-tests",
 }
 
 /// Diagnostics as they are found.

@@ -217,33 +217,27 @@ const TABLE: &[Row] = &[
     number(
         "processing.token_estimate.prompt_tokens",
         NumberField::EstimatedPromptTokens,
-    )
-    .later(),
+    ),
     number(
         "processing.token_estimate.completion_tokens",
         NumberField::EstimatedCompletionTokens,
-    )
-    .later(),
+    ),
     number(
         "processing.token_estimate.total_tokens",
         NumberField::EstimatedTotalTokens,
-    )
-    .later(),
+    ),
     number(
         "processing.cost_estimate.prompt_cost",
         NumberField::PromptCost,
-    )
-    .later(),
+    ),
     number(
         "processing.cost_estimate.completion_cost",
         NumberField::CompletionCost,
-    )
-    .later(),
+    ),
     number(
         "processing.cost_estimate.total_cost",
         NumberField::TotalCost,
-    )
-    .later(),
+    ),
     boolean(
         "processing.content_analysis.pii_detection.has_pii",
         BoolField::HasPii,
@@ -318,10 +312,10 @@ const TABLE: &[Row] = &[
     single("context.environment", SingleText::Environment),
     single("context.client_ip", SingleText::ClientIp),
     single("context.user_attributes.user_id", SingleText::UserId),
-    single("context.user_attributes.tier", SingleText::Tier).later(),
-    single("context.user_attributes.department", SingleText::Department).later(),
-    texts("context.user_attributes.roles", TextField::UserRoles).later(),
-    single("context.user_attributes.region", SingleText::Region).later(),
+    single("context.user_attributes.tier", SingleText::Tier),
+    single("context.user_attributes.department", SingleText::Department),
+    texts("context.user_attributes.roles", TextField::UserRoles),
+    single("context.user_attributes.region", SingleText::Region),
     number(
         "context.user_attributes.requests_this_hour",
         NumberField::RequestsThisHour,

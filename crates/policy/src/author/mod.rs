@@ -10,6 +10,7 @@ mod actions;
 mod analysis;
 mod cel;
 mod checker;
+mod codes;
 mod compile;
 mod conditions;
 mod diagnostics;
@@ -18,6 +19,7 @@ mod domains;
 mod fields;
 mod functions;
 mod limits;
+mod manual;
 mod operands;
 mod patterns;
 mod render;
@@ -34,13 +36,15 @@ mod yaml;
 
 pub use actions::{ACTIONS, ACTIONS_NOT_PROVIDED};
 pub use cel::CEL_FUNCTIONS;
+pub use codes::Code;
 pub use compile::{CompileError, compile};
 pub use conditions::OPERATORS;
-pub use diagnostics::{Code, Diagnostic, Severity, Span};
+pub use diagnostics::{Diagnostic, Severity, Span};
 pub use fields::{FieldInfo, FieldType, Provision, field_reference};
 pub use functions::FUNCTIONS;
+pub use manual::{about_action, about_function, about_key};
 pub use render::render;
-pub use schema::schema;
+pub use schema::{schema, tests_schema};
 pub use typed::Policy;
 
 /// Longest policy text that is read.

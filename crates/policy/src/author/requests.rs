@@ -257,15 +257,15 @@ impl Checker<'_> {
                 }
                 _ => {
                     for item in self.list(node, "`tags`")? {
-                        let name = self.text(item, "a tag")?;
-                        tags.push((self.tag_name(name, item.span)?, Template::new()));
+                        let text = self.text(item, "a tag")?;
+                        tags.push(self.label(text, item.span)?);
                     }
                 }
             }
         }
         if let Some((name, span)) = self.optional_text(fields, "tag") {
             self.alternate("`tag`", "`tags: [name]`", span);
-            tags.push((self.tag_name(name, span)?, Template::new()));
+            tags.push(self.label(name, span)?);
         }
         if let Some((name, span)) = self.optional_text(fields, "key") {
             self.alternate("`key` and `value`", "`tags: {name: value}`", span);
@@ -282,6 +282,18 @@ impl Checker<'_> {
             return None;
         }
         Some(Action::Tag(tags))
+    }
+
+    /// A tag by itself; one with a template behind its name is a name with a value.
+    fn label(&mut self, text: &str, span: Span) -> Option<(String, Template)> {
+        match text.split_once([':', '=']) {
+            Some((name, value)) if value.contains("{{") && !name.contains("{{") => {
+                self.alternate("a tag with a template", "`tags: {name: value}`", span);
+                let value = self.message(value.trim(), span)?;
+                Some((self.tag_name(name.trim(), span)?, value))
+            }
+            _ => Some((self.tag_name(text, span)?, Template::new())),
+        }
     }
 
     fn tag_name(&mut self, name: &str, span: Span) -> Option<String> {

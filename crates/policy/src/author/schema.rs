@@ -11,8 +11,9 @@ use super::document::{DURABILITY, MODES, ON_ERROR, PHASES, POLICY, RULE};
 use super::fields::field_reference;
 use super::functions::FUNCTIONS;
 use super::limits::{BUDGET_TYPES, UNITS};
+use super::manual::{about_action, about_key};
 use super::requests::{METHODS, SEVERITIES};
-use super::testing::{CASE, EXPECT, EXPECTED};
+use super::testing::{CASE, EXPECT, EXPECTED, FILE};
 use serde_json::{Map, Value, json};
 
 /// The schema of a policy document, draft 2020-12.
@@ -30,11 +31,23 @@ pub fn schema() -> Value {
     for action in ACTIONS {
         definitions.insert((*action).to_owned(), self::action(action));
     }
-    let mut schema = object(&POLICY, &["mpl_version", "name", "version", "rules"]);
+    let policy = object(&POLICY, &["mpl_version", "name", "version", "rules"]);
+    titled(policy, "Mercator Policy Language 1.0", definitions)
+}
+
+/// The schema of a file of tests, draft 2020-12.
+pub fn tests_schema() -> Value {
+    let mut definitions = Map::new();
+    definitions.insert("case".to_owned(), case());
+    let file = object(&FILE, &["tests"]);
+    titled(file, "Tests of policies", definitions)
+}
+
+fn titled(mut schema: Value, title: &str, definitions: Map<String, Value>) -> Value {
     if let Value::Object(members) = &mut schema {
         let dialect = json!("https://json-schema.org/draft/2020-12/schema");
         members.insert("$schema".to_owned(), dialect);
-        members.insert("title".to_owned(), json!("Mercator Policy Language 1.0"));
+        members.insert("title".to_owned(), json!(title));
         members.insert("$defs".to_owned(), Value::Object(definitions));
     }
     schema
@@ -117,6 +130,13 @@ fn action(action: &str) -> Value {
         _ => &["type"],
     };
     let mut schema = object(&keys, required);
+    if let Value::Object(members) = &mut schema {
+        members.insert("description".to_owned(), json!(about_action(action)));
+        if action == "route" {
+            let either = json!([{"required": ["provider"]}, {"required": ["model"]}]);
+            members.insert("anyOf".to_owned(), either);
+        }
+    }
     if let Some(Value::Object(properties)) = schema.get_mut("properties") {
         properties.insert("type".to_owned(), json!({"const": action}));
         match action {
@@ -134,6 +154,11 @@ fn action(action: &str) -> Value {
             }
             _ => {}
         }
+        for (key, property) in properties {
+            if let Value::Object(members) = property {
+                members.insert("description".to_owned(), json!(about_key(action, key)));
+            }
+        }
     }
     schema
 }
@@ -144,6 +169,9 @@ fn case() -> Value {
     if let Some(Value::Object(properties)) = expect.get_mut("properties") {
         let words: Vec<&str> = EXPECTED.iter().map(|(word, _)| *word).collect();
         properties.insert("action".to_owned(), json!({"enum": words}));
+        for list in ["rules", "actions", "logs", "facts"] {
+            properties.insert(list.to_owned(), texts());
+        }
     }
     if let Some(Value::Object(properties)) = case.get_mut("properties") {
         properties.insert("expect".to_owned(), expect);
@@ -179,7 +207,7 @@ fn of_key(key: &str) -> Value {
         "mode" => words(MODES),
         "on_error" => words(ON_ERROR),
         "durability" => words(DURABILITY),
-        "tags" => texts(),
+        "tags" | "policies" => texts(),
         "variables" | "request" | "context" | "processing" | "response" | "metadata" => {
             json!({"type": "object"})
         }

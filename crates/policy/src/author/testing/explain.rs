@@ -2,15 +2,15 @@
 //!
 //! Conditions stand as policies write them, never with the text of the exchange.
 
+use super::Decided;
 use super::describe::describe;
-use crate::decide::{decide, effect};
-use crate::decision::{Decision, Effect};
+use crate::decide::effect;
+use crate::decision::{Decision, Effect, Verdict};
 use crate::eval::Evaluation;
 use crate::facts::Facts;
 use crate::load::Bundle;
 use crate::program::{Node, NodeId, RuleProgram};
 use crate::settings::{Mode, Phase};
-use crate::stages::Stage;
 use serde::Serialize;
 
 /// A decision, and how each rule took part in it.
@@ -46,7 +46,7 @@ pub enum RuleState {
     NoMatch,
     /// A rule before it settled the matter.
     NotReached,
-    /// It speaks of the response.
+    /// It speaks of the answer, and nobody said what that is.
     ResponsePhase,
 }
 
@@ -62,37 +62,73 @@ pub struct ExplainedCondition {
 
 /// Decides, and tells why.
 pub fn explain(bundle: &Bundle, facts: &Facts) -> Explanation {
-    let decision = decide(bundle, facts);
-    let evaluation = Evaluation::new(bundle, facts, Stage::Request);
+    let decided = Decided::of(bundle, facts);
     let mut rules = Vec::new();
-    let mut denied = false;
+    let mut stages = Stages::default();
     for policy in &bundle.program.policies {
-        // As `decide` goes: one rule acts, one at most would have.
-        let (mut acted, mut shadowed) = (denied, false);
+        stages.begin_policy();
         for rule in &policy.rules {
+            let phase = rule.settings.phase;
+            let stage = stages.of(phase);
             let shadow = rule.settings.mode == Mode::Shadow;
-            let state = if rule.settings.phase != Phase::Request {
-                RuleState::ResponsePhase
-            } else if acted || (shadow && shadowed) {
-                RuleState::NotReached
-            } else {
-                matched(&evaluation, rule)
+            let asked = decided.of_phase(phase);
+            let evaluation = asked.map(|(_, stage)| Evaluation::new(bundle, facts, stage));
+            let state = match &evaluation {
+                None if decided.request.verdict == Verdict::Deny => RuleState::NotReached,
+                None => RuleState::ResponsePhase,
+                Some(_) if stage.acted || (shadow && stage.shadowed) => RuleState::NotReached,
+                Some(evaluation) => matched(evaluation, rule),
             };
-            acted |= state == RuleState::Acted;
-            shadowed |= state == RuleState::WouldAct;
-            denied |= state == RuleState::Acted && effect(rule) == Effect::Deny;
+            stage.acted |= state == RuleState::Acted;
+            stage.shadowed |= state == RuleState::WouldAct;
+            stage.denied |= state == RuleState::Acted && effect(rule) == Effect::Deny;
             let looked_at = !matches!(state, RuleState::NotReached | RuleState::ResponsePhase);
+            let evaluation = evaluation.filter(|_| looked_at);
             rules.push(ExplainedRule {
                 policy: bundle.string(policy.name).to_owned(),
                 rule: bundle.string(rule.name).to_owned(),
                 effect: effect(rule),
                 mode: rule.settings.mode,
                 state,
-                condition: looked_at.then(|| condition(&evaluation, rule.condition)),
+                condition: evaluation.map(|evaluation| condition(&evaluation, rule.condition)),
             });
         }
     }
-    Explanation { decision, rules }
+    Explanation {
+        decision: decided.together(),
+        rules,
+    }
+}
+
+/// What happened so far at the request, and at the answer.
+#[derive(Default)]
+struct Stages {
+    request: Progress,
+    answer: Progress,
+}
+
+/// As `decide` goes: of each policy one rule acts, one at most would have.
+#[derive(Default)]
+struct Progress {
+    denied: bool,
+    acted: bool,
+    shadowed: bool,
+}
+
+impl Stages {
+    fn begin_policy(&mut self) {
+        for progress in [&mut self.request, &mut self.answer] {
+            progress.acted = progress.denied;
+            progress.shadowed = false;
+        }
+    }
+
+    fn of(&mut self, phase: Phase) -> &mut Progress {
+        match phase {
+            Phase::Request => &mut self.request,
+            Phase::Response => &mut self.answer,
+        }
+    }
 }
 
 fn matched(evaluation: &Evaluation<'_>, rule: &RuleProgram) -> RuleState {

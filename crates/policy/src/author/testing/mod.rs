@@ -1,7 +1,8 @@
 //! Tests of policies: cases beside rules or in a file of their own, run and counted.
 //!
 //! A case is a request as a client would send it, what is known besides, and what is to
-//! be decided. `request` turns its mapping into facts, `run` decides and compares.
+//! be decided. `request` turns its mapping into facts, `run` decides and compares,
+//! `explain` tells of one exchange how its decision came about.
 
 mod describe;
 mod explain;
@@ -17,8 +18,12 @@ use super::patterns::Patterns;
 use super::uses::RuleUses;
 use super::variables::Variables;
 use super::yaml::{self, Node, Value};
-use crate::facts::Facts;
-use serde::Serialize;
+use crate::decide::{decide, decide_response};
+use crate::decision::{Decision, Verdict};
+use crate::facts::{Facts, ResponseFacts};
+use crate::load::Bundle;
+use crate::settings::Phase;
+use crate::stages::Stage;
 use std::collections::HashMap;
 
 /// One case.
@@ -33,7 +38,7 @@ pub struct TestCase {
 }
 
 /// What a case wants decided. What is `None` may be anything.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Expectation {
     pub action: Option<ExpectedAction>,
     /// The message of the denial.
@@ -44,11 +49,18 @@ pub struct Expectation {
     pub rule: Option<String>,
     /// A rule that matched in shadow mode.
     pub shadow: Option<String>,
+    /// All rules that matched, as `policy/rule`, in order.
+    pub rules: Option<Vec<String>>,
+    /// All actions that are asked for besides the verdict, by their types, in order.
+    pub actions: Option<Vec<String>>,
+    /// All lines that are logged, as `level message`, in order.
+    pub logs: Option<Vec<String>>,
+    /// Names of all fields that decided, in order.
+    pub facts: Option<Vec<String>>,
 }
 
 /// The verdict, or an action the decision must ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExpectedAction {
     Allow,
     Deny,
@@ -86,14 +98,75 @@ impl ExpectedAction {
 pub struct CheckedTests {
     /// Present exactly when no diagnostic is an error.
     pub cases: Option<Vec<TestCase>>,
+    /// Files of the policies the cases are about, relative to the file of tests; none
+    /// where it does not say.
+    pub policies: Option<Vec<String>>,
     pub diagnostics: Vec<Diagnostic>,
 }
 
 /// Reads a file of tests: `tests: [{name, request, expect}]`.
 pub fn parse_tests(text: &str) -> CheckedTests {
+    let mut policies = None;
+    let (cases, diagnostics) = read(text, |checker, tree| {
+        let fields = checker.fields(tree, &FILE)?;
+        if let Some(node) = fields.get("policies") {
+            let paths = checker.texts(node, "`policies`", "a path");
+            policies = Some(paths.unwrap_or_default());
+        }
+        let node = checker.require(&fields, "tests")?;
+        Some(checker.tests(node))
+    });
+    CheckedTests {
+        cases,
+        policies,
+        diagnostics,
+    }
+}
+
+/// What [`parse_exchange`] found.
+#[derive(Debug, Clone)]
+pub struct CheckedExchange {
+    /// Present exactly when no diagnostic is an error.
+    pub facts: Option<Facts>,
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Reads one exchange: the body a client sends, or a mapping with `request` and what is
+/// known besides, as cases have it.
+pub fn parse_exchange(text: &str) -> CheckedExchange {
+    let (facts, diagnostics) = read(text, |checker, tree| {
+        let has = |key| value_of_map(tree, key).is_some();
+        // `metadata` may be a client's own, as may any key that is none of these.
+        match ["request", "context", "processing"].into_iter().any(has) {
+            true => {
+                let fields = checker.fields(tree, &EXCHANGE)?;
+                checker.case_facts(&fields)
+            }
+            false => Some(Facts {
+                request: checker.request(tree)?,
+                ..Facts::default()
+            }),
+        }
+    });
+    CheckedExchange { facts, diagnostics }
+}
+
+/// Whether a text is a file of tests rather than a policy with tests beside its rules.
+pub fn is_file_of_tests(text: &str) -> bool {
+    let tree = yaml::parse(text, &mut Diagnostics::default());
+    tree.is_some_and(|tree| {
+        let has = |key| value_of_map(&tree, key).is_some();
+        has("tests") && !has("rules") && !has("mpl_version")
+    })
+}
+
+fn read<T>(
+    text: &str,
+    found: impl FnOnce(&mut Checker<'_>, &Node) -> Option<T>,
+) -> (Option<T>, Vec<Diagnostic>) {
     let mut diagnostics = Diagnostics::default();
     let tree = yaml::parse(text, &mut diagnostics);
-    let cases = tree.and_then(|tree| {
+    let found = tree.and_then(|tree| {
         let mut checker = Checker {
             source: text,
             diagnostics: &mut diagnostics,
@@ -101,21 +174,75 @@ pub fn parse_tests(text: &str) -> CheckedTests {
             patterns: Patterns::default(),
             uses: RuleUses::default(),
         };
-        let fields = checker.fields(&tree, &FILE)?;
-        let node = checker.require(&fields, "tests")?;
-        Some(checker.tests(node))
+        found(&mut checker, &tree)
     });
     let failed = diagnostics.has_errors();
-    CheckedTests {
-        cases: cases.filter(|_| !failed),
-        diagnostics: diagnostics.in_order(),
+    (found.filter(|_| !failed), diagnostics.in_order())
+}
+
+/// What is decided of a request and, where it is let through and its answer is known, of
+/// the answer.
+struct Decided {
+    request: Decision,
+    answer: Option<Decision>,
+}
+
+impl Decided {
+    fn of(bundle: &Bundle, facts: &Facts) -> Decided {
+        let request = decide(bundle, facts);
+        let known = facts.response != ResponseFacts::default();
+        let asked = known && request.verdict == Verdict::Allow;
+        Decided {
+            request,
+            answer: asked.then(|| decide_response(bundle, facts)),
+        }
+    }
+
+    /// The decision by the rules of a phase; none where they were not asked.
+    fn of_phase(&self, phase: Phase) -> Option<(&Decision, Stage)> {
+        match phase {
+            Phase::Request => Some((&self.request, Stage::Request)),
+            Phase::Response => Some((self.answer.as_ref()?, Stage::Response)),
+        }
+    }
+
+    /// Both as one: what the client sees, and all that led to it.
+    fn together(self) -> Decision {
+        let mut decision = self.request;
+        if let Some(answer) = self.answer {
+            decision.verdict = answer.verdict;
+            decision.denial = answer.denial;
+            decision.matched.extend(answer.matched);
+            decision.shadow.extend(answer.shadow);
+            for fact in answer.facts {
+                if !decision.facts.contains(&fact) {
+                    decision.facts.push(fact);
+                }
+            }
+            decision.logs.extend(answer.logs);
+            decision.actions.extend(answer.actions);
+        }
+        decision
     }
 }
 
-const FILE: Keys = Keys {
+fn value_of_map<'n>(node: &'n Node, key: &str) -> Option<&'n Value> {
+    match &node.value {
+        Value::Map(entries) => request::value_of(entries, key),
+        _ => None,
+    }
+}
+
+pub(super) const FILE: Keys = Keys {
     what: "a file of tests",
-    known: &["tests"],
-    ignored: &["name", "description", "metadata", "policies", "policy"],
+    known: &["tests", "policies"],
+    ignored: &["name", "description", "metadata", "policy"],
+};
+
+const EXCHANGE: Keys = Keys {
+    what: "an exchange",
+    known: &["request", "context", "processing", "response", "metadata"],
+    ignored: &["name", "description", "expect"],
 };
 
 pub(super) const CASE: Keys = Keys {
@@ -135,7 +262,9 @@ pub(super) const CASE: Keys = Keys {
 
 pub(super) const EXPECT: Keys = Keys {
     what: "`expect`",
-    known: &["action", "reason", "code", "rule", "shadow"],
+    known: &[
+        "action", "reason", "code", "rule", "shadow", "rules", "actions", "logs", "facts",
+    ],
     ignored: &["description"],
 };
 
@@ -201,12 +330,26 @@ impl Checker<'_> {
         expect.code = some("code");
         expect.rule = some("rule");
         expect.shadow = some("shadow");
+        let mut all = |key, what| {
+            let node = fields.get(key)?;
+            self.texts(node, &format!("`{key}`"), what)
+        };
+        expect.rules = all("rules", "a rule");
+        expect.actions = all("actions", "an action");
+        expect.logs = all("logs", "a line");
+        expect.facts = all("facts", "a field");
         if expect == Expectation::default() {
             let help = "write `action: allow` or `action: deny`, or name a `rule`";
             self.report_with_help(Code::BadCase, node.span, "`expect` asks for nothing", help);
             return None;
         }
         Some(expect)
+    }
+
+    fn texts(&mut self, node: &Node, list: &str, what: &str) -> Option<Vec<String>> {
+        let items = self.list(node, list)?;
+        let text = |item| self.text(item, what).map(str::to_owned);
+        items.iter().map(text).collect()
     }
 
     fn expected_action(&mut self, word: &str, span: Span) -> Option<ExpectedAction> {

@@ -122,7 +122,7 @@ impl Checker<'_> {
     }
 
     /// The request a client sends, in the manner of chat completions.
-    fn request(&mut self, node: &Node) -> Option<RequestFacts> {
+    pub(super) fn request(&mut self, node: &Node) -> Option<RequestFacts> {
         let Value::Map(entries) = &node.value else {
             let message = format!("`request` is a mapping, and this is {}", node.describe());
             self.report(Code::WrongShape, node.span, message);
@@ -294,7 +294,7 @@ fn tool(node: &Node, facts: &mut RequestFacts) {
     }
 }
 
-fn value_of<'n>(entries: &'n [Entry], key: &str) -> Option<&'n Value> {
+pub(super) fn value_of<'n>(entries: &'n [Entry], key: &str) -> Option<&'n Value> {
     let entry = entries.iter().find(|entry| entry.key == key)?;
     Some(&entry.value.value)
 }
@@ -338,9 +338,11 @@ fn json(node: &Node) -> Json {
     match &node.value {
         Value::Null => Json::Null,
         Value::Bool(value, _) => Json::Bool(*value),
-        Value::Number(number, _) => {
-            serde_json::Number::from_f64(*number).map_or(Json::Null, Json::Number)
-        }
+        Value::Number(number, text) => match text.parse::<u64>() {
+            // An index is whole, and stays it.
+            Ok(whole) => Json::from(whole),
+            Err(_) => serde_json::Number::from_f64(*number).map_or(Json::Null, Json::Number),
+        },
         Value::Text(text) => Json::String(text.clone()),
         Value::List(items) => Json::Array(items.iter().map(json).collect()),
         Value::Map(entries) => {

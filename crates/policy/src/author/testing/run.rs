@@ -1,16 +1,14 @@
 //! Runs cases, and counts which rules and conditions ever decided anything.
 
 use super::describe::describe;
-use super::{Expectation, ExpectedAction, TestCase};
+use super::{Decided, Expectation, ExpectedAction, TestCase};
 use crate::author::compile::{CompileError, compile};
 use crate::author::typed::Policy;
-use crate::decide::decide;
-use crate::decision::{Decision, MatchedRule, Verdict};
+use crate::decision::{Decision, LogLine, MatchedRule, Verdict};
 use crate::eval::Evaluation;
 use crate::load::Bundle;
 use crate::program::{Node, NodeId};
 use crate::settings::{Mode, Phase};
-use crate::stages::Stage;
 use serde::Serialize;
 
 /// What came of all cases.
@@ -90,20 +88,14 @@ pub fn run(policies: &[Policy], cases: &[TestCase]) -> Result<Report, CompileErr
     let mut rules = rules_of(&bundle);
     let mut outcomes = Vec::with_capacity(cases.len());
     for case in cases {
-        let decision = decide(&bundle, &case.facts);
-        let evaluation = Evaluation::new(&bundle, &case.facts, Stage::Request);
-        // A denial is final: the policies after it were not looked at.
-        let denied = decision.denial.as_ref();
-        let last = denied.and_then(|denial| {
-            let mut names = bundle.policy_names();
-            names.position(|name| name == denial.policy)
-        });
-        let reached = rules
-            .iter_mut()
-            .filter(|rule| last.is_none_or(|last| rule.position <= last));
-        for rule in reached {
-            rule.count(&evaluation, &decision);
+        let decided = Decided::of(&bundle, &case.facts);
+        for rule in &mut rules {
+            if let Some((decision, stage)) = decided.of_phase(rule.phase) {
+                let evaluation = Evaluation::new(&bundle, &case.facts, stage);
+                rule.count(&evaluation, decision);
+            }
         }
+        let decision = decided.together();
         outcomes.push(Outcome {
             name: case.name.clone(),
             differences: differences(&case.expect, &decision),
@@ -121,14 +113,24 @@ pub fn run(policies: &[Policy], cases: &[TestCase]) -> Result<Report, CompileErr
 struct Counted {
     /// Of its policy, in the order of evaluation.
     position: usize,
+    phase: Phase,
     coverage: RuleCoverage,
     leaves: Vec<NodeId>,
-    /// Rules of its policy that act before it; after one of them it is not looked at.
+    /// Rules of its policy and phase that act before it; after one of them it is not
+    /// looked at.
     before: Vec<String>,
 }
 
 impl Counted {
     fn count(&mut self, evaluation: &Evaluation<'_>, decision: &Decision) {
+        // A denial is final: the policies after it were not looked at.
+        if let Some(denial) = &decision.denial {
+            let mut names = evaluation.bundle.policy_names();
+            let last = names.position(|name| name == denial.policy);
+            if last.is_some_and(|last| self.position > last) {
+                return;
+            }
+        }
         let RuleCoverage { policy, rule, .. } = &self.coverage;
         let is = |matched: &&MatchedRule| matched.policy == *policy;
         let acted = decision.matched.iter().find(is).map(|it| it.rule.as_str());
@@ -152,16 +154,19 @@ impl Counted {
 fn rules_of(bundle: &Bundle) -> Vec<Counted> {
     let mut counted = Vec::new();
     for (position, policy) in bundle.program.policies.iter().enumerate() {
-        let mut before = Vec::new();
+        let (mut requests, mut answers) = (Vec::new(), Vec::new());
         for rule in &policy.rules {
-            if rule.settings.phase != Phase::Request {
-                continue;
-            }
+            let phase = rule.settings.phase;
+            let before = match phase {
+                Phase::Request => &mut requests,
+                Phase::Response => &mut answers,
+            };
             let mut leaves = Vec::new();
             collect_leaves(bundle, rule.condition, &mut leaves);
             let name = bundle.string(rule.name).to_owned();
             counted.push(Counted {
                 position,
+                phase,
                 coverage: RuleCoverage {
                     policy: bundle.string(policy.name).to_owned(),
                     rule: name.clone(),
@@ -217,14 +222,13 @@ fn differences(expect: &Expectation, decision: &Decision) -> Vec<String> {
     };
     if let Some(action) = expect.action {
         let wanted = action.as_str();
-        let asked = decision.actions.iter().map(|it| it.action.kind());
-        let asked: Vec<&str> = asked.collect();
+        let asked = kinds(decision);
         let is_verdict = matches!(action, ExpectedAction::Allow | ExpectedAction::Deny);
         if is_verdict || decision.verdict == Verdict::Deny {
             if wanted != verdict {
                 differ("action", wanted, verdict);
             }
-        } else if !asked.contains(&wanted) {
+        } else if !asked.iter().any(|it| it == wanted) {
             differ("action", wanted, &asked.join(", "));
         }
     }
@@ -248,14 +252,45 @@ fn differences(expect: &Expectation, decision: &Decision) -> Vec<String> {
         if let Some(wanted) = wanted
             && !found.iter().any(|rule| is_named(rule, wanted))
         {
-            let names: Vec<String> = found
-                .iter()
-                .map(|rule| format!("{}/{}", rule.policy, rule.rule))
-                .collect();
-            differ(what, wanted, &names.join(", "));
+            differ(what, wanted, &names(found).join(", "));
+        }
+    }
+    for (what, wanted, found) in [
+        ("rules", &expect.rules, names(&decision.matched)),
+        ("actions", &expect.actions, kinds(decision)),
+        ("logs", &expect.logs, lines(decision)),
+        ("facts", &expect.facts, decision.facts.clone()),
+    ] {
+        if let Some(wanted) = wanted
+            && *wanted != found
+        {
+            let told = |list: &[String]| match list {
+                [] => "nothing".to_owned(),
+                some => format!("`{}`", some.join("`, `")),
+            };
+            differences.push(format!(
+                "expected {what} {}, got {}",
+                told(wanted),
+                told(&found)
+            ));
         }
     }
     differences
+}
+
+fn names(rules: &[MatchedRule]) -> Vec<String> {
+    let name = |rule: &MatchedRule| format!("{}/{}", rule.policy, rule.rule);
+    rules.iter().map(name).collect()
+}
+
+fn kinds(decision: &Decision) -> Vec<String> {
+    let asked = decision.actions.iter();
+    asked.map(|it| it.action.kind().to_owned()).collect()
+}
+
+fn lines(decision: &Decision) -> Vec<String> {
+    let line = |it: &LogLine| format!("{} {}", it.level.as_str(), it.message);
+    decision.logs.iter().map(line).collect()
 }
 
 fn is_named(rule: &MatchedRule, name: &str) -> bool {

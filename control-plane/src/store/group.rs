@@ -1,0 +1,139 @@
+//! Which records of a group of batches are new: decided in memory, from what
+//! the database knows of their ids.
+//!
+//! Both stores read what is known, take up the batches one by one, and write
+//! what [`Group`] says. How records fit their sequences is [`super::sequence`].
+
+use jiff::Timestamp;
+use jupiter_evidence::LeafHash;
+use std::collections::HashMap;
+use uuid::Uuid;
+
+use super::{Appended, CONFLICT, EvidenceBatch, NewEvidence, Outcome, SUPERSEDED, Source};
+
+/// What is to be written for all batches together.
+#[derive(Default)]
+pub(super) struct Group<'a> {
+    pub(super) known: HashMap<Uuid, Known>,
+    pub(super) fresh: Vec<Fresh<'a>>,
+    /// Provisional records in the database whose final one has come.
+    pub(super) superseded: Vec<(Uuid, Timestamp)>,
+    pub(super) quarantined: Vec<Quarantined<'a>>,
+}
+
+/// A record whose id is taken.
+pub(super) struct Known {
+    pub(super) leaf: LeafHash,
+    pub(super) provisional: bool,
+    /// Its index in `fresh`, unless it is in the database.
+    pub(super) fresh: Option<usize>,
+}
+
+/// A record to be stored.
+pub(super) struct Fresh<'a> {
+    /// Of the group's batches, the one it came in.
+    pub(super) batch: usize,
+    pub(super) source: Source,
+    pub(super) received_at: Timestamp,
+    pub(super) evidence: &'a NewEvidence,
+    /// Its sequence, once it has its place there.
+    pub(super) epoch_key: Option<i64>,
+}
+
+/// What is kept apart, and why.
+pub(super) struct Quarantined<'a> {
+    pub(super) hash: [u8; 32],
+    pub(super) reason: &'static str,
+    pub(super) source: Source,
+    pub(super) line: &'a [u8],
+    pub(super) received_at: Timestamp,
+}
+
+impl<'a> Group<'a> {
+    /// Takes up the next batch of the group; sequences are not looked at here.
+    pub(super) fn take(&mut self, number: usize, batch: &'a EvidenceBatch) -> Appended {
+        for rejected in &batch.rejected {
+            self.quarantined.push(Quarantined {
+                hash: rejected.sha256,
+                reason: rejected.reason,
+                source: batch.source,
+                line: &rejected.line,
+                received_at: batch.received_at,
+            });
+        }
+        let outcomes = batch.records.iter().map(|evidence| {
+            self.take_record(Fresh {
+                batch: number,
+                source: batch.source,
+                received_at: batch.received_at,
+                evidence,
+                epoch_key: None,
+            })
+        });
+        Appended {
+            outcomes: outcomes.collect(),
+            chain_breaks: 0,
+        }
+    }
+
+    fn take_record(&mut self, fresh: Fresh<'a>) -> Outcome {
+        let evidence = fresh.evidence;
+        let id = evidence.envelope.record.id;
+        let Some(known) = self.known.get(&id) else {
+            self.remember(&fresh, self.fresh.len());
+            self.fresh.push(fresh);
+            return Outcome::Stored;
+        };
+        match (known.provisional, evidence.envelope.provisional) {
+            // The end of the exchange is known already.
+            (false, true) => Outcome::Duplicate,
+            (true, false) => {
+                self.supersede(known.fresh, fresh);
+                Outcome::Stored
+            }
+            _ if known.leaf == evidence.leaf => Outcome::Duplicate,
+            _ => {
+                self.quarantined.push(quarantined(&fresh, CONFLICT));
+                Outcome::Conflict
+            }
+        }
+    }
+
+    fn supersede(&mut self, provisional: Option<usize>, last: Fresh<'a>) {
+        let index = match provisional {
+            Some(index) => index,
+            None => {
+                self.superseded
+                    .push((last.evidence.envelope.record.id, last.received_at));
+                self.fresh.len()
+            }
+        };
+        self.remember(&last, index);
+        match self.fresh.get_mut(index) {
+            Some(place) => {
+                self.quarantined.push(quarantined(place, SUPERSEDED));
+                *place = last;
+            }
+            None => self.fresh.push(last),
+        }
+    }
+
+    fn remember(&mut self, fresh: &Fresh<'a>, index: usize) {
+        let known = Known {
+            leaf: fresh.evidence.leaf,
+            provisional: fresh.evidence.envelope.provisional,
+            fresh: Some(index),
+        };
+        self.known.insert(fresh.evidence.envelope.record.id, known);
+    }
+}
+
+fn quarantined<'a>(fresh: &Fresh<'a>, reason: &'static str) -> Quarantined<'a> {
+    Quarantined {
+        hash: fresh.evidence.leaf.0,
+        reason,
+        source: fresh.source,
+        line: fresh.evidence.envelope.canonical.as_bytes(),
+        received_at: fresh.received_at,
+    }
+}

@@ -1,0 +1,73 @@
+//! Texts in lower and in upper case, letter by letter, as the compiler's own tables have it.
+//!
+//! The tables are made of them by `build.rs`. Unlike `str::to_lowercase`, a sigma becomes
+//! the same letter wherever it stands in a word: comparing is what texts are changed for.
+
+/// What letters beyond ASCII become.
+struct Letters {
+    /// In order: the first, how far on the last is, the step between them, and the change.
+    runs: &'static [(u32, u16, u8, i32)],
+    /// In order: those that become several.
+    several: &'static [(char, &'static str)],
+}
+
+include!(concat!(env!("OUT_DIR"), "/letters.rs"));
+
+pub(crate) fn lower(text: &str) -> String {
+    changed(text, &LOWER, |ascii| ascii.to_ascii_lowercase())
+}
+
+pub(crate) fn upper(text: &str) -> String {
+    changed(text, &UPPER, |ascii| ascii.to_ascii_uppercase())
+}
+
+fn changed(text: &str, letters: &Letters, ascii: fn(&char) -> char) -> String {
+    let mut changed = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_ascii() {
+            changed.push(ascii(&letter));
+        } else if let Ok(at) = letters.several.binary_search_by_key(&letter, |it| it.0) {
+            changed.push_str(letters.several.get(at).map_or("", |it| it.1));
+        } else {
+            changed.push(letters.one(letter));
+        }
+    }
+    changed
+}
+
+impl Letters {
+    fn one(&self, letter: char) -> char {
+        let number = letter as u32;
+        let after = self.runs.partition_point(|(first, ..)| *first <= number);
+        let run = after.checked_sub(1).and_then(|at| self.runs.get(at));
+        let Some(&(first, length, step, change)) = run else {
+            return letter;
+        };
+        let on = number - first;
+        if on > u32::from(length) || !on.is_multiple_of(u32::from(step)) {
+            return letter;
+        }
+        let to = number.checked_add_signed(change).and_then(char::from_u32);
+        to.unwrap_or(letter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_letter_becomes_what_the_standard_library_says() {
+        for letter in '\0'..=char::MAX {
+            let text = letter.to_string();
+            assert_eq!(lower(&text), letter.to_lowercase().collect::<String>());
+            assert_eq!(upper(&text), letter.to_uppercase().collect::<String>());
+        }
+    }
+
+    #[test]
+    fn words_are_changed_letter_by_letter() {
+        assert_eq!(lower("STRAẞE İ ΟΔΟΣ"), "straße i\u{307} οδοσ");
+        assert_eq!(upper("straße ŉ"), "STRASSE ʼN");
+    }
+}

@@ -1,0 +1,464 @@
+//! What cannot be read or decided follows the failure mode, and says so: to the client,
+//! in the record, in a metric. `docs/reference/failure-modes.md` shows the rows that are
+//! tried here; `MERCATOR_BLESS=1` rewrites its table.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use jupiter_testkit::{Answer, Instance, filter_module, wait};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{GUARD, ask, assert_record, question, reached_provider, record_of};
+use crate::trapping::trapping_at;
+
+/// A failure, and what comes of it.
+struct Row {
+    what: &'static str,
+    cause: Cause,
+    /// The code in the record, in the metric and in the refusal.
+    reason: &'static str,
+    /// The refusal's status where the instance fails closed; `None`: it goes on all the same.
+    closed: Option<u16>,
+}
+
+/// How a row is brought about.
+#[derive(Clone, Copy)]
+enum Cause {
+    /// A request as it is sent: path, one header, body.
+    Request(
+        &'static str,
+        Option<(&'static str, &'static str)>,
+        fn() -> String,
+    ),
+    /// What the provider is told to do with its answer.
+    Answer(&'static str, &'static str),
+    NoBundle,
+    StaleBundle,
+    OutboxFull,
+}
+
+const CHAT: &str = "/v1/chat/completions";
+
+const ROWS: &[Row] = &[
+    Row {
+        what: "request that is no JSON",
+        cause: Cause::Request(CHAT, None, || "{\"model\": \"gpt-4o\", ".to_owned()),
+        reason: "malformed_json",
+        closed: Some(400),
+    },
+    Row {
+        what: "request that names a key twice",
+        cause: Cause::Request(CHAT, None, || {
+            "{\"model\": \"gpt-4o\", \"model\": \"gpt-3\", \"messages\": []}".to_owned()
+        }),
+        reason: "duplicate_key",
+        closed: Some(400),
+    },
+    Row {
+        what: "request that is no request of its API",
+        cause: Cause::Request(CHAT, None, || "{\"model\": \"gpt-4o\"}".to_owned()),
+        reason: "malformed_request",
+        closed: Some(400),
+    },
+    Row {
+        what: "request nested too deep",
+        cause: Cause::Request(CHAT, None, || {
+            let (open, close) = ("[".repeat(1_000), "]".repeat(1_000));
+            format!("{{\"model\": \"gpt-4o\", \"messages\": {open}{close}}}")
+        }),
+        reason: TOO_DEEP,
+        closed: Some(400),
+    },
+    Row {
+        what: "request larger than `inspection.max_body_bytes`",
+        cause: Cause::Request(CHAT, None, || {
+            let mut body = question("gpt-4o");
+            body["padding"] = json!("x".repeat(5_000));
+            body.to_string()
+        }),
+        reason: "body_too_large",
+        closed: Some(413),
+    },
+    Row {
+        what: "request with a content encoding",
+        cause: Cause::Request(CHAT, Some(("content-encoding", "gzip")), || {
+            question("gpt-4o").to_string()
+        }),
+        reason: "unsupported_content_encoding",
+        closed: Some(415),
+    },
+    Row {
+        what: "API that is not known (`inspection.unknown_api`)",
+        cause: Cause::Request("/v1/audio/speech", None, || "{}".to_owned()),
+        reason: "unknown_api",
+        closed: Some(403),
+    },
+    Row {
+        what: "request with content that is no text",
+        cause: Cause::Request(CHAT, None, || {
+            let image =
+                json!({"type": "image_url", "image_url": {"url": "https://a.example/b.png"}});
+            json!({"model": "gpt-4o", "messages": [{"role": "user", "content": [image]}]})
+                .to_string()
+        }),
+        reason: NON_TEXT,
+        closed: None,
+    },
+    Row {
+        what: "answer with a content encoding",
+        cause: Cause::Answer("x-fake-content-encoding", "gzip"),
+        reason: "content_encoding",
+        closed: None,
+    },
+    Row {
+        what: "answer larger than 1 MiB",
+        cause: Cause::Answer("x-fake-body-bytes", "1100000"),
+        reason: "too_large",
+        closed: None,
+    },
+    Row {
+        what: "no policy bundle",
+        cause: Cause::NoBundle,
+        reason: NO_BUNDLE,
+        closed: Some(503),
+    },
+    Row {
+        what: "policy bundle older than `inspection.max_staleness`",
+        cause: Cause::StaleBundle,
+        reason: STALE_BUNDLE,
+        closed: Some(503),
+    },
+    Row {
+        what: "outbox full (`evidence.on_full`)",
+        cause: Cause::OutboxFull,
+        reason: OUTBOX_FULL,
+        closed: Some(503),
+    },
+];
+
+const TOO_DEEP: &str = "too_complex";
+const NON_TEXT: &str = "non_text_content";
+const NO_BUNDLE: &str = "no_policy_bundle";
+const STALE_BUNDLE: &str = "stale_policy_bundle";
+const OUTBOX_FULL: &str = "evidence_unavailable";
+
+impl Row {
+    /// Whether the failure keeps something from being read.
+    fn is_unscanned(&self) -> bool {
+        matches!(self.cause, Cause::Request(..) | Cause::Answer(..))
+    }
+
+    fn direction(&self) -> &'static str {
+        match self.cause {
+            Cause::Answer(..) => "response",
+            _ => "request",
+        }
+    }
+
+    /// What the record says, refused or gone on.
+    fn record(&self, refused: bool) -> Value {
+        let mut record = match (self.is_unscanned(), self.closed) {
+            (true, Some(_)) => json!({"decision": "error", "reason": self.reason}),
+            (true, None) => json!({"decision": "allow"}),
+            (false, _) if refused => json!({"decision": "deny", "reason": self.reason}),
+            (false, _) => json!({"decision": "allow"}),
+        };
+        if self.reason == "unknown_api" {
+            record["decision"] = json!(if refused { "deny" } else { "allow" });
+            record["reason"] = json!(refused.then_some(self.reason));
+        }
+        if self.is_unscanned() {
+            record[format!("{}_inspection", self.direction())] = json!("unscanned");
+            record[format!("{}_unscanned_reason", self.direction())] = json!(self.reason);
+        }
+        if refused {
+            record["outcome"] = json!("refused");
+        }
+        record
+    }
+
+    fn metric(&self) -> String {
+        match self.is_unscanned() {
+            true => format!(
+                "mercator_unscanned_total{{direction=\"{}\",reason=\"{}\"}}",
+                self.direction(),
+                self.reason
+            ),
+            false => "mercator_decisions_total{verdict=\"deny\"}".to_owned(),
+        }
+    }
+
+    fn line(&self) -> String {
+        let closed = match self.closed {
+            Some(status) => format!("{status}, code `{}`", self.reason),
+            None => "goes on".to_owned(),
+        };
+        let open = match self.cause {
+            Cause::NoBundle => closed.clone(),
+            _ => "goes on".to_owned(),
+        };
+        let told = |record: &Value| {
+            let record = record.as_object().expect("an object");
+            let words = record
+                .iter()
+                .filter(|(key, value)| *key != "outcome" && !(*key == "reason" && value.is_null()));
+            let words: Vec<_> = words
+                .map(|(key, value)| format!("`{key}` {}", value.as_str().unwrap_or("none")))
+                .collect();
+            words.join(", ")
+        };
+        let (refused, passed) = (
+            told(&self.record(self.closed.is_some())),
+            told(&self.record(false)),
+        );
+        let record = match refused == passed || self.reason == NO_BUNDLE {
+            true => refused,
+            false => format!("{refused}; open: {passed}"),
+        };
+        format!(
+            "| {} | {closed} | {open} | {record} | `{}` |\n",
+            self.what,
+            self.metric()
+        )
+    }
+}
+
+/// An instance that fails in this way, with its guarding policy.
+fn instance(open: bool) -> jupiter_testkit::InstanceBuilder {
+    let (mode, unknown) = if open {
+        ("open", "allow")
+    } else {
+        ("closed", "deny")
+    };
+    Instance::builder()
+        .inspection(&format!("failure_mode: {mode}"))
+        .inspection(&format!("unknown_api: {unknown}"))
+        .inspection("max_body_bytes: 4096")
+}
+
+async fn send(instance: &Instance, row: &Row) -> Answer {
+    let traffic = instance.traffic();
+    let (path, header, body) = match row.cause {
+        Cause::Request(path, header, body) => (path, header, body()),
+        Cause::Answer(knob, value) => (CHAT, Some((knob, value)), question("gpt-4o").to_string()),
+        _ => (CHAT, None, question("gpt-4o").to_string()),
+    };
+    let request = traffic
+        .request(Method::POST, path)
+        .bearer_auth("sk-test")
+        .header("content-type", "application/json")
+        .body(body);
+    let request = match header {
+        Some((name, value)) => request.header(name, value),
+        None => request,
+    };
+    traffic.complete(request).await
+}
+
+/// The metric of a row as it is scraped now.
+async fn counted(instance: &Instance, row: &Row) -> f64 {
+    let reply = instance.metrics().get("/metrics").await.expect(200);
+    let text = String::from_utf8(reply.body).expect("text");
+    let sample = format!("{} ", row.metric());
+    let found = text.lines().find_map(|line| line.strip_prefix(&sample));
+    found.map_or(0.0, |value| value.parse().expect("a number"))
+}
+
+/// Asserts the row of one exchange: client, provider, record, metric.
+async fn assert_row(instance: &Instance, row: &Row, open: bool) {
+    let (reached, before) = (reached_provider(instance), counted(instance, row).await);
+    let answer = send(instance, row).await;
+    let refused = row.closed.filter(|_| !open || row.reason == NO_BUNDLE);
+    let what = format!("{} ({})", row.what, if open { "open" } else { "closed" });
+    if let Some(status) = refused {
+        assert_eq!(answer.status, status, "{what}: {}", answer.text());
+        assert_eq!(answer.json()["error"]["code"], row.reason, "{what}");
+    }
+    let reached = reached_provider(instance) - reached;
+    assert_eq!(
+        reached,
+        usize::from(refused.is_none()),
+        "{what}: {}",
+        answer.text()
+    );
+    // While the control plane cannot take records, they are what it missed.
+    if row.reason != OUTBOX_FULL {
+        let record = record_of(instance, &answer).await;
+        assert_record(&record, &row.record(refused.is_some()));
+    }
+    if refused.is_some() || row.is_unscanned() {
+        wait::until(&format!("{} to move: {what}", row.metric()), async || {
+            let now = counted(instance, row).await;
+            if now > before { Ok(()) } else { Err(now) }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_follows_the_failure_mode() {
+    for open in [false, true] {
+        let instance = instance(open).policy("guard", GUARD).start().await;
+        for row in ROWS.iter().filter(|row| row.is_unscanned()) {
+            assert_row(&instance, row, open).await;
+        }
+    }
+}
+
+fn row(reason: &str) -> &'static Row {
+    ROWS.iter().find(|row| row.reason == reason).expect("a row")
+}
+
+#[tokio::test]
+async fn without_a_bundle_everything_is_refused_in_either_mode() {
+    for open in [false, true] {
+        let instance = instance(open).start().await;
+        assert_row(&instance, row(NO_BUNDLE), open).await;
+    }
+}
+
+#[tokio::test]
+async fn bundle_that_nobody_confirms_follows_the_failure_mode() {
+    for open in [false, true] {
+        let mut instance = instance(open)
+            .inspection("max_staleness: 4s")
+            .policy("guard", GUARD)
+            .start()
+            .await;
+        let fresh = ask(&instance, &question("gpt-4o")).await;
+        assert_eq!(fresh.status, 200, "{}", fresh.text());
+        let record = record_of(&instance, &fresh).await;
+        assert!(record["policy"]["confirmed"].is_string(), "{record:#}");
+
+        instance.kill_control_plane();
+        let stale = wait::until("the bundle to be stale", async || {
+            let health = instance.traffic().get("/health").await;
+            match health.text().contains("stale") {
+                true => Ok(health.status),
+                false => Err(health.text()),
+            }
+        })
+        .await;
+        assert_eq!(stale, if open { 200 } else { 503 });
+        let answer = ask(&instance, &question("gpt-4o")).await;
+        let row = row(STALE_BUNDLE);
+        match open {
+            true => assert_eq!(answer.status, 200, "{}", answer.text()),
+            false => {
+                assert_eq!(Some(answer.status), row.closed, "{}", answer.text());
+                assert_eq!(answer.json()["error"]["code"], row.reason);
+            }
+        }
+        // Its control plane is back, and with it the confirmation.
+        instance.start_control_plane().await;
+        wait::until("the bundle to be confirmed", async || {
+            match ask(&instance, &question("gpt-4o")).await.status {
+                200 => Ok(()),
+                status => Err(status),
+            }
+        })
+        .await;
+        let record = record_of(&instance, &answer).await;
+        assert_record(&record, &row.record(!open));
+    }
+}
+
+#[tokio::test]
+async fn full_outbox_refuses_or_goes_on_as_configured() {
+    for (open, on_full) in [(false, "deny"), (true, "drop_counted")] {
+        let instance = instance(open)
+            .evidence("capacity: 1")
+            .evidence(&format!("on_full: {on_full}"))
+            .policy("guard", GUARD)
+            .start()
+            .await;
+        instance.freeze_control_plane();
+        let row = row(OUTBOX_FULL);
+        let mut statuses = vec![];
+        // Each of the two workers holds one record before it is full.
+        for _ in 0..12 {
+            let answer = send(&instance, row).await;
+            statuses.push((
+                answer.status,
+                answer.header("x-mercator-decision-id").is_some(),
+            ));
+        }
+        instance.thaw_control_plane();
+        let refused = statuses
+            .iter()
+            .filter(|(status, _)| Some(*status) == row.closed);
+        match open {
+            true => assert!(
+                statuses.iter().all(|(status, _)| *status == 200),
+                "{statuses:?}"
+            ),
+            false => assert!(refused.count() > 0, "{statuses:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn trap_is_answered_with_503_and_leaves_its_record_with_the_witness() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let module = folder.path().join("trapping.wasm");
+    let shipped = std::fs::read(filter_module()).expect("the filter");
+    let trapping = trapping_at(shipped, "proxy_on_response_headers");
+    std::fs::write(&module, trapping).expect("the module is written");
+    // Its policy is published afterwards: to ask for the bundle in force is answered by
+    // the filter, which traps then too.
+    let instance = instance(true).filter(&module).start().await;
+    let admin = instance.admin();
+    admin.put_policy("guard", GUARD).await.expect_success();
+    // The VM is started anew after each trap, and until it is, nothing passes either.
+    for turn in 1..=3 {
+        wait::until("a request to reach the provider", async || {
+            let answer = send(&instance, row(NO_BUNDLE)).await;
+            assert_eq!(answer.status, 503, "{}", answer.text());
+            match reached_provider(&instance) {
+                reached if reached >= turn => Ok(()),
+                reached => Err(reached),
+            }
+        })
+        .await;
+    }
+    let records = wait::until("three records from the witness", async || {
+        let mut records = instance.admin().evidence("").await;
+        records.retain(|record| record["outcome"] == "filter_fault");
+        match records.len() {
+            3.. => Ok(records),
+            _ => Err(records),
+        }
+    })
+    .await;
+    for record in records {
+        let expected = json!({
+            "decision": "allow", "outcome": "filter_fault",
+            "gen_ai.request.model": "gpt-4o", "response_inspection": "none",
+        });
+        assert_record(&record, &expected);
+    }
+}
+
+#[test]
+fn reference_shows_the_rows_that_are_tried() {
+    let mut table = String::from(
+        "| what fails | closed | open | record | metric |\n| --- | --- | --- | --- | --- |\n",
+    );
+    for row in ROWS {
+        write!(table, "{}", row.line()).expect("text");
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/failure-modes.md");
+    let page = std::fs::read_to_string(&path).expect("the page");
+    let (before, rest) = page.split_once("<!-- rows -->\n").expect("a beginning");
+    let (_, after) = rest.split_once("<!-- end -->").expect("an end");
+    let made = format!("{before}<!-- rows -->\n{table}<!-- end -->{after}");
+    if std::env::var_os("MERCATOR_BLESS").is_some() {
+        std::fs::write(&path, &made).expect("the page is written");
+    }
+    let found = std::fs::read_to_string(&path).expect("the page");
+    assert!(
+        found == made,
+        "the page lacks a row; `just bless` rewrites it"
+    );
+}
