@@ -34,6 +34,24 @@ def main(base_url):
     check([event.type for event in events][-1] == "message_stop", "no end of the stream")
     steps.note("chat", stream=True)
 
+    tools = [{"name": "lookup", "input_schema": {"type": "object"}}]
+    scripted = {
+        "x-fake-tool-arguments": '{"query": "caf\\u00e9"}',
+        "x-fake-reasoning": "It must be looked up.",
+        "x-fake-piece-chars": "3",
+    }
+    with client.messages.stream(
+        model=MODEL, max_tokens=100, messages=MESSAGES, tools=tools, extra_headers=scripted
+    ) as stream:
+        final = stream.get_final_message()
+    check([block.type for block in final.content] == ["thinking", "tool_use"], "no call")
+    check(final.content[1].input == {"query": "caf\u00e9"}, "other arguments")
+    steps.note("chat", stream=True)
+
+    counted = client.messages.count_tokens(model=MODEL, messages=MESSAGES, system="Be brief.")
+    check(counted.input_tokens == 8, "the count is not the provider's")
+    steps.note("count_tokens")
+
     check(list(client.models.list()), "no models")
     steps.note("models")
 

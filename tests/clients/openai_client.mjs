@@ -33,6 +33,19 @@ assert.equal(text, whole.choices[0].message.content);
 assert.deepEqual(usage, whole.usage);
 note("chat", { stream: true });
 
+const ask = { model: "gpt-5", input: messages };
+const response = await client.responses.create(ask);
+assert.ok(response.output_text);
+note("chat");
+text = "";
+for await (const event of await client.responses.create({ ...ask, stream: true })) {
+  if (event.type === "response.output_text.delta") text += event.delta;
+}
+assert.equal(text, response.output_text);
+note("chat", { stream: true });
+assert.equal((await client.responses.retrieve(response.id)).id, response.id);
+note("responses");
+
 const embedded = await client.embeddings.create({
   model: "text-embedding-3-small",
   input: ["one", "two"],

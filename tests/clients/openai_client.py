@@ -43,6 +43,19 @@ def main(base_url):
     check(called.choices[0].message.tool_calls[0].function.name == "lookup", "no tool call")
     steps.note("chat")
 
+    responses(client, steps)
+
+    written = client.completions.create(model="gpt-3.5-turbo-instruct", prompt="Once upon a time")
+    check(written.choices[0].text, "no text")
+    check(written.usage.prompt_tokens == 4, "the usage is not the provider's")
+    steps.note("text_completion")
+    pieces = client.completions.create(
+        model="gpt-3.5-turbo-instruct", prompt="Once upon a time", stream=True
+    )
+    text = "".join(piece.choices[0].text for piece in pieces)
+    check(text == written.choices[0].text, "the stream says something else")
+    steps.note("text_completion", stream=True)
+
     # The library asks for base64 unless told otherwise, and unpacks it.
     embedded = client.embeddings.create(model="text-embedding-3-small", input=["one", "two"])
     check([len(item.embedding) for item in embedded.data] == [1536, 1536], "no embeddings")
@@ -94,6 +107,54 @@ def main(base_url):
 
     asyncio.run(asynchronous(base_url, steps))
     steps.report()
+
+
+def responses(client, steps):
+    ask = {"model": "gpt-5", "input": MESSAGES, "instructions": "Be brief."}
+    whole = client.responses.create(**ask)
+    check(whole.output_text, "no text")
+    check(whole.usage.input_tokens == 8, "the usage is not the provider's")
+    steps.note("chat")
+
+    with client.responses.stream(**ask) as stream:
+        text = "".join(e.delta for e in stream if e.type == "response.output_text.delta")
+        final = stream.get_final_response()
+    check(text == final.output_text == whole.output_text, "the stream says something else")
+    steps.note("chat", stream=True)
+
+    tools = [{"type": "function", "name": "lookup", "parameters": {}, "strict": False}]
+    arguments = '{"query": "caf\\u00e9"}'
+    called = client.responses.create(
+        **ask,
+        tools=tools,
+        stream=True,
+        extra_headers={
+            "x-fake-tool-arguments": arguments,
+            "x-fake-reasoning": "It must be looked up.",
+            "x-fake-piece-chars": "3",
+        },
+    )
+    final = [event for event in called][-1].response
+    check([item.type for item in final.output] == ["reasoning", "function_call"], "no call")
+    check(final.output[1].arguments == arguments, "other arguments")
+    steps.note("chat", stream=True)
+
+    refused = client.responses.create(**ask, extra_headers={"x-fake-refusal": "I will not."})
+    check(refused.output[0].content[0].refusal == "I will not.", "no refusal")
+    steps.note("chat")
+
+    check(client.responses.retrieve(whole.id).output_text == whole.output_text, "another one")
+    steps.note("responses")
+    items = client.responses.input_items.list(whole.id)
+    check(items.data[0].content == MESSAGES[0]["content"], "no input items")
+    steps.note("responses")
+    check(client.responses.cancel(whole.id).status == "cancelled", "not cancelled")
+    steps.note("responses")
+    client.responses.delete(whole.id)
+    steps.note("responses")
+    gone = raised(openai.NotFoundError, lambda: client.responses.retrieve(whole.id))
+    check("not found" in gone.message, "not the provider's own error")
+    steps.note("responses", status=404)
 
 
 async def asynchronous(base_url, steps):

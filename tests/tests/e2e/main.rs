@@ -9,6 +9,8 @@ mod answers;
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
+mod dialects;
+#[cfg(test)]
 mod estimates;
 #[cfg(test)]
 mod evasion;
