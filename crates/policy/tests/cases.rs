@@ -29,9 +29,13 @@ fn policy(path: &Path) -> Policy {
 }
 
 fn assert_passed(path: &Path, report: &Report) {
-    for outcome in report.outcomes.iter().filter(|it| !it.passed()) {
+    for outcome in &report.outcomes {
         let (name, differences) = (&outcome.name, outcome.differences.join("\n"));
-        panic!("{}: {name}: {differences}", path.display());
+        assert!(
+            outcome.passed(),
+            "{}: {name}: {differences}",
+            path.display()
+        );
     }
 }
 

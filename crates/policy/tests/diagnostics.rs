@@ -375,7 +375,7 @@ fn narrow(line: &str) -> String {
     const WIDTH: usize = 100;
     match line.char_indices().nth(WIDTH) {
         None => line.trim_end().to_owned(),
-        Some((end, _)) => format!("{}…", &line[..end]),
+        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or(line)),
     }
 }
 

@@ -109,7 +109,10 @@ fn holds(condition: &Value, facts: &Facts) -> Result<bool, TypeError> {
     let operator = condition["operator"].as_str().ok_or(TypeError)?;
     let value = &condition["value"];
     if let Some(function) = condition.get("function") {
-        let path = condition["args"][0].as_str().ok_or(TypeError)?;
+        let path = condition
+            .pointer("/args/0")
+            .and_then(Value::as_str)
+            .ok_or(TypeError)?;
         let found = applied(
             function.as_str().ok_or(TypeError)?,
             path,
@@ -290,7 +293,7 @@ fn planted(tree: &Value, leaves: &[Value]) -> Value {
     match tree {
         Value::Number(nth) => {
             let nth = usize::try_from(nth.as_u64().unwrap()).unwrap();
-            leaves[nth % leaves.len()].clone()
+            leaves.get(nth % leaves.len()).unwrap().clone()
         }
         Value::Array(parts) => parts.iter().map(|part| planted(part, leaves)).collect(),
         Value::Object(members) => {

@@ -353,7 +353,12 @@ mod tests {
         };
         for body in ["[]", "{", ""] {
             assert_eq!(
-                rewrite(body.as_bytes(), &Places::default(), &[], &[edit.clone()]),
+                rewrite(
+                    body.as_bytes(),
+                    &Places::default(),
+                    &[],
+                    std::slice::from_ref(&edit)
+                ),
                 Err(RewriteError::NotAnObject)
             );
         }

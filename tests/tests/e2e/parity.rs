@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use jupiter_bench_probe::envoy;
 use jupiter_bench_probe::tasks::Task;
+use jupiter_policy::author::testing::parse_tests;
 use jupiter_policy::facts::{ContextFacts, Facts, Message, RequestFacts};
 use jupiter_policy::{Bundle, check, compile, decide, render};
 use jupiter_testkit::{envoy_binary, target_dir};
@@ -15,7 +16,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
-use crate::examples::{case_files, examples};
+use crate::examples::case_files;
 
 /// Asserts that Envoy decides all facts by all bundles as we do; how many decisions.
 fn assert_same(bundles: Vec<Vec<u8>>, facts: Vec<Facts>) -> usize {
@@ -60,16 +61,18 @@ fn example(path: &Path) -> Vec<u8> {
 fn examples_are_decided_in_envoy_as_they_are_natively() {
     let mut bundles = Vec::new();
     let mut facts = Vec::new();
-    for (_, file) in case_files() {
-        for name in file["policies"].as_array().expect("policies") {
-            let name = name.as_str().expect("a name");
-            bundles.push(example(
-                &examples().join("policies").join(format!("{name}.yaml")),
-            ));
+    for (path, _) in case_files() {
+        let file = parse_tests(&std::fs::read_to_string(&path).expect("cases"));
+        let beside = path.parent().expect("a folder");
+        for policy in file.policies.expect("policies") {
+            bundles.push(example(&beside.join(policy)));
         }
-        for case in file["cases"].as_array().expect("cases") {
-            facts.push(serde_json::from_value(case["facts"].clone()).expect("facts"));
-        }
+        facts.extend(
+            file.cases
+                .expect("cases")
+                .into_iter()
+                .map(|case| case.facts),
+        );
     }
     let decisions = assert_same(bundles, facts);
     assert!(decisions > 300, "only {decisions} decisions were compared");

@@ -44,6 +44,16 @@ async fn every_filter_is_served_by_its_index() {
          ON CONFLICT DO NOTHING",
     );
     database.sql("ANALYZE");
+    // Partitions made ahead are empty: there the planner rightly reads their no rows.
+    let filled = database.sql(
+        "SELECT DISTINCT tableoid::regclass FROM evidence
+         UNION SELECT DISTINCT tableoid::regclass FROM evidence_rules",
+    );
+    let filled: Vec<String> = filled
+        .lines()
+        .map(|table| format!("Seq Scan on {table} "))
+        .collect();
+    assert!(filled.len() > 2, "{filled:?}");
     let any = EvidenceFilter::default;
     let text = |text: &str| Some(text.to_owned());
     let decided = |decision| EvidenceFilter {
@@ -74,9 +84,11 @@ async fn every_filter_is_served_by_its_index() {
     ] {
         let plan = store.plan(&filter).await.expect("a plan");
         assert!(plan.contains("Index"), "{filter:?}: {plan}");
-        for costly in ["Seq Scan on evidence", "->  Sort"] {
-            assert!(!plan.contains(costly), "{filter:?}: {plan}");
-        }
+        let read_whole = filled.iter().any(|scan| plan.contains(scan.as_str()));
+        assert!(
+            !read_whole && !plan.contains("->  Sort"),
+            "{filter:?}: {plan}"
+        );
     }
     store.close().await;
 }

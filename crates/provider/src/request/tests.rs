@@ -320,7 +320,7 @@ proptest! {
             let content = &read.facts.messages[message].content;
             let start = content.floor_char_boundary(at);
             let end = content.floor_char_boundary(start + length);
-            if end > start && !content[start..end].contains('\n') {
+            if end > start && !content.get(start..end).unwrap().contains('\n') {
                 edits.push((message, Edit { range: start..end, with }));
             }
         }

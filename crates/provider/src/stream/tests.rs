@@ -54,7 +54,7 @@ impl Judge for Replacing {
             let upto = usize::MAX;
             return Ruling::Release { upto, edits };
         }
-        while let Some(found) = text[*seen..].find(self.word) {
+        while let Some(found) = text.get(*seen..).unwrap().find(self.word) {
             let start = *seen + found;
             *seen = start + self.word.len();
             edits.push(Edit {
@@ -67,7 +67,11 @@ impl Judge for Replacing {
         }
         let possible = (1..self.word.len())
             .rev()
-            .find(|n| text[*seen..].ends_with(&self.word[..*n]))
+            .find(|n| {
+                text.get(*seen..)
+                    .unwrap()
+                    .ends_with(self.word.get(..*n).unwrap_or(self.word))
+            })
             .unwrap_or(0);
         Ruling::Release {
             upto: text.len() - possible,
@@ -559,7 +563,7 @@ fn what_is_held_leaves_at_a_cut_and_the_stream_is_unscanned() {
     let stream = content(&["a se"]);
     let cut = stream.find("\"finish_reason\":\"stop\"").unwrap();
     let mut judge = Replacing::new("secret", "[X]");
-    let (out, end) = run(Api::ChatCompletions, &stream[..cut], &mut judge);
+    let (out, end) = run(Api::ChatCompletions, stream.get(..cut).unwrap(), &mut judge);
     let whole = out
         .split_inclusive("\n\n")
         .filter(|e| e.ends_with("\n\n"))
@@ -570,7 +574,7 @@ fn what_is_held_leaves_at_a_cut_and_the_stream_is_unscanned() {
     // A rest that cannot be read does not leave unread.
     judge = Replacing::new("secret", "[X]");
     judge.on_unread = OnUnread::Stop;
-    let (out, end) = run(Api::ChatCompletions, &stream[..cut], &mut judge);
+    let (out, end) = run(Api::ChatCompletions, stream.get(..cut).unwrap(), &mut judge);
     assert!(out.ends_with("\n\n"));
     assert_eq!(end.progress, Progress::Stopped);
 }

@@ -32,7 +32,9 @@ pub(super) fn create(
     let prompt = texts.last().map(String::as_str).unwrap_or_default();
     let max_tokens = body.get("max_output_tokens").and_then(Value::as_u64);
     let answer = Answer::compose(prompt, max_tokens, first_tool(body), script);
-    let id = format!("resp_{:016x}", fingerprint(texts.join("\n").as_bytes()));
+    // Another answer to the same question is another response.
+    let made_of = format!("{}\n{answer:?}", texts.join("\n"));
+    let id = format!("resp_{:016x}", fingerprint(made_of.as_bytes()));
     let input_tokens = texts.iter().map(|text| count_words(text)).sum::<u64>();
     let output_tokens = answer.tokens();
     let given = |key: &str, none: Value| body.get(key).cloned().unwrap_or(none);
