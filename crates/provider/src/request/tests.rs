@@ -1,3 +1,5 @@
+//! Requests of every API are read whole, and edited ones read as edited.
+
 use super::*;
 use crate::text::ENCRYPTED;
 use crate::{Edit, TextEdit, rewrite};

@@ -1,3 +1,5 @@
+//! Whole answers of every API are read and rewritten with their places.
+
 use super::*;
 use crate::{Edit, TextEdit, rewrite};
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! A stream says and yields the same wherever it is cut; what is held leaves in order.
+
 use super::*;
 use proptest::prelude::*;
 
