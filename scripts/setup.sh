@@ -177,6 +177,12 @@ need_postgres() {
             "set MERCATOR_POSTGRES_BIN to the folder of \`postgres\`, \`initdb\` and \`psql\`, version 15 or newer"
 }
 
+need_openssl() {
+    command -v openssl >/dev/null ||
+        lacking "no openssl here (tests of TLS to Postgres make their certificates with it)" \
+            "Debian: \`apt-get install openssl\`, then run this again"
+}
+
 need_cargo_deny() {
     "$tools/bin/cargo-deny" --version 2>/dev/null | grep -qx "cargo-deny $cargo_deny_version" && return
     command -v cargo >/dev/null || return 0
@@ -204,7 +210,7 @@ need_cargo_fuzz() {
 
 case $purpose in
     run) need_rust; need_c_compiler; need_wasm_target; need_envoy ;;
-    test) need_rust; need_c_compiler; need_wasm_target; need_envoy; need_postgres; scripts/setup-clients.sh || missing=1 ;;
+    test) need_rust; need_c_compiler; need_wasm_target; need_envoy; need_postgres; need_openssl; scripts/setup-clients.sh || missing=1 ;;
     check) need_rust; need_c_compiler; need_wasm_target; need_cargo_deny ;;
     fuzz) need_rust; need_cxx_compiler; need_cargo_fuzz ;;
     *)
