@@ -27,7 +27,7 @@ pub const ON_FACTS: [&str; 20] = [
     "context.user_attributes.department in ['contractors', 'interns'] && request.max_tokens > 500",
     "'auditor' in context.user_attributes.roles",
     "context.time.hour < 6 || context.time.hour >= 22",
-    "context.time.day_of_week in ['saturday', 'sunday'] && context.user_attributes.tier == 'trial'",
+    "context.time.day_of_week in ['Saturday', 'Sunday'] && context.user_attributes.tier == 'trial'",
     "context.user_attributes.region == 'eu' && request.model.endsWith('-us')",
     "processing.token_estimate.total_tokens > 16000",
     "processing.content_analysis.pii_detection.has_pii && context.environment == 'production'",
