@@ -34,7 +34,7 @@ demo *args: build
 
 # All tests: unit, then end to end through a running Envoy
 test: test-setup filter probe
-    @scripts/test.sh unit e2e
+    @scripts/test.sh
 
 # Tests that need no other program than git
 unit *args:

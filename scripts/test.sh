@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs the test suites named (`unit`, `e2e`) and closes with one line that counts
-# all tests of the run: cargo prints a line per test program only.
+# Runs every test of the workspace and closes with one line that counts them: cargo
+# prints a line per test program only. One call of cargo, so that every crate is built
+# with one set of features, once; `mercator`, which the end-to-end tests start, too.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
@@ -8,28 +9,11 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
 status=0
-for suite in "$@"; do
-    case $suite in
-        unit) arguments=() ;; # also builds the `mercator` that e2e runs
-        e2e) arguments=(--workspace --test postgres --test e2e) ;;
-        *)
-            echo "usage: scripts/test.sh [unit] [e2e]" >&2
-            exit 2
-            ;;
-    esac
-    # A failing suite does not hide what the next one has to say.
-    cargo test ${CI:+--locked} --no-fail-fast "${arguments[@]}" 2>&1 | tee -a "$log" || status=1
-done
+# A failing suite does not hide what the next one has to say.
+cargo test ${CI:+--locked} --workspace --no-fail-fast 2>&1 | tee "$log" || status=1
 
 total() {
-    sed -nE "s/^test result: .* ([0-9]+) $1;.*/\1/p" "$log" | paste -sd+ - | bc_sum
-}
-
-# Adds up `1+2+3`; nothing adds up to 0.
-bc_sum() {
-    local sum
-    read -r sum || sum=0
-    echo $((sum))
+    sed -nE "s/^test result: .* ([0-9]+) $1;.*/\1/p" "$log" | awk '{ sum += $1 } END { print sum + 0 }'
 }
 
 echo
