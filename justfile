@@ -96,6 +96,10 @@ postgres *args: test-setup
 bench-ingest: test-setup
     cargo bench {{ locked }} --workspace --profile dev --bench ingest
 
+# `mercator benchmark` beside wrk and h2load: speed, agreement, a stalled server
+bench-load *seconds:
+    cargo bench {{ locked }} --workspace --profile dev --bench load -- {{ seconds }}
+
 # What CI runs
 ci:
     .ci/run

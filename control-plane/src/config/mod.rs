@@ -26,7 +26,7 @@ pub use self::database::{Endpoint, PostgresConfig, SslMode};
 pub use self::policy::{GitConfig, PolicySource, Repository, Signatures};
 pub use self::reader::{Fault, Origin};
 pub use self::subject::{HeaderConfig, JwtConfig, JwtKeys, SubjectConfig};
-pub use self::values::{BaseUrl, Secret};
+pub use self::values::{BaseUrl, Secret, duration};
 
 use self::reader::{Document, Section};
 

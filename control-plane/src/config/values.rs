@@ -163,7 +163,7 @@ pub(super) fn optional<T>(
 }
 
 /// A whole number with its unit: `250ms`, `300s`, `5m`, `1h`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a duration such as `250ms`, `300s`, `5m` or `1h`");
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = text.strip_prefix(digits).unwrap_or_default();

@@ -1,9 +1,10 @@
 //! The command line as a whole; each command's own arguments stand in its file.
 
 use crate::commands::{
-    compile::CompileArgs, completion::CompletionArgs, decide::DecideArgs, demo::DemoArgs,
-    envoy::EnvoyArgs, evidence::EvidenceArgs, fake_provider::FakeProviderArgs, lint::LintArgs,
-    policy::PolicyArgs, run::RunArgs, test::TestArgs, token::TokenArgs, verify::VerifyArgs,
+    benchmark::BenchmarkArgs, compile::CompileArgs, completion::CompletionArgs, decide::DecideArgs,
+    demo::DemoArgs, envoy::EnvoyArgs, evidence::EvidenceArgs, fake_provider::FakeProviderArgs,
+    lint::LintArgs, policy::PolicyArgs, run::RunArgs, test::TestArgs, token::TokenArgs,
+    verify::VerifyArgs,
 };
 use crate::output::FormatArg;
 
@@ -44,6 +45,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Create, list and revoke API tokens
     Token(TokenArgs),
+    /// Send load and measure how the target does, as its clients see it
+    Benchmark(Box<BenchmarkArgs>),
     /// Print the Envoy configuration an instance would use
     Envoy(EnvoyArgs),
     /// Start an instance of its own, make three calls, show what happened

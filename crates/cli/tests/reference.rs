@@ -53,6 +53,8 @@ const COMMANDS: &[&[&str]] = &[
     &["token", "create"],
     &["token", "list"],
     &["token", "revoke"],
+    &["benchmark"],
+    &["benchmark", "compare"],
     &["envoy"],
     &["version"],
     &["completion"],

@@ -27,6 +27,7 @@ pub use literal::Edit;
 pub use places::{MemberEdit, Places, RewriteError, TextEdit, TextId, rewrite};
 pub use request::{ReadRequest, Unreadable, read_request};
 pub use response::{BodyKind, ReadResponse, ResponseReader, Summary, read_response};
+pub use sse::{EventReader, EventTooLarge, RawEvent};
 pub use stream::{
     Judge, OnUnread, Progress, Ruling, Stop, StreamEditor, StreamEnd, StreamLimits, WholeText,
 };

@@ -9,11 +9,11 @@ use std::ops::{ControlFlow, Range};
 
 /// An event grew beyond the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct EventTooLarge;
+pub struct EventTooLarge;
 
 /// Cuts a byte stream into events.
 #[derive(Debug)]
-pub(crate) struct EventReader {
+pub struct EventReader {
     limit: usize,
     /// The event that is coming.
     raw: Vec<u8>,
@@ -23,7 +23,7 @@ pub(crate) struct EventReader {
 }
 
 impl EventReader {
-    pub(crate) fn new(limit: usize) -> EventReader {
+    pub fn new(limit: usize) -> EventReader {
         EventReader {
             limit,
             raw: vec![],
@@ -36,7 +36,7 @@ impl EventReader {
     /// Takes the next bytes; calls `on_event` with each event they complete.
     /// Breaks with it; the rest of `bytes` is then not read. What is too large
     /// is kept with all that came with it, to be taken as it is.
-    pub(crate) fn push<B>(
+    pub fn push<B>(
         &mut self,
         mut bytes: &[u8],
         mut on_event: impl FnMut(RawEvent<'_>) -> ControlFlow<B>,
@@ -99,7 +99,7 @@ impl EventReader {
 
 /// The bytes of one event, its blank line included.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct RawEvent<'a> {
+pub struct RawEvent<'a> {
     pub(crate) raw: &'a [u8],
     /// Of its stream.
     pub(crate) first: bool,
@@ -107,7 +107,7 @@ pub(crate) struct RawEvent<'a> {
 
 impl RawEvent<'_> {
     /// Its data; `None`: it has none, and means nothing to a client.
-    pub(crate) fn data(self) -> Option<Vec<u8>> {
+    pub fn data(self) -> Option<Vec<u8>> {
         let mut data: Option<Vec<u8>> = None;
         for line in self.lines() {
             let Some(value) = self.data_value(line) else {

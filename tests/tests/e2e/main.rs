@@ -7,6 +7,8 @@
 #[cfg(test)]
 mod answers;
 #[cfg(test)]
+mod benchmark;
+#[cfg(test)]
 mod clients;
 #[cfg(test)]
 mod dialects;

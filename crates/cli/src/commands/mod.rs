@@ -1,5 +1,6 @@
 //! One file per command: its arguments, what it asks for, how it shows the answer.
 
+pub mod benchmark;
 pub mod compile;
 pub mod completion;
 pub mod decide;
@@ -32,6 +33,7 @@ pub fn run(cli: Cli) -> Result<Answer, Failure> {
         Command::Evidence(args) => block_on(evidence::run(args, format)),
         Command::Verify(args) => verify::run(&args, format.plain()?),
         Command::Token(args) => block_on(token::run(args, format.plain()?)),
+        Command::Benchmark(args) => benchmark::run(*args, format.plain()?),
         Command::Envoy(args) => envoy::run(&args, format.plain()?),
         Command::Demo(args) => block_on(demo::run(args, format.plain()?)),
         Command::FakeProvider(args) => block_on(fake_provider::run(args)),
