@@ -2,9 +2,9 @@
 
 use crate::commands::{
     benchmark::BenchmarkArgs, compile::CompileArgs, completion::CompletionArgs, decide::DecideArgs,
-    demo::DemoArgs, envoy::EnvoyArgs, evidence::EvidenceArgs, fake_provider::FakeProviderArgs,
-    lint::LintArgs, policy::PolicyArgs, run::RunArgs, test::TestArgs, token::TokenArgs,
-    verify::VerifyArgs,
+    demo::DemoArgs, doctor::DoctorArgs, drill::DrillArgs, envoy::EnvoyArgs, evidence::EvidenceArgs,
+    fake_provider::FakeProviderArgs, lint::LintArgs, policy::PolicyArgs, run::RunArgs,
+    test::TestArgs, token::TokenArgs, verify::VerifyArgs,
 };
 use crate::output::FormatArg;
 
@@ -47,6 +47,10 @@ pub enum Command {
     Token(TokenArgs),
     /// Send load and measure how the target does, as its clients see it
     Benchmark(Box<BenchmarkArgs>),
+    /// Make a fault under load on purpose, and judge what clients saw of it
+    Drill(DrillArgs),
+    /// Say what a live installation lacks for high availability
+    Doctor(DoctorArgs),
     /// Print the Envoy configuration an instance would use
     Envoy(EnvoyArgs),
     /// Start an instance of its own, make three calls, show what happened

@@ -6,14 +6,14 @@
 
 use crate::exit::{Answer, Failure, with_causes};
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -31,6 +31,14 @@ pub struct ServerArgs {
         value_name = "URL"
     )]
     server: String,
+    #[command(flatten)]
+    credential: CredentialArgs,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Control plane")]
+pub struct CredentialArgs {
     /// API token; better given in the environment, where no process list shows it
     #[arg(long, global = true, env = "MERCATOR_TOKEN", hide_env_values = true)]
     token: Option<Token>,
@@ -109,11 +117,17 @@ pub struct Client {
 impl ServerArgs {
     /// Reads the token and prepares a client; nothing is sent yet.
     pub fn client(&self) -> Result<Client, ClientError> {
-        let token = match &self.token {
-            Some(token) => token.clone(),
-            None => read_token(&self.token_path())?,
-        };
-        Client::new(&self.server, Some(&token))
+        Client::new(&self.server, Some(&self.credential.token()?))
+    }
+}
+
+impl CredentialArgs {
+    /// As given, or read from its file.
+    pub fn token(&self) -> Result<Token, ClientError> {
+        match &self.token {
+            Some(token) => Ok(token.clone()),
+            None => read_token(&self.token_path()),
+        }
     }
 
     fn token_path(&self) -> PathBuf {
@@ -232,6 +246,14 @@ impl Client {
             true => Ok(bytes),
             false => self.read(status, &bytes).map(|_| bytes),
         }
+    }
+
+    /// What time it is there, to the second; none where answers do not tell.
+    pub async fn date(&self, path: &[&str]) -> Result<Option<SystemTime>, ClientError> {
+        let response = self.answer(Method::GET, path, &[], None).await?;
+        let date = response.headers().get(DATE);
+        let date = date.and_then(|date| date.to_str().ok());
+        Ok(date.and_then(|date| httpdate::parse_http_date(date).ok()))
     }
 
     /// Digest of the bundle in force; none while there is no policy.

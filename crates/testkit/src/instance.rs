@@ -326,7 +326,8 @@ impl Instance {
         process::signal(self.control_plane_pid(), Signal::CONT);
     }
 
-    fn control_plane_pid(&self) -> u32 {
+    /// Of the process that is frozen and killed.
+    pub fn control_plane_pid(&self) -> u32 {
         self.control_plane
             .as_ref()
             .or_fail("there is no control plane")

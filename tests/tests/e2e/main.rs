@@ -13,6 +13,10 @@ mod clients;
 #[cfg(test)]
 mod dialects;
 #[cfg(test)]
+mod doctor;
+#[cfg(test)]
+mod drill;
+#[cfg(test)]
 mod estimates;
 #[cfg(test)]
 mod evasion;

@@ -6,13 +6,13 @@
 
 mod answer;
 mod compare;
-mod line;
-mod load;
-mod plan;
+pub mod line;
+pub mod load;
+pub mod plan;
 mod plot;
-mod results;
-mod show;
-mod tally;
+pub mod results;
+pub mod show;
+pub mod tally;
 #[cfg(test)]
 mod tests;
 
@@ -72,7 +72,7 @@ enum BenchmarkCommand {
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Requests")]
-struct RequestArgs {
+pub struct RequestArgs {
     /// API to speak
     #[arg(long, value_enum, default_value_t = ApiArg::Openai, hide_possible_values = true, value_name = "openai|anthropic")]
     api: ApiArg,
@@ -91,7 +91,7 @@ struct RequestArgs {
     /// Share of requests that a policy should deny, such as 0.1 or 10%; these count as
     /// errors when they are answered, and the others when they are denied
     #[arg(long, value_name = "SHARE", default_value_t = Share(0.0))]
-    policy_mix: Share,
+    pub policy_mix: Share,
     /// What the prompts of these begin with [default: what the quickstart policy denies]
     #[arg(
         long,
@@ -108,10 +108,10 @@ struct RequestArgs {
     header: Vec<Header>,
     /// Send each request with an Idempotency-Key of its own
     #[arg(long)]
-    idempotency_keys: bool,
+    pub idempotency_keys: bool,
     /// Certificates in PEM to trust besides those of this machine
     #[arg(long, value_name = "FILE")]
-    ca_file: Option<PathBuf>,
+    pub ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -139,7 +139,7 @@ struct ResultArgs {
     plot: Option<plot::PlotFile>,
 }
 
-fn rate(text: &str) -> Result<f64, String> {
+pub fn rate(text: &str) -> Result<f64, String> {
     let rate = text.parse::<f64>().ok();
     rate.filter(|rate| (0.001..=1_000_000.0).contains(rate))
         .ok_or_else(|| "write requests per second, from 0.001 to 1000000".to_owned())
@@ -156,7 +156,7 @@ pub fn run(args: BenchmarkArgs, format: Format) -> Result<Answer, Failure> {
     }
     let ca = args.requests.ca_file.clone();
     let dialer = Dialer::new(&target, ca.as_deref())?;
-    let plan = plan(target, &args)?;
+    let plan = args.requests.plan(target, args.pace())?;
 
     let started = SystemTime::now();
     let ran = measure(plan.clone(), dialer, format)?;
@@ -177,46 +177,57 @@ pub fn run(args: BenchmarkArgs, format: Format) -> Result<Answer, Failure> {
     })
 }
 
-fn plan(target: Target, args: &BenchmarkArgs) -> Result<Plan, Failure> {
-    let requests = &args.requests;
-    let api_key = match &requests.api_key_env {
-        Some(name) => Some(std::env::var(name).map_err(|_| {
-            Failure::new(format!(
-                "there is no API key in the environment variable `{name}`"
-            ))
-        })?),
-        None => None,
-    };
-    let model = requests.model.clone();
-    let ask = Ask {
-        api: requests.api,
-        model: model.unwrap_or_else(|| requests.api.default_model().to_owned()),
-        stream: requests.stream,
-        prompt_bytes: requests.prompt_bytes,
-        max_tokens: requests.max_tokens,
-        refused_prompt: requests.denied_prompt.clone(),
-        api_key,
-        headers: requests.header.clone(),
-    };
-    let pace = Pace {
-        rate: args.rate,
-        duration: args.duration,
-        concurrency: usize::from(args.concurrency),
-        timeout: args.timeout,
-        policy_mix: requests.policy_mix,
-        idempotency_keys: requests.idempotency_keys,
-    };
-    Plan::new(target, &ask, pace)
+impl BenchmarkArgs {
+    fn pace(&self) -> Pace {
+        Pace {
+            rate: self.rate,
+            duration: self.duration,
+            concurrency: usize::from(self.concurrency),
+            timeout: self.timeout,
+            policy_mix: self.requests.policy_mix,
+            idempotency_keys: self.requests.idempotency_keys,
+            keep_decision_ids: false,
+        }
+    }
 }
 
-/// On one thread: to move work between threads costs more than it gains here,
-/// and leaves the other cores to the target where that is on this machine.
-fn measure(plan: Plan, dialer: Dialer, format: Format) -> Result<Ran, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+impl RequestArgs {
+    /// The same requests, whatever sends them.
+    pub fn plan(&self, target: Target, pace: Pace) -> Result<Plan, Failure> {
+        let api_key = match &self.api_key_env {
+            Some(name) => Some(std::env::var(name).map_err(|_| {
+                Failure::new(format!(
+                    "there is no API key in the environment variable `{name}`"
+                ))
+            })?),
+            None => None,
+        };
+        let model = self.model.clone();
+        let ask = Ask {
+            api: self.api,
+            model: model.unwrap_or_else(|| self.api.default_model().to_owned()),
+            stream: self.stream,
+            prompt_bytes: self.prompt_bytes,
+            max_tokens: self.max_tokens,
+            refused_prompt: self.denied_prompt.clone(),
+            api_key,
+            headers: self.header.clone(),
+        };
+        Plan::new(target, &ask, pace)
+    }
+}
+
+/// One thread: to move work between threads costs more than it gains here, and
+/// leaves the other cores to the target where that is on this machine.
+pub fn current_thread() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|e| Failure::new(format!("the runtime could not start: {e}")))?;
-    runtime.block_on(async {
+        .map_err(|e| Failure::new(format!("the runtime could not start: {e}")))
+}
+
+fn measure(plan: Plan, dialer: Dialer, format: Format) -> Result<Ran, Failure> {
+    current_thread()?.block_on(async {
         let url = plan.target.url(plan.api);
         let stop = CancellationToken::new();
         let stop_on_signal = {
@@ -271,7 +282,7 @@ fn check_folder(file: &Path) -> Result<(), Failure> {
     }
 }
 
-fn write(path: &Path, text: &str) -> Result<(), Failure> {
+pub fn write(path: &Path, text: &str) -> Result<(), Failure> {
     std::fs::write(path, text)
         .map_err(|cause| Failure::new(format!("`{}` cannot be written: {cause}", path.display())))
 }

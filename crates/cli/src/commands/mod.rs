@@ -5,6 +5,8 @@ pub mod compile;
 pub mod completion;
 pub mod decide;
 pub mod demo;
+pub mod doctor;
+pub mod drill;
 pub mod envoy;
 pub mod evidence;
 pub mod fake_provider;
@@ -34,6 +36,8 @@ pub fn run(cli: Cli) -> Result<Answer, Failure> {
         Command::Verify(args) => verify::run(&args, format.plain()?),
         Command::Token(args) => block_on(token::run(args, format.plain()?)),
         Command::Benchmark(args) => benchmark::run(*args, format.plain()?),
+        Command::Drill(args) => drill::run(args, format.plain()?),
+        Command::Doctor(args) => block_on(doctor::run(args, format.plain()?)),
         Command::Envoy(args) => envoy::run(&args, format.plain()?),
         Command::Demo(args) => block_on(demo::run(args, format.plain()?)),
         Command::FakeProvider(args) => block_on(fake_provider::run(args)),

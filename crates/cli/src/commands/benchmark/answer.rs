@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 use std::time::Duration;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 /// Of an error's body; more is read and thrown away.
 const ERROR_BYTES: usize = 64 * 1024;
@@ -102,6 +103,8 @@ pub struct Outcome {
     /// What the gateway or the provider called it.
     pub code: Option<String>,
     pub first_token: Option<Instant>,
+    /// Of its record.
+    pub decision_id: Option<Uuid>,
 }
 
 impl Outcome {
@@ -110,6 +113,7 @@ impl Outcome {
             class,
             code: None,
             first_token: None,
+            decision_id: None,
         }
     }
 }
@@ -120,6 +124,12 @@ pub fn class_of(error: &hyper::Error) -> Class {
         true => Class::Invalid,
         false => Class::Reset,
     }
+}
+
+/// The id of its record, when the gateway named one.
+pub fn decision_id(response: &Response<Incoming>) -> Option<Uuid> {
+    let id = response.headers().get("x-mercator-decision-id")?;
+    id.to_str().ok()?.parse().ok()
 }
 
 /// Reads an answer to its end; `on_gap` hears how far apart tokens came.

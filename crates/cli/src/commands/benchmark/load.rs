@@ -272,10 +272,7 @@ fn pace(shared: &Shared, total: u64) {
 async fn work(shared: Arc<Shared>, mut line: Option<Line>) {
     while let Some(turn) = shared.turn().await {
         shared.begin(turn);
-        let in_time = tokio::time::timeout(
-            shared.plan.timeout,
-            exchange(&shared, &mut line, turn),
-        );
+        let in_time = tokio::time::timeout(shared.plan.timeout, exchange(&shared, &mut line, turn));
         // Out of time, its connection goes with it: the answer may still come.
         let outcome = in_time
             .await
@@ -306,7 +303,12 @@ async fn exchange(shared: &Shared, line: &mut Option<Line>, turn: Turn) -> Outco
             Ok(response) => {
                 let plan = &shared.plan;
                 let gap = |gap| shared.tally().gaps.record(gap);
-                let outcome = answer::read(response, plan.api, plan.stream, gap).await;
+                let id = match plan.keep_decision_ids {
+                    true => answer::decision_id(&response),
+                    false => None,
+                };
+                let mut outcome = answer::read(response, plan.api, plan.stream, gap).await;
+                outcome.decision_id = id;
                 *line = Some(open);
                 return outcome;
             }

@@ -184,6 +184,8 @@ pub struct Plan {
     /// Share of requests that the policy should refuse.
     pub policy_mix: Share,
     pub idempotency_keys: bool,
+    /// Keep the decision ids of answers, to look for their records.
+    pub keep_decision_ids: bool,
     uri: Uri,
     headers: HeaderMap,
     ordinary: Bytes,
@@ -199,6 +201,7 @@ pub struct Pace {
     pub timeout: Duration,
     pub policy_mix: Share,
     pub idempotency_keys: bool,
+    pub keep_decision_ids: bool,
 }
 
 impl Plan {
@@ -226,6 +229,7 @@ impl Plan {
             timeout: pace.timeout,
             policy_mix: pace.policy_mix,
             idempotency_keys: pace.idempotency_keys,
+            keep_decision_ids: pace.keep_decision_ids,
         })
     }
 
@@ -340,6 +344,7 @@ pub mod tests {
             timeout: Duration::from_secs(20),
             policy_mix: Share(0.0),
             idempotency_keys: false,
+            keep_decision_ids: false,
         }
     }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
+use uuid::Uuid;
 
 /// Points in a plot; more nobody sees.
 const INTERVALS: u32 = 600;
@@ -17,6 +18,8 @@ const INTERVALS: u32 = 600;
 const LEAST_INTERVAL: Duration = Duration::from_secs(1);
 /// Codes of refusals that are told apart.
 const CODES: usize = 32;
+/// Of a drill: sixteen megabytes of them.
+const DECISION_IDS: usize = 1_000_000;
 /// Longer times count as this one.
 const LONGEST_US: u64 = 3_600_000_000;
 /// A request sent later than this after its time is late.
@@ -140,6 +143,8 @@ pub struct Late {
 pub struct Tally {
     pub counts: BTreeMap<Class, u64>,
     pub codes: BTreeMap<String, u64>,
+    /// Of requests that were answered or denied, where the plan keeps them.
+    pub decision_ids: Vec<Uuid>,
     pub sent: u64,
     pub late: Late,
     pub answered: Times,
@@ -161,6 +166,7 @@ impl Tally {
         Tally {
             counts: BTreeMap::new(),
             codes: BTreeMap::new(),
+            decision_ids: Vec::new(),
             sent: 0,
             late: Late::default(),
             answered: Times::new(),
@@ -228,6 +234,9 @@ impl Tally {
         }
         if let Some(first) = first {
             self.first_token.record(first);
+        }
+        if !class.is_error() && self.decision_ids.len() < DECISION_IDS {
+            self.decision_ids.extend(outcome.decision_id);
         }
         if let Some(code) = &outcome.code {
             let known = self.codes.contains_key(code) || self.codes.len() < CODES;
