@@ -147,17 +147,10 @@ fn read_lines(path: &Path) -> Result<Vec<LineFacts>, Failure> {
         // Up to the last line end, and all of it at the end of the file.
         let whole = match read {
             0 => begun,
-            _ => block
-                .iter()
-                .rposition(|b| *b == b'\n')
-                .map_or(0, |at| at + 1),
+            _ => memchr::memrchr(b'\n', &block).map_or(0, |at| at + 1),
         };
         let rest = block.split_off(whole);
-        let mut lines: Vec<&[u8]> = block.split(|b| *b == b'\n').collect();
-        // Behind the last line end there is no line.
-        if lines.last().is_some_and(|last| last.is_empty()) {
-            lines.pop();
-        }
+        let lines = lines_of(&block);
         facts.par_extend(
             lines
                 .into_par_iter()
@@ -170,6 +163,21 @@ fn read_lines(path: &Path) -> Result<Vec<LineFacts>, Failure> {
     }
     bar.finish_and_clear();
     Ok(facts)
+}
+
+/// Behind the last line end there is no line.
+fn lines_of(block: &[u8]) -> Vec<&[u8]> {
+    let ends = memchr::memchr_iter(b'\n', block);
+    let mut begin = 0;
+    let mut lines: Vec<&[u8]> = ends
+        .filter_map(|end| {
+            let line = block.get(begin..end);
+            begin = end + 1;
+            line
+        })
+        .collect();
+    lines.extend(block.get(begin..).filter(|last| !last.is_empty()));
+    lines
 }
 
 /// A single record with a C2SP `tlog-proof`, which is an export of one line.

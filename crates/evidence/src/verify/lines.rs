@@ -3,6 +3,7 @@
 use super::{Finding, Report};
 use crate::LeafHash;
 use crate::tree::Hash;
+use memchr::{memchr, memmem};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -30,6 +31,71 @@ pub struct Place {
     pub(super) seq: u64,
     /// `None` where it names no predecessor.
     pub(super) prev: Option<Hash>,
+}
+
+/// The members of a record that matter here, as they stand in its canonical bytes.
+///
+/// In canonical JSON the order of members is known, and a quote within a text is
+/// written `\"`: the bytes `,"emitter":{` are the member or nothing. What does not look
+/// so is read as JSON; a line that was altered to look so is found by its hash.
+struct Canonical<'a> {
+    epoch: &'a [u8],
+    emitter: &'a str,
+    prev: &'a [u8],
+    seq: u64,
+    id: Uuid,
+    policy: Option<&'a str>,
+}
+
+const EMITTER: &[u8] = br#","emitter":{"epoch":""#;
+const ID: &[u8] = br#","id":""#;
+const POLICY: &[u8] = br#","policy":{"#;
+
+impl<'a> Canonical<'a> {
+    fn of(line: &'a [u8]) -> Option<Canonical<'a>> {
+        let (epoch, rest) = text(behind(line, EMITTER)?)?;
+        let (emitter, rest) = text(rest.strip_prefix(ID)?)?;
+        let (prev, rest) = text(rest.strip_prefix(br#","prev":""#)?)?;
+        let (seq, rest) = number(rest.strip_prefix(br#","seq":"#)?)?;
+        let rest = rest.strip_prefix(b"}")?;
+        let (id, rest) = text(behind(rest, ID)?)?;
+        let policy = match behind(rest, POLICY) {
+            None => None,
+            Some(mut rest) => loop {
+                // `commit` and `confirmed` stand before it, where there are any.
+                let (name, value) = text(rest.strip_prefix(b"\"")?)?;
+                let (value, next) = text(value.strip_prefix(b":\"")?)?;
+                if name == b"digest" {
+                    break Some(std::str::from_utf8(value).ok()?);
+                }
+                rest = next.strip_prefix(b",")?;
+            },
+        };
+        Some(Canonical {
+            epoch,
+            emitter: std::str::from_utf8(emitter).ok()?,
+            prev,
+            seq,
+            id: Uuid::try_parse_ascii(id).ok()?,
+            policy,
+        })
+    }
+}
+
+fn behind<'a>(bytes: &'a [u8], mark: &[u8]) -> Option<&'a [u8]> {
+    bytes.get(memmem::find(bytes, mark)? + mark.len()..)
+}
+
+/// A text without escapes up to its quote, and what follows it.
+fn text(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (text, rest) = bytes.split_at_checked(memchr(b'"', bytes)?)?;
+    (!text.contains(&b'\\')).then_some((text, rest.get(1..)?))
+}
+
+fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let digits = bytes.iter().take_while(|b| b.is_ascii_digit()).count();
+    let (digits, rest) = bytes.split_at_checked(digits)?;
+    Some((std::str::from_utf8(digits).ok()?.parse().ok()?, rest))
 }
 
 #[derive(Deserialize)]
@@ -75,6 +141,26 @@ impl LineFacts {
     /// Reads a line, without its line end. It may be anything.
     pub fn read(line: &[u8], names: &mut Names) -> LineFacts {
         let leaf = LeafHash::of(line).0;
+        match Canonical::of(line) {
+            Some(record) => LineFacts {
+                leaf,
+                id: Some(record.id),
+                place: std::str::from_utf8(record.epoch)
+                    .ok()
+                    .filter(|epoch| !epoch.is_empty())
+                    .map(|epoch| Place {
+                        emitter: names.shared(record.emitter),
+                        epoch: names.shared(epoch),
+                        seq: record.seq,
+                        prev: hash(record.prev),
+                    }),
+                policy: record.policy.map(|digest| names.shared(digest)),
+            },
+            None => LineFacts::read_json(leaf, line, names),
+        }
+    }
+
+    fn read_json(leaf: Hash, line: &[u8], names: &mut Names) -> LineFacts {
         let Ok(wire) = serde_json::from_slice::<Wire<'_>>(line) else {
             return LineFacts {
                 leaf,
@@ -89,7 +175,7 @@ impl LineFacts {
             emitter: names.shared(&emitter.id),
             epoch: names.shared(&emitter.epoch),
             seq: emitter.seq,
-            prev: hash(&emitter.prev),
+            prev: hash(emitter.prev.as_bytes()),
         });
         LineFacts {
             leaf,
@@ -100,9 +186,9 @@ impl LineFacts {
     }
 }
 
-fn hash(hex: &str) -> Option<Hash> {
+fn hash(hex: &[u8]) -> Option<Hash> {
     let mut hash = [0; 32];
-    let (pairs, rest) = hex.as_bytes().as_chunks::<2>();
+    let (pairs, rest) = hex.as_chunks::<2>();
     if pairs.len() != 32 || !rest.is_empty() {
         return None;
     }
@@ -217,4 +303,78 @@ fn longest_rising(pairs: &[(usize, usize)]) -> Vec<(usize, usize)> {
     }
     rise.reverse();
     rise
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::EmitterChain;
+    use crate::envelope::tests::sample;
+    use proptest::prelude::*;
+
+    fn both(line: &[u8]) -> (LineFacts, LineFacts) {
+        let names = &mut Names::default();
+        let leaf = LeafHash::of(line).0;
+        let fast = LineFacts::read(line, names);
+        (fast, LineFacts::read_json(leaf, line, names))
+    }
+
+    proptest! {
+        /// Whatever texts a record holds, both ways of reading it tell the same.
+        #[test]
+        fn canonical_records_are_read_as_json_is(
+            texts in proptest::collection::vec(
+                prop_oneof![
+                    any::<String>(),
+                    Just(r#"","emitter":{"epoch":""#.to_owned()),
+                    Just(r#"x","id":"y","policy":{"digest":"z"#.to_owned()),
+                    Just("\\".to_owned()),
+                ],
+                6,
+            ),
+            outside: bool,
+            with_policy: bool,
+            seq in 0_u64..3,
+        ) {
+            let mut record = sample();
+            record.request_model = Some(texts[0].clone());
+            record.path = texts[1].clone();
+            record.request_id = Some(texts[2].clone());
+            record.reason = Some(texts[3].clone());
+            record.emitter.id = texts[4].clone();
+            record.deciding_facts = vec![texts[5].clone()];
+            if !with_policy {
+                record.policy = None;
+            }
+            let mut chain = EmitterChain::start([3; 16]);
+            for _ in 0..seq {
+                chain.seal(&mut sample()).unwrap();
+            }
+            let line = match outside {
+                true => record.to_canonical().unwrap(),
+                false => chain.seal(&mut record).unwrap().canonical,
+            };
+            let (fast, slow) = both(&line);
+            prop_assert_eq!(fast, slow);
+        }
+
+        #[test]
+        fn any_line_is_read_without_a_panic(line: Vec<u8>, cut in 0_usize..600) {
+            both(&line);
+            let record = sample().to_canonical().unwrap();
+            both(&record[..cut.min(record.len())]);
+        }
+    }
+
+    #[test]
+    fn records_are_read_without_parsing_json() {
+        let mut record = sample();
+        let line = EmitterChain::start([3; 16]).seal(&mut record).unwrap();
+        let read = Canonical::of(&line.canonical).unwrap();
+        assert_eq!((read.id, read.seq), (record.id, 0));
+        assert_eq!(
+            read.policy,
+            record.policy.as_ref().map(|policy| policy.digest.as_str())
+        );
+    }
 }
