@@ -16,10 +16,45 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::app::App;
 use crate::metrics::{BatchLabels, RecordLabels};
 use crate::store::{
-    Appended, CONFLICT, EvidenceBatch, NewEvidence, Outcome, RejectedLine, StoreError,
+    Appended, CONFLICT, EvidenceBatch, NewEvidence, Outcome, RejectedLine, Source, StoreError,
 };
 
-pub use crate::store::Source;
+/// By which way lines come, which says what they may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Channel {
+    /// The filter's batches of finished exchanges.
+    Outbox,
+    /// A record that the filter wants stored before its request leaves.
+    Intent,
+    /// Envoy's access log, read by the control plane beside it.
+    Witness,
+}
+
+impl Channel {
+    fn as_str(self) -> &'static str {
+        match self {
+            Channel::Outbox => "outbox",
+            Channel::Intent => "intent",
+            Channel::Witness => "witness",
+        }
+    }
+
+    fn source(self) -> Source {
+        match self {
+            Channel::Outbox | Channel::Intent => Source::Outbox,
+            Channel::Witness => Source::Witness,
+        }
+    }
+
+    /// Only the filter knows which of its records is the last word.
+    fn refuses(self, provisional: bool) -> Option<&'static str> {
+        match (self, provisional) {
+            (Channel::Outbox, true) => Some("provisional_from_outbox"),
+            (Channel::Intent, false) => Some("not_provisional"),
+            _ => None,
+        }
+    }
+}
 
 /// A batch as a whole.
 pub const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
@@ -81,6 +116,9 @@ pub enum IngestError {
     TooLarge,
     #[error("the batch has more than {MAX_LINES} lines")]
     TooManyLines,
+    /// Not one record of a request that has not left yet.
+    #[error("the body is not one record of a request that waits ({})", .0.unwrap_or("not one line"))]
+    NoIntent(Option<&'static str>),
     /// Too much waits already.
     #[error("too much evidence waits for the database")]
     Overloaded,
@@ -98,7 +136,7 @@ impl IngestError {
             IngestError::Overloaded | IngestError::Store(_) | IngestError::Interrupted => {
                 Some(Duration::from_secs(1))
             }
-            IngestError::TooLarge | IngestError::TooManyLines => None,
+            IngestError::TooLarge | IngestError::TooManyLines | IngestError::NoIntent(_) => None,
         }
     }
 }
@@ -136,25 +174,39 @@ impl Intake {
 }
 
 /// Stores one batch, a line for each record.
-pub async fn ingest(app: &App, source: Source, body: &[u8]) -> Result<IngestReport, IngestError> {
-    let result = ingest_uncounted(app, source, body).await;
+pub async fn ingest(app: &App, channel: Channel, body: &[u8]) -> Result<IngestReport, IngestError> {
+    let result = ingest_uncounted(app, channel, body).await;
     let label = match &result {
         Ok(_) => "stored",
-        Err(IngestError::TooLarge | IngestError::TooManyLines) => "refused",
+        Err(IngestError::TooLarge | IngestError::TooManyLines | IngestError::NoIntent(_)) => {
+            "refused"
+        }
         Err(IngestError::Overloaded) => "overloaded",
         Err(IngestError::Store(_) | IngestError::Interrupted) => "failed",
     };
     let labels = BatchLabels {
-        source: source.as_str(),
+        source: channel.as_str(),
         result: label,
     };
     app.metrics.evidence_batches.get_or_create(&labels).inc();
     result
 }
 
+/// Stores the record of a request that has not left yet; `Ok` means durably stored.
+pub async fn ingest_intent(app: &App, body: &[u8]) -> Result<(), IngestError> {
+    let report = ingest(app, Channel::Intent, body).await?;
+    match (
+        report.accepted + report.duplicates,
+        report.quarantined.first(),
+    ) {
+        (1, None) => Ok(()),
+        (_, refused) => Err(IngestError::NoIntent(refused.map(|line| line.reason))),
+    }
+}
+
 async fn ingest_uncounted(
     app: &App,
-    source: Source,
+    channel: Channel,
     body: &[u8],
 ) -> Result<IngestReport, IngestError> {
     let started = Instant::now();
@@ -163,7 +215,7 @@ async fn ingest_uncounted(
     }
     let _room = app.intake.enter(body.len())?;
     let now = app.clock.now();
-    let lines = read_lines(source, body, now).await?;
+    let lines = read_lines(channel, body, now).await?;
     if lines.lines.is_empty() {
         return Ok(IngestReport::default());
     }
@@ -174,7 +226,7 @@ async fn ingest_uncounted(
         .evidence_append_seconds
         .observe(started.elapsed().as_secs_f64());
     let report = report(lines.lines, &appended);
-    count(app, source, &report, &appended);
+    count(app, channel, &report, &appended);
     Ok(report)
 }
 
@@ -212,20 +264,20 @@ struct Lines {
     lines: Vec<(usize, Result<(), &'static str>)>,
 }
 
-async fn read_lines(source: Source, body: &[u8], now: Timestamp) -> Result<Lines, IngestError> {
+async fn read_lines(channel: Channel, body: &[u8], now: Timestamp) -> Result<Lines, IngestError> {
     if body.len() <= INLINE_BYTES {
-        return parse(source, body, now);
+        return parse(channel, body, now);
     }
     let body = body.to_vec();
-    tokio::task::spawn_blocking(move || parse(source, &body, now))
+    tokio::task::spawn_blocking(move || parse(channel, &body, now))
         .await
         .map_err(|_| IngestError::Interrupted)?
 }
 
-fn parse(source: Source, body: &[u8], now: Timestamp) -> Result<Lines, IngestError> {
+fn parse(channel: Channel, body: &[u8], now: Timestamp) -> Result<Lines, IngestError> {
     let mut parsed = Lines {
         batch: EvidenceBatch {
-            source,
+            source: channel.source(),
             received_at: now,
             records: Vec::new(),
             rejected: Vec::new(),
@@ -240,7 +292,7 @@ fn parse(source: Source, body: &[u8], now: Timestamp) -> Result<Lines, IngestErr
         if parsed.lines.len() == MAX_LINES {
             return Err(IngestError::TooManyLines);
         }
-        match record(source, line, now) {
+        match record(channel, line, now) {
             Ok(record) => {
                 parsed.batch.records.push(record);
                 parsed.lines.push((number, Ok(())));
@@ -259,7 +311,7 @@ fn parse(source: Source, body: &[u8], now: Timestamp) -> Result<Lines, IngestErr
 }
 
 /// One line as a record that may be stored, or why it may not.
-fn record(source: Source, line: &[u8], now: Timestamp) -> Result<NewEvidence, &'static str> {
+fn record(channel: Channel, line: &[u8], now: Timestamp) -> Result<NewEvidence, &'static str> {
     if line.len() > MAX_LINE_BYTES {
         return Err("line_too_long");
     }
@@ -274,8 +326,8 @@ fn record(source: Source, line: &[u8], now: Timestamp) -> Result<NewEvidence, &'
     if envelope.canonical.len() > MAX_RECORD_BYTES {
         return Err("record_too_long");
     }
-    if envelope.provisional && source == Source::Outbox {
-        return Err("provisional_from_outbox");
+    if let Some(reason) = channel.refuses(envelope.provisional) {
+        return Err(reason);
     }
     let time = time_of(&envelope, now)?;
     check_emitter(&envelope)?;
@@ -367,8 +419,8 @@ fn report(lines: Vec<(usize, Result<(), &'static str>)>, appended: &Appended) ->
     report
 }
 
-fn count(app: &App, source: Source, report: &IngestReport, appended: &Appended) {
-    let source = source.as_str();
+fn count(app: &App, channel: Channel, report: &IngestReport, appended: &Appended) {
+    let source = channel.as_str();
     for (outcome, number) in [
         ("accepted", report.accepted),
         ("duplicate", report.duplicates),

@@ -29,6 +29,7 @@ use crate::auth::{self, BootstrapError};
 use crate::config::{BundleSource, Config, JwtKeys, PolicySource, Secret, Signatures};
 use crate::envoy::admin::{EnvoyAdmin, EnvoyAdminError};
 use crate::envoy::ecds::{self, PluginSettings};
+use crate::envoy::ends;
 use crate::envoy::files::{create_private_dir, write_private};
 use crate::envoy::sds;
 use crate::envoy::supervisor::{EnvoyPhase, EnvoyStatus, Supervisor, SupervisorError};
@@ -166,6 +167,7 @@ async fn serve(
     hand_over_to_envoy(app, config)?;
     // It may rename the log only of an Envoy that is ours to tell.
     let witness = Witness::start(app.clone(), config, config.envoy.manage.then_some(envoy));
+    let ends = ends::Delivery::start(app.clone(), config);
     let ended = match start_envoy(config, status, shutdown).await {
         Err(error) => Err(error.into()),
         Ok(envoy) => {
@@ -192,6 +194,7 @@ async fn serve(
         }
     };
     witness.stop().await;
+    ends.stop().await;
     follower.stop().await;
     ended
 }

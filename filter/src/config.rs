@@ -106,6 +106,10 @@ pub struct EvidenceConfig {
     pub cluster: String,
     pub authority: String,
     pub path: String,
+    /// Where a record goes that has to be stored before its request leaves.
+    pub intent_path: String,
+    /// How long such a request waits at most.
+    pub store_timeout_ms: u32,
     /// Records a worker's outbox holds at most.
     pub capacity: usize,
     pub on_full: OnFull,
@@ -117,6 +121,8 @@ impl Default for EvidenceConfig {
             cluster: "mercator-control-plane".to_owned(),
             authority: "mercator-control-plane".to_owned(),
             path: "/v1/evidence".to_owned(),
+            intent_path: "/v1/evidence/intents".to_owned(),
+            store_timeout_ms: 1_000,
             capacity: 10_000,
             on_full: OnFull::DropCounted,
         }

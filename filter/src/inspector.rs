@@ -1,7 +1,8 @@
 //! Follows one exchange: events in, steps out.
 //!
 //! INVARIANT: a request goes on ([`Flow::Continue`]) only after its verdict,
-//! whichever way its end shows (headers, body, trailers). What is not read is
+//! whichever way its end shows (headers, body, trailers), and where policies
+//! want its record stored first ([`Flow::Store`]) only after that. What is not read is
 //! never told as `inspected`. The host carries out each [`Step`]; at the end
 //! [`Inspector::finish`] gives the record, for refused, aborted and failed
 //! exchanges alike.
@@ -19,13 +20,14 @@ mod stream;
 mod vault;
 
 use crate::bundles::Settings;
+use crate::config::EvidenceConfig;
 use crate::record::{Ending, ExchangeEnd, Recorder, Seed};
 use crate::subject::{SubjectConfig, Token};
 pub(crate) use edits::Redacted;
 use edits::Redaction;
 use jupiter_evidence::EvidenceRecord;
-use jupiter_policy::LogLine;
 use jupiter_policy::facts::{ContextFacts, Facts};
+use jupiter_policy::{LogLine, OnError};
 use jupiter_provider::{Api, Dialect};
 use response::Answer;
 pub(crate) use response::UNREADABLE as UNREADABLE_RESPONSE;
@@ -82,6 +84,9 @@ pub enum Flow {
     /// The message is complete: hand its body to [`Inspector::on_complete_request`]
     /// or [`Inspector::on_complete_response`].
     ReadBody,
+    /// Keep it until [`Inspector::intent`] is stored; then [`Inspector::on_stored`] or
+    /// [`Inspector::on_not_stored`].
+    Store,
     Respond(LocalResponse),
     /// Let go what is at hand, then break off the answer.
     Close,
@@ -102,6 +107,8 @@ pub struct LocalResponse {
 enum State {
     /// Held; not yet decided.
     Holding(Option<Api>),
+    /// Decided, and to go on when its record is stored; what happens when it cannot be.
+    Storing(OnError),
     /// On its way to the provider.
     Passing,
     /// Answered by us.
@@ -188,11 +195,22 @@ impl Inspector {
         (self.state != State::Bypassed).then(|| self.recorder.provisional())
     }
 
+    /// What has to be stored before the request leaves.
+    pub fn intent(&self) -> EvidenceRecord {
+        self.recorder.intent()
+    }
+
+    /// Where evidence goes.
+    pub fn evidence_config(&self) -> &EvidenceConfig {
+        &self.settings.config.evidence
+    }
+
     /// The record of the finished exchange.
     pub fn finish(mut self, end: &ExchangeEnd) -> Option<EvidenceRecord> {
         let ending = match self.state {
             State::Bypassed => return None,
             State::Holding(_) => Ending::Undecided,
+            State::Storing(_) => Ending::Unsent,
             State::Refused => Ending::Refused,
             State::Passing => Ending::Passed,
         };
@@ -216,7 +234,7 @@ impl Inspector {
 }
 
 impl Step {
-    fn go(flow: Flow) -> Step {
+    pub(crate) fn go(flow: Flow) -> Step {
         Step {
             flow,
             set_headers: vec![],

@@ -56,6 +56,8 @@ pub struct Recorder {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     Undecided,
+    /// Decided; its record was to be stored before it left.
+    Unsent,
     Refused,
     Passed,
 }
@@ -92,6 +94,7 @@ impl Recorder {
             decision: DecisionKind::Error,
             reason: Some(NOT_DECIDED.to_owned()),
             outcome: Outcome::FilterFault,
+            stored_first: None,
             matched_rules: vec![],
             shadow_rules: vec![],
             deciding_facts: vec![],
@@ -314,6 +317,11 @@ impl Recorder {
         self.withheld = true;
     }
 
+    /// So many bytes of a body are held that is not read.
+    pub fn on_request_size(&mut self, bytes: usize) {
+        self.record.request_bytes = bytes as u64;
+    }
+
     /// A body of so many bytes that were not handed over.
     pub fn on_response_size(&mut self, bytes: usize) {
         self.record.response_bytes = bytes as u64;
@@ -355,6 +363,18 @@ impl Recorder {
         record
     }
 
+    /// What is to be stored before the request leaves.
+    pub fn intent(&self) -> EvidenceRecord {
+        let mut record = self.provisional();
+        record.outcome = Outcome::Pending;
+        record
+    }
+
+    /// Whether the record that had to be stored before the request leaves was.
+    pub fn on_stored_first(&mut self, stored: bool) {
+        self.record.stored_first = Some(stored);
+    }
+
     /// The finished record, but for its place in the chain.
     pub fn finish(mut self, end: &ExchangeEnd, ending: Ending) -> EvidenceRecord {
         let details = end.details.as_deref().unwrap_or_default();
@@ -363,7 +383,8 @@ impl Recorder {
             true => Outcome::Withheld,
             false => {
                 let refused = ending == Ending::Refused;
-                outcome(refused, undecided, self.response_ended, end.status, details)
+                let unsent = undecided || ending == Ending::Unsent;
+                outcome(refused, unsent, self.response_ended, end.status, details)
             }
         };
         self.record.status_code = end.status.filter(|status| *status > 0);
@@ -431,7 +452,7 @@ const NOT_DECIDED: &str = "not_decided";
 /// From Envoy's response code details, as its documentation lists them.
 fn outcome(
     refused: bool,
-    undecided: bool,
+    unsent: bool,
     response_ended: bool,
     status: Option<u16>,
     details: &str,
@@ -445,7 +466,7 @@ fn outcome(
     if details.starts_with("downstream") || details.starts_with("http2.remote_reset") {
         return Outcome::ClientAborted;
     }
-    if undecided {
+    if unsent {
         return match details.starts_with("request_") {
             true => Outcome::Refused,
             false => Outcome::ClientAborted,

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::error::ApiError;
 use super::extract::{ApiReader, EvidenceReader, EvidenceWriter, Lines, Parameters};
 use crate::app::App;
-use crate::ingest::{self, IngestError, IngestReport, Source};
+use crate::ingest::{self, Channel, IngestError, IngestReport};
 use crate::store::EvidenceFilter;
 
 const DEFAULT_LIMIT: u32 = 50;
@@ -50,8 +50,22 @@ pub(super) async fn deliver(
     _: EvidenceWriter,
     Lines(body): Lines,
 ) -> Result<Json<ReportView>, ApiError> {
-    let report = ingest::ingest(&app, Source::Outbox, &body).await?;
+    let report = ingest::ingest(&app, Channel::Outbox, &body).await?;
     Ok(Json(report.into()))
+}
+
+/// Delivers the record of a request that waits for it: one provisional envelope. An answer
+/// of 204 means: durably stored, the request may leave.
+#[utoipa::path(post, path = "/v1/evidence/intents", tag = "evidence", security(("bearer" = [])),
+    request_body(content = String, content_type = "application/x-ndjson"),
+    responses((status = 204)))]
+pub(super) async fn deliver_intent(
+    State(app): State<App>,
+    _: EvidenceWriter,
+    Lines(body): Lines,
+) -> Result<StatusCode, ApiError> {
+    ingest::ingest_intent(&app, &body).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 impl From<IngestReport> for ReportView {
@@ -74,6 +88,11 @@ impl From<IngestError> for ApiError {
             |detail| ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail);
         match error {
             IngestError::TooLarge | IngestError::TooManyLines => too_large(error.to_string()),
+            IngestError::NoIntent(_) => ApiError::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "not_an_intent",
+                error.to_string(),
+            ),
             IngestError::Overloaded => ApiError::unavailable("overloaded", error.to_string()),
             IngestError::Store(error) => error.into(),
             IngestError::Interrupted => {
@@ -153,7 +172,7 @@ fn bad_parameter(detail: impl Into<String>) -> ApiError {
     ApiError::bad_request("bad_parameter", detail)
 }
 
-fn time(name: &str, text: Option<String>) -> Result<Option<Timestamp>, ApiError> {
+pub(super) fn time(name: &str, text: Option<String>) -> Result<Option<Timestamp>, ApiError> {
     let Some(text) = text else {
         return Ok(None);
     };
@@ -189,11 +208,11 @@ pub(super) fn limit(text: Option<&str>, default: u32, most: u32) -> Result<u32, 
 }
 
 /// The id of the last record, not to be understood by clients.
-fn write_cursor(id: Uuid) -> String {
+pub(super) fn write_cursor(id: Uuid) -> String {
     URL_SAFE_NO_PAD.encode(id.as_bytes())
 }
 
-fn read_cursor(text: &str) -> Result<Uuid, ApiError> {
+pub(super) fn read_cursor(text: &str) -> Result<Uuid, ApiError> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok();
     let id = bytes.and_then(|bytes| Uuid::from_slice(&bytes).ok());
     id.ok_or_else(|| bad_parameter("`cursor` must be the `next_cursor` of a page"))

@@ -9,7 +9,9 @@ use super::error::ApiError;
 use super::evidence::limit;
 use super::extract::{EvidenceReader, Parameters};
 use crate::app::App;
-use crate::store::{EvidenceGaps, MissingPlaces, RecoveredRecord, UnrecordedExchange};
+use crate::store::{
+    EnvoyEnd, EvidenceGaps, MissingPlaces, RecoveredRecord, UnfinishedRecord, UnrecordedExchange,
+};
 
 const DEFAULT_LIMIT: u32 = 100;
 const MAX_LIMIT: u32 = 1_000;
@@ -33,6 +35,13 @@ pub(super) struct GapsView {
     /// Records that the outbox lost and the access log had.
     recovered_records: u64,
     recovered: Vec<RecoveredView>,
+    /// Records stored before their request left, whose exchange has not ended, or how it
+    /// ended never came.
+    unfinished_records: u64,
+    unfinished: Vec<UnfinishedView>,
+    /// Envoys that ended when nobody asked them to.
+    envoy_ends_total: u64,
+    envoy_ends: Vec<EnvoyEndView>,
 }
 
 /// Places of a sequence, one after the other.
@@ -68,6 +77,49 @@ pub(super) struct RecoveredView {
     cause: &'static str,
     id: String,
     received_at: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct UnfinishedView {
+    /// Stable code: `outcome_unknown`.
+    cause: &'static str,
+    id: String,
+    received_at: String,
+}
+
+impl From<UnfinishedRecord> for UnfinishedView {
+    fn from(record: UnfinishedRecord) -> UnfinishedView {
+        UnfinishedView {
+            cause: "outcome_unknown",
+            id: record.id.to_string(),
+            received_at: format!("{:.6}", record.received_at),
+        }
+    }
+}
+
+/// Exchanges in flight or over between the two times may have no record.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct EnvoyEndView {
+    /// Stable code: `envoy_ended`.
+    cause: &'static str,
+    instance: String,
+    /// Its last sign of life: what was over before is recorded.
+    since: String,
+    /// When its end was noticed.
+    until: String,
+    how: String,
+}
+
+impl From<EnvoyEnd> for EnvoyEndView {
+    fn from(end: EnvoyEnd) -> EnvoyEndView {
+        EnvoyEndView {
+            cause: "envoy_ended",
+            instance: end.instance,
+            since: format!("{:.6}", end.since),
+            until: format!("{:.6}", end.until),
+            how: end.how,
+        }
+    }
 }
 
 impl From<MissingPlaces> for MissingView {
@@ -127,5 +179,9 @@ pub(super) async fn list(
         unrecorded: gaps.unrecorded.into_iter().map(Into::into).collect(),
         recovered_records: gaps.recovered_total,
         recovered: gaps.recovered.into_iter().map(Into::into).collect(),
+        unfinished_records: gaps.unfinished_total,
+        unfinished: gaps.unfinished.into_iter().map(Into::into).collect(),
+        envoy_ends_total: gaps.envoy_ends_total,
+        envoy_ends: gaps.envoy_ends.into_iter().map(Into::into).collect(),
     }))
 }

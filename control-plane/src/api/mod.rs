@@ -99,6 +99,7 @@ fn routes() -> OpenApiRouter<App> {
 fn evidence_routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(evidence::query, evidence::deliver))
+        .routes(routes!(evidence::deliver_intent))
         .layer(DefaultBodyLimit::max(ingest::MAX_BODY_BYTES))
 }
 

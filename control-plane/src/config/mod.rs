@@ -144,6 +144,8 @@ pub struct EvidenceConfig {
     /// Records a worker's outbox holds at most.
     pub capacity: usize,
     pub on_full: OnFull,
+    /// How long a request waits for its record where policies want it stored first.
+    pub store_timeout: Duration,
 }
 
 /// The database behind policies and evidence.
@@ -424,6 +426,7 @@ fn read_evidence(
     let signing_key = document.value(&mut s, "signing_key", "", values::secret);
     let capacity = document.value(&mut s, "capacity", "10000", values::capacity);
     let on_full = document.value(&mut s, "on_full", "drop_counted", on_full);
+    let store_timeout = document.value(&mut s, "store_timeout", "1s", store_timeout);
     let postgres = database::read(document, &mut s);
     document.finish(&s);
     let backend = match kind {
@@ -437,6 +440,7 @@ fn read_evidence(
         signing_key: signing_key?,
         capacity: capacity?,
         on_full: on_full?,
+        store_timeout: store_timeout?,
     })
 }
 
@@ -469,6 +473,14 @@ fn max_staleness(text: &str) -> Result<Option<Duration>, String> {
             least if least < Duration::from_secs(4) => Err(format!("`{text}` is less than `4s`")),
             duration => Ok(Some(duration)),
         },
+    }
+}
+
+fn store_timeout(text: &str) -> Result<Duration, String> {
+    match values::duration(text)? {
+        least if least < Duration::from_millis(10) => Err(format!("`{text}` is less than `10ms`")),
+        most if most > Duration::from_secs(60) => Err(format!("`{text}` is more than `60s`")),
+        duration => Ok(duration),
     }
 }
 

@@ -73,6 +73,8 @@ impl PluginSettings {
                 cluster: CONTROL_PLANE.to_owned(),
                 capacity: config.evidence.capacity,
                 on_full: config.evidence.on_full,
+                store_timeout_ms: u32::try_from(config.evidence.store_timeout.as_millis())
+                    .unwrap_or(u32::MAX),
                 ..EvidenceConfig::default()
             },
             subject: subject::SubjectConfig {

@@ -10,6 +10,7 @@ pub mod binary;
 pub mod bootstrap;
 mod clusters;
 pub mod ecds;
+pub(crate) mod ends;
 pub(crate) mod files;
 mod jwt;
 mod process;

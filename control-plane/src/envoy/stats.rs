@@ -42,6 +42,14 @@ pub const FILTER_METRICS: &[(&str, &str)] = &[
         "Records that the control plane refused",
     ),
     (
+        "mercator_evidence_first_stored",
+        "Requests that waited for their record and went on once it was stored",
+    ),
+    (
+        "mercator_evidence_first_failed",
+        "Requests that waited for their record in vain",
+    ),
+    (
         "mercator_filter_bundle_info",
         "1 for the bundle that filters enforce",
     ),

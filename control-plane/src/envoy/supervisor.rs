@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::admin::{EnvoyAdmin, EnvoyAdminError};
 use super::binary::{self, BinaryError};
+use super::ends::Notes;
 use super::files::{create_private_dir, write_private};
 use super::process::{Launch, Process};
 use super::{bootstrap, yaml};
@@ -154,6 +155,7 @@ impl Supervisor {
 struct Runner {
     launch: Launch,
     config_file: PathBuf,
+    notes: Notes,
     admin: EnvoyAdmin,
     drain_timeout: Duration,
     status: watch::Sender<EnvoyStatus>,
@@ -173,11 +175,13 @@ impl Runner {
         })?;
         let config_file = folder.join("envoy.yaml");
         let log = folder.join("envoy.log");
+        let pid_file = folder.join("envoy.pid");
         Ok(Runner {
+            notes: Notes::new(&folder, &pid_file, config),
             launch: Launch {
                 binary,
                 arguments: arguments(&config_file, &log, config.envoy.concurrency),
-                pid_file: folder.join("envoy.pid"),
+                pid_file,
                 log,
             },
             config_file,
@@ -207,6 +211,10 @@ impl Runner {
                 "replacing an envoy left with another configuration"
             );
             terminate(&mut orphan).await;
+            self.notes.add("replaced with what it had in flight");
+        } else if self.launch.pid_file.exists() {
+            // Whoever stops an Envoy in order removes the file.
+            self.notes.add("found gone at the start");
         }
         // An Envoy shares its traffic port with others of its kind without a
         // word, and each gets a part of the connections: look before it starts.
@@ -272,6 +280,7 @@ impl Runner {
                 how = self.follow(&mut process) => how,
             };
             self.report(EnvoyPhase::Down, None);
+            self.notes.add(&how);
             if began.elapsed() >= SOUND_AFTER {
                 backoff = FIRST_BACKOFF;
             }
@@ -281,8 +290,11 @@ impl Runner {
                 process = self.again(&mut backoff) => process,
             };
         }
-        self.drain(&mut process).await;
+        let drained = self.drain(&mut process).await;
         terminate(&mut process).await;
+        if !drained {
+            self.notes.add("stopped with exchanges in flight");
+        }
         // Its absence says that nothing is left running; a leftover is harmless.
         let _ = fs::remove_file(&self.launch.pid_file);
         self.report(EnvoyPhase::Stopped, None);
@@ -325,8 +337,9 @@ impl Runner {
     }
 
     /// Turns away new clients, waits for exchanges in flight and then for
-    /// their evidence to leave. Envoy itself waits for neither.
-    async fn drain(&self, process: &mut Process) {
+    /// their evidence to leave. Envoy itself waits for neither. False when some
+    /// were, or may have been, left.
+    async fn drain(&self, process: &mut Process) -> bool {
         self.report(EnvoyPhase::Draining, Some(process.pid()));
         let drained = async {
             let asked = async {
@@ -337,17 +350,21 @@ impl Runner {
             };
             if let Err(error) = asked.await {
                 tracing::warn!(%error, "envoy cannot be drained");
-                return;
+                return false;
             }
-            match timeout(self.drain_timeout, self.until_idle()).await {
-                Ok(()) => {}
-                Err(_) => tracing::warn!("exchanges were still in flight when envoy was stopped"),
+            let idle = timeout(self.drain_timeout, self.until_idle()).await.is_ok();
+            if !idle {
+                tracing::warn!("exchanges were still in flight when envoy was stopped");
             }
             sleep(OUTBOX_WITHIN).await;
+            idle
         };
         tokio::select! {
-            how = process.ended() => tracing::warn!(how, "envoy ended while draining"),
-            () = drained => {}
+            how = process.ended() => {
+                tracing::warn!(how, "envoy ended while draining");
+                false
+            }
+            idle = drained => idle,
         }
     }
 

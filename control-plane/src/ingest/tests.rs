@@ -14,7 +14,7 @@ fn body(lines: &[String]) -> Vec<u8> {
 }
 
 async fn take(test: &TestApp, lines: &[String]) -> IngestReport {
-    ingest(&test.app, Source::Outbox, &body(lines))
+    ingest(&test.app, Channel::Outbox, &body(lines))
         .await
         .unwrap()
 }
@@ -44,11 +44,11 @@ async fn line_ends_and_blank_lines_do_not_matter() {
     let test = TestApp::start().await;
     let lines: Vec<String> = SampleEmitter::new(1).take(2).iter().map(line).collect();
     let body = format!("\n{}\r\n\r\n\n{}\n\n", lines[0], lines[1]);
-    let report = ingest(&test.app, Source::Witness, body.as_bytes())
+    let report = ingest(&test.app, Channel::Witness, body.as_bytes())
         .await
         .unwrap();
     assert_eq!(report.accepted, 2);
-    let report = ingest(&test.app, Source::Outbox, b"\n\n").await.unwrap();
+    let report = ingest(&test.app, Channel::Outbox, b"\n\n").await.unwrap();
     assert_eq!(report, IngestReport::default());
 }
 
@@ -157,7 +157,7 @@ async fn witness_may_bring_provisional_records() {
     let test = TestApp::start().await;
     let evidence = SampleEmitter::new(1).next(|_| ());
     let early = body(&[line(&provisional(&evidence))]);
-    let report = ingest(&test.app, Source::Witness, &early).await.unwrap();
+    let report = ingest(&test.app, Channel::Witness, &early).await.unwrap();
     assert_eq!(report.accepted, 1);
     assert_eq!(take(&test, &[line(&evidence)]).await.accepted, 1);
     assert_eq!(stored(&test).await, 1);
@@ -167,10 +167,10 @@ async fn witness_may_bring_provisional_records() {
 async fn batches_beyond_the_bounds_are_refused_whole() {
     let test = TestApp::start().await;
     let long = vec![b'\n'; MAX_BODY_BYTES + 1];
-    let refused = ingest(&test.app, Source::Outbox, &long).await;
+    let refused = ingest(&test.app, Channel::Outbox, &long).await;
     assert!(matches!(refused, Err(IngestError::TooLarge)));
     let many = "x\n".repeat(MAX_LINES + 1);
-    let refused = ingest(&test.app, Source::Outbox, many.as_bytes()).await;
+    let refused = ingest(&test.app, Channel::Outbox, many.as_bytes()).await;
     assert!(matches!(refused, Err(IngestError::TooManyLines)));
     assert!(refused.unwrap_err().retry_after().is_none());
 }
@@ -183,13 +183,13 @@ async fn full_queue_refuses_until_there_is_room_again() {
     let lines: Vec<String> = SampleEmitter::new(1).take(4).iter().map(line).collect();
     let waiting = tokio::spawn({
         let (app, body) = (test.app.clone(), body(&lines));
-        async move { ingest(&app, Source::Outbox, &body).await }
+        async move { ingest(&app, Channel::Outbox, &body).await }
     });
     let queued = || test.app.metrics.evidence_queue_records.get();
     crate::testing::eventually(|| queued() == 4).await;
     assert!(test.app.intake.is_full());
     let large = " ".repeat(6 * 1024);
-    let refused = ingest(&test.app, Source::Outbox, large.as_bytes()).await;
+    let refused = ingest(&test.app, Channel::Outbox, large.as_bytes()).await;
     let Err(error @ IngestError::Overloaded) = refused else {
         panic!("{refused:?}");
     };
@@ -209,7 +209,7 @@ async fn faults_of_the_store_lose_nothing_and_double_nothing() {
         let test = TestApp::start().await;
         let lines: Vec<String> = SampleEmitter::new(1).take(3).iter().map(line).collect();
         test.faults.set(Some(fault));
-        let failed = ingest(&test.app, Source::Outbox, &body(&lines)).await;
+        let failed = ingest(&test.app, Channel::Outbox, &body(&lines)).await;
         assert!(matches!(failed, Err(IngestError::Store(_))), "{fault:?}");
         test.faults.set(None);
         let report = take(&test, &lines).await;
@@ -259,7 +259,7 @@ async fn everything_is_counted() {
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(body in proptest::collection::vec(any::<u8>(), 0..4_096)) {
-        let parsed = parse(Source::Witness, &body, samples::at(0)).unwrap();
+        let parsed = parse(Channel::Witness, &body, samples::at(0)).unwrap();
         prop_assert!(parsed.batch.records.is_empty());
     }
 
@@ -274,7 +274,7 @@ proptest! {
             let at = index.index(bytes.len());
             bytes[at] = byte;
         }
-        for source in [Source::Outbox, Source::Witness] {
+        for source in [Channel::Outbox, Channel::Witness] {
             let Ok(parsed) = parse(source, &bytes, samples::at(0)) else { continue };
             for evidence in parsed.batch.records {
                 let again = evidence.envelope.record.to_canonical().unwrap();

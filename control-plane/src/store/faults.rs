@@ -207,6 +207,10 @@ impl Store for FaultyStore {
         self.apply(self.inner.log_entries(first, limit)).await
     }
 
+    async fn note_envoy_ends(&self, ends: &[EnvoyEnd]) -> Result<(), StoreError> {
+        self.apply(self.inner.note_envoy_ends(ends)).await
+    }
+
     async fn note_unrecorded(&self, exchanges: &[UnrecordedExchange]) -> Result<(), StoreError> {
         self.apply(self.inner.note_unrecorded(exchanges)).await
     }

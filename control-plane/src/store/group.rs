@@ -6,6 +6,7 @@
 
 use jiff::Timestamp;
 use jupiter_evidence::LeafHash;
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use uuid::Uuid;
 
@@ -16,7 +17,7 @@ use super::{Appended, CONFLICT, EvidenceBatch, NewEvidence, Outcome, SUPERSEDED,
 pub(super) struct Group<'a> {
     pub(super) known: HashMap<Uuid, Known>,
     pub(super) fresh: Vec<Fresh<'a>>,
-    /// Provisional records in the database whose final one has come.
+    /// Records in the database of which a later word has come.
     pub(super) superseded: Vec<(Uuid, Timestamp)>,
     pub(super) quarantined: Vec<Quarantined<'a>>,
 }
@@ -24,9 +25,30 @@ pub(super) struct Group<'a> {
 /// A record whose id is taken.
 pub(super) struct Known {
     pub(super) leaf: LeafHash,
-    pub(super) provisional: bool,
+    pub(super) word: Word,
     /// Its index in `fresh`, unless it is in the database.
     pub(super) fresh: Option<usize>,
+}
+
+/// How much a record knows of its exchange; the later word takes the place of the earlier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Word {
+    /// Written before the request left.
+    Intent,
+    /// Found in the access log of a filter that stopped.
+    Stopped,
+    /// Written when the exchange was over.
+    Last,
+}
+
+impl Word {
+    pub(super) fn of(provisional: bool, source: Source) -> Word {
+        match (provisional, source) {
+            (true, Source::Outbox) => Word::Intent,
+            (true, Source::Witness) => Word::Stopped,
+            (false, _) => Word::Last,
+        }
+    }
 }
 
 /// A record to be stored.
@@ -84,15 +106,16 @@ impl<'a> Group<'a> {
             self.fresh.push(fresh);
             return Outcome::Stored;
         };
-        match (known.provisional, evidence.envelope.provisional) {
-            // The end of the exchange is known already.
-            (false, true) => Outcome::Duplicate,
-            (true, false) => {
+        let word = word_of(&fresh);
+        match word.cmp(&known.word) {
+            // More is known already.
+            Ordering::Less => Outcome::Duplicate,
+            Ordering::Greater => {
                 self.supersede(known.fresh, fresh);
                 Outcome::Stored
             }
-            _ if known.leaf == evidence.leaf => Outcome::Duplicate,
-            _ => {
+            Ordering::Equal if known.leaf == evidence.leaf => Outcome::Duplicate,
+            Ordering::Equal => {
                 self.quarantined.push(quarantined(&fresh, CONFLICT));
                 Outcome::Conflict
             }
@@ -121,11 +144,15 @@ impl<'a> Group<'a> {
     fn remember(&mut self, fresh: &Fresh<'a>, index: usize) {
         let known = Known {
             leaf: fresh.evidence.leaf,
-            provisional: fresh.evidence.envelope.provisional,
+            word: word_of(fresh),
             fresh: Some(index),
         };
         self.known.insert(fresh.evidence.envelope.record.id, known);
     }
+}
+
+fn word_of(fresh: &Fresh<'_>) -> Word {
+    Word::of(fresh.evidence.envelope.provisional, fresh.source)
 }
 
 fn quarantined<'a>(fresh: &Fresh<'a>, reason: &'static str) -> Quarantined<'a> {

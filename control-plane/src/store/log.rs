@@ -100,13 +100,37 @@ pub struct RecoveredRecord {
     pub provisional: bool,
 }
 
+/// A record that was stored before its request left, and is the last word so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnfinishedRecord {
+    pub id: Uuid,
+    pub received_at: Timestamp,
+}
+
+/// An Envoy ended when nobody asked it to. Exchanges that were in flight or over between
+/// the two times may have no record, and no sequence tells of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvoyEnd {
+    pub instance: String,
+    /// Its last sign of life.
+    pub since: Timestamp,
+    /// When its end was noticed.
+    pub until: Timestamp,
+    /// Its exit status, or that it was found gone.
+    pub how: String,
+}
+
 /// What is missing, or nearly was; of each kind the latest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EvidenceGaps {
     pub missing: Vec<MissingPlaces>,
     pub unrecorded: Vec<UnrecordedExchange>,
     pub recovered: Vec<RecoveredRecord>,
+    pub unfinished: Vec<UnfinishedRecord>,
+    pub envoy_ends: Vec<EnvoyEnd>,
     /// Of all, not only of those listed.
     pub unrecorded_total: u64,
     pub recovered_total: u64,
+    pub unfinished_total: u64,
+    pub envoy_ends_total: u64,
 }

@@ -28,8 +28,8 @@ use crate::auth::Role;
 use jupiter_evidence::tree::{Tile, TileId};
 
 pub use log::{
-    AdvanceError, EvidenceGaps, LogEntry, LogState, MissingPlaces, RecoveredRecord, Sequenced,
-    StoredCheckpoint, UnrecordedExchange, WaitingBatch,
+    AdvanceError, EnvoyEnd, EvidenceGaps, LogEntry, LogState, MissingPlaces, RecoveredRecord,
+    Sequenced, StoredCheckpoint, UnfinishedRecord, UnrecordedExchange, WaitingBatch,
 };
 
 /// Where state lives.
@@ -164,6 +164,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Notes exchanges that left no evidence; those known by their line count once.
     async fn note_unrecorded(&self, exchanges: &[UnrecordedExchange]) -> Result<(), StoreError>;
+
+    /// Notes Envoys that ended when nobody asked them to; those of an instance and time
+    /// count once.
+    async fn note_envoy_ends(&self, ends: &[EnvoyEnd]) -> Result<(), StoreError>;
 
     /// What is missing, unrecorded or was recovered; of each kind the latest `limit`.
     async fn evidence_gaps(&self, limit: u32) -> Result<EvidenceGaps, StoreError>;

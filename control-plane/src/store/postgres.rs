@@ -34,7 +34,7 @@ use uuid::Uuid;
 use super::sqlite::{to_bytes, to_column, to_count, to_time};
 use super::writer::{Commit, Writer};
 use super::{
-    ActivePolicies, AdvanceError, Appended, ChangeError, EmitterPage, EvidenceBatch,
+    ActivePolicies, AdvanceError, Appended, ChangeError, EmitterPage, EnvoyEnd, EvidenceBatch,
     EvidenceFilter, EvidenceGaps, EvidencePage, EvidenceTotals, HistoryPage, LogEntry, LogState,
     NewBundle, NewPolicy, NewToken, PastRevision, PolicyRevision, Sequenced, ServerState,
     SetRevision, Source, Stamp, Store, StoreError, StoredBundle, StoredCheckpoint, StoredEvidence,
@@ -461,6 +461,10 @@ impl Store for PostgresStore {
 
     async fn note_unrecorded(&self, exchanges: &[UnrecordedExchange]) -> Result<(), StoreError> {
         writing!(self, conn => gaps::note(conn, exchanges))
+    }
+
+    async fn note_envoy_ends(&self, ends: &[EnvoyEnd]) -> Result<(), StoreError> {
+        writing!(self, conn => gaps::note_ends(conn, ends))
     }
 
     async fn evidence_gaps(&self, limit: u32) -> Result<EvidenceGaps, StoreError> {

@@ -30,7 +30,7 @@ use uuid::Uuid;
 
 use super::writer::{Commit, Writer};
 use super::{
-    ActivePolicies, AdvanceError, Appended, ChangeError, EmitterPage, EvidenceBatch,
+    ActivePolicies, AdvanceError, Appended, ChangeError, EmitterPage, EnvoyEnd, EvidenceBatch,
     EvidenceFilter, EvidenceGaps, EvidencePage, EvidenceTotals, HistoryPage, LogEntry, LogState,
     NewBundle, NewPolicy, NewToken, PastRevision, PolicyRevision, Sequenced, SetRevision, Stamp,
     Store, StoreError, StoredBundle, StoredCheckpoint, StoredEvidence, TokenInfo,
@@ -370,6 +370,16 @@ impl Store for SqliteStore {
         bounded(async {
             let mut tx = self.begin().await?;
             gaps::note(&mut tx, exchanges).await?;
+            tx.commit().await?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn note_envoy_ends(&self, ends: &[EnvoyEnd]) -> Result<(), StoreError> {
+        bounded(async {
+            let mut tx = self.begin().await?;
+            gaps::note_ends(&mut tx, ends).await?;
             tx.commit().await?;
             Ok(())
         })

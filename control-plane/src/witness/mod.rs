@@ -29,7 +29,7 @@ use crate::app::App;
 use crate::config::Config;
 use crate::envoy::admin::EnvoyAdmin;
 use crate::envoy::bootstrap::access_log_path;
-use crate::ingest::{self, Source};
+use crate::ingest::{self, Channel};
 use crate::store::UnrecordedExchange;
 
 /// The name of our place in the log, in a store that others may share.
@@ -315,7 +315,7 @@ impl Reader {
     }
 
     async fn deliver(&self, body: &[u8]) -> Result<(), WitnessError> {
-        match ingest::ingest(&self.app, Source::Witness, body).await {
+        match ingest::ingest(&self.app, Channel::Witness, body).await {
             Ok(report) => {
                 self.metrics.recovered.inc_by(report.accepted);
                 if report.accepted > 0 {

@@ -109,7 +109,7 @@ async fn what_the_outbox_lost_is_recovered_and_nothing_is_stored_twice() {
     let mut world = World::new();
     let app = world.app().await;
     let (delivered, lost) = (world.envelope(), world.envelope());
-    ingest::ingest(&app, Source::Outbox, delivered.as_bytes())
+    ingest::ingest(&app, Channel::Outbox, delivered.as_bytes())
         .await
         .unwrap();
     world.log(&line(Some(&delivered)));
@@ -134,7 +134,7 @@ async fn the_outbox_has_the_first_turn() {
     world.log(&line(Some(&envelope)));
     tokio::time::sleep(LOOK_EVERY * 2).await;
     assert_eq!(records(&app).await, 0);
-    ingest::ingest(&app, Source::Outbox, envelope.as_bytes())
+    ingest::ingest(&app, Channel::Outbox, envelope.as_bytes())
         .await
         .unwrap();
     witness.stop().await;

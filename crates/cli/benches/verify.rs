@@ -40,6 +40,7 @@ fn record(number: u64) -> EvidenceRecord {
         decision: DecisionKind::Allow,
         reason: None,
         outcome: Outcome::Completed,
+        stored_first: None,
         matched_rules: vec![MatchedRule {
             policy: "guard".into(),
             rule: "seen".into(),

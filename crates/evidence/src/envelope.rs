@@ -166,6 +166,7 @@ pub(crate) mod tests {
             decision: DecisionKind::Deny,
             reason: Some("model_not_approved".into()),
             outcome: Outcome::Refused,
+            stored_first: None,
             matched_rules: vec![MatchedRule {
                 policy: "quickstart".into(),
                 rule: "block".into(),

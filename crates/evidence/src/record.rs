@@ -33,6 +33,9 @@ pub struct EvidenceRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     pub outcome: Outcome,
+    /// Of a request whose record policies wanted stored before it left: whether it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored_first: Option<bool>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub matched_rules: Vec<MatchedRule>,
     /// Rules in shadow mode that would have acted.
@@ -269,6 +272,8 @@ pub enum Outcome {
     ClientAborted,
     /// Not known how it ended: the filter failed meanwhile.
     FilterFault,
+    /// Stored before the request left; how it ended has not come, or not yet.
+    Pending,
 }
 
 /// Whether a body was read in full.

@@ -37,6 +37,7 @@ fn full() -> EvidenceRecord {
         decision: DecisionKind::Deny,
         reason: text(),
         outcome: Outcome::Refused,
+        stored_first: Some(true),
         matched_rules: vec![rule.clone()],
         shadow_rules: vec![rule.clone()],
         deciding_facts: vec!["request.model".into()],

@@ -11,7 +11,7 @@ use crate::hearing::Heard;
 use crate::load::Bundle;
 use crate::names::path;
 use crate::program::{Action, Field, NewValue, Piece, PolicyProgram, RuleProgram, StringId};
-use crate::settings::Mode;
+use crate::settings::{Mode, strictest};
 use crate::stages::Stage;
 
 /// Longest piece of a field shown in a message: what a client sends must not flood a log.
@@ -52,6 +52,7 @@ fn decided(evaluation: &Evaluation<'_>) -> Decision {
         facts: Vec::new(),
         logs: Vec::new(),
         actions: Vec::new(),
+        store_first: None,
     };
     for (policy, nth) in bundle.program.policies.iter().zip(0..) {
         evaluation.policy(policy, nth, &mut decision);
@@ -64,6 +65,7 @@ fn decided(evaluation: &Evaluation<'_>) -> Decision {
 
 impl Evaluation<'_> {
     fn policy(&self, policy: &PolicyProgram, nth: usize, decision: &mut Decision) {
+        decision.store_first = strictest(decision.store_first, policy.store_always);
         let mut shadowed = false;
         let mut from = 0;
         while let Some(matching) = self.bundle.code.at(self.stage).first_match(nth, from, self)
@@ -71,6 +73,8 @@ impl Evaluation<'_> {
         {
             from = matching + 1;
             if rule.settings.mode != Mode::Shadow {
+                let asked = rule.settings.store_first();
+                decision.store_first = strictest(decision.store_first, asked);
                 self.act(policy, rule, decision);
                 return;
             }
@@ -84,6 +88,7 @@ impl Evaluation<'_> {
                 effect: effect(rule),
             });
         }
+        decision.store_first = strictest(decision.store_first, policy.store_unmatched);
     }
 
     /// The rule's actions in their order, up to its first allow or denial.

@@ -1,5 +1,6 @@
 //! The answer to an exchange, with its reasons.
 
+use crate::settings::OnError;
 use serde::{Deserialize, Serialize};
 
 /// What every policy together says of an exchange.
@@ -17,6 +18,10 @@ pub struct Decision {
     pub logs: Vec<LogLine>,
     /// What matched rules ask for besides the verdict, in order.
     pub actions: Vec<RequestedAction>,
+    /// Of a request that may leave: what is known of it has to be stored before, and what
+    /// happens when it cannot be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_first: Option<OnError>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

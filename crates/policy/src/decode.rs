@@ -218,7 +218,7 @@ words! {
 
 records! {
     Program: strings string_sets number_sets patterns templates numbers nodes policies;
-    PolicyProgram: name version rules;
+    PolicyProgram: name version store_unmatched store_always rules;
     RuleProgram: name settings condition actions;
     RuleSettings: phase mode on_error durability;
     TextNode: field case test negated;

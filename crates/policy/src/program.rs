@@ -8,7 +8,7 @@
 use crate::decision::{AlertSeverity, BudgetUnit, LogLevel, RedactMethod, Window};
 use crate::facts::{Detector, PartKind};
 use crate::letters;
-use crate::settings::RuleSettings;
+use crate::settings::{OnError, RuleSettings};
 #[cfg(test)]
 use serde::Deserialize;
 #[cfg(feature = "author")]
@@ -19,7 +19,7 @@ use std::borrow::Cow;
 pub(crate) const MAGIC: &[u8; 4] = b"MJPB";
 
 /// Version of the encoding that follows the magic, as two little-endian bytes.
-pub const FORMAT_VERSION: u16 = 3;
+pub const FORMAT_VERSION: u16 = 4;
 
 /// Most bytes of a bundle: at this size Envoy applies a new one in 0.2 s.
 pub const MAX_BUNDLE_BYTES: usize = 200 * 1024;
@@ -67,6 +67,11 @@ pub(crate) struct Program {
 pub(crate) struct PolicyProgram {
     pub name: StringId,
     pub version: StringId,
+    /// The record is stored first when none of the rules acts on the request.
+    pub store_unmatched: Option<OnError>,
+    /// The record is stored first whatever acts on the request: rules on its answer,
+    /// which are asked when it has left, ask for it.
+    pub store_always: Option<OnError>,
     pub rules: Vec<RuleProgram>,
 }
 

@@ -23,24 +23,26 @@ pub enum Mode {
     Shadow,
 }
 
-/// What happens when a rule cannot be decided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// What happens when the evidence that a rule requires cannot be stored.
+///
+/// The stricter of two is the smaller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnError {
     /// The exchange is refused.
     #[default]
     Closed,
-    /// The exchange goes on as if the rule were not there.
+    /// The exchange goes on, and its record says so.
     Open,
 }
 
-/// What must be true of the evidence before an exchange goes on.
+/// What must be true of the evidence before a request goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Durability {
     #[default]
     BestEffort,
-    /// The record is stored first.
+    /// What is known of the exchange is stored first.
     Required,
 }
 
@@ -51,4 +53,17 @@ pub struct RuleSettings {
     pub mode: Mode,
     pub on_error: OnError,
     pub durability: Durability,
+}
+
+impl RuleSettings {
+    /// Whether the record is stored before the request leaves, and what happens when it
+    /// cannot be.
+    pub(crate) fn store_first(&self) -> Option<OnError> {
+        (self.durability == Durability::Required).then_some(self.on_error)
+    }
+}
+
+/// What two parties ask for together: whoever refuses is heard.
+pub(crate) fn strictest(one: Option<OnError>, other: Option<OnError>) -> Option<OnError> {
+    one.into_iter().chain(other).min()
 }

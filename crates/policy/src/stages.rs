@@ -10,7 +10,7 @@ use crate::program::{
     Piece, Program, RuleProgram, SingleText, TextField, TextNode, TextTest, TextValue,
 };
 use crate::scans::Scans;
-use crate::settings::Phase;
+use crate::settings::{Mode, OnError, Phase, strictest};
 
 /// When rules are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,13 +63,18 @@ pub struct Needs {
     pub request_text_in_response: bool,
     /// How many tokens a request is and what it will cost.
     pub estimates: bool,
+    /// What any policy or rule asks for: it holds for what could not be judged.
+    pub store_first: Option<OnError>,
 }
 
 impl Needs {
     pub(crate) fn of(program: &Program) -> Needs {
         let mut needs = Needs::default();
-        for rule in program.policies.iter().flat_map(|policy| &policy.rules) {
-            needs.add_rule(program, rule);
+        for policy in &program.policies {
+            needs.store_first = strictest(needs.store_first, policy.store_unmatched);
+            for rule in &policy.rules {
+                needs.add_rule(program, rule);
+            }
         }
         needs
     }
@@ -77,6 +82,9 @@ impl Needs {
     fn add_rule(&mut self, program: &Program, rule: &RuleProgram) {
         let phase = rule.settings.phase;
         self.response |= phase == Phase::Response;
+        if rule.settings.mode == Mode::Enforce {
+            self.store_first = strictest(self.store_first, rule.settings.store_first());
+        }
         visit(program, rule.condition, &mut |field| self.add(field, phase));
         for action in &rule.actions {
             if let Action::Redact { fields, .. } = action {

@@ -155,6 +155,7 @@ fn only_what_holds_for_good_acts_before_the_end() {
 #[test]
 fn what_is_needed_follows_from_the_rules() {
     let needs = |request_findings, response_findings, response| Needs {
+        store_first: None,
         request_findings,
         response_findings,
         response,

@@ -2,7 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "test helpers fail by panicking")]
 
 use jupiter_policy::facts::{ContextFacts, Facts, Message, RequestFacts};
-use jupiter_policy::{Bundle, Decision, Effect, Verdict, check, compile, decide, render};
+use jupiter_policy::{
+    Bundle, Decision, Effect, OnError, Policy, Verdict, check, compile, decide, render,
+};
 
 fn bundle(text: &str) -> Bundle {
     let checked = check(text);
@@ -310,4 +312,81 @@ fn json_is_read_as_well() {
         decide(&bundle(text), &chat()).denial.unwrap().message,
         "tab\there"
     );
+}
+
+#[test]
+fn what_is_stored_first_is_what_acting_rules_and_policies_ask_for() {
+    let gpt4 = "conditions: [{field: request.model, operator: '==', value: gpt-4o}]";
+    let other = "conditions: [{field: request.model, operator: '==', value: other}]";
+    let answer = "conditions: [{field: response.content, operator: exists}]";
+    let log = "actions: [{type: log, level: info, message: seen}]";
+    let policy = |name: &str, head: &str, rules: &[String]| {
+        let rules: Vec<String> = rules
+            .iter()
+            .enumerate()
+            .map(|(n, rule)| format!("  - {{name: r{n}, {rule}, {log}}}\n"))
+            .collect();
+        format!(
+            "mpl_version: \"1.0\"\nname: {name}\nversion: 1.0.0\n{head}rules:\n{}",
+            rules.concat()
+        )
+    };
+    let rule = |settings: &str, conditions: &str| format!("{settings}{conditions}");
+    let required = "durability: required, ";
+    let open = "durability: required, on_error: open, ";
+    let all = "durability: required\n";
+    for (policies, store_first) in [
+        (vec![policy("p", "", &[rule("", gpt4)])], None),
+        (
+            vec![policy("p", "", &[rule(required, gpt4)])],
+            Some(OnError::Closed),
+        ),
+        (
+            vec![policy("p", "", &[rule(open, gpt4)])],
+            Some(OnError::Open),
+        ),
+        (vec![policy("p", "", &[rule(required, other)])], None),
+        (
+            vec![policy("p", all, &[rule("", other)])],
+            Some(OnError::Closed),
+        ),
+        (
+            vec![policy("p", all, &[rule("durability: best_effort, ", gpt4)])],
+            None,
+        ),
+        (
+            vec![policy(
+                "p",
+                "",
+                &[rule("mode: shadow, durability: required, ", gpt4)],
+            )],
+            None,
+        ),
+        (
+            vec![policy("p", "", &[rule("", gpt4), rule(open, answer)])],
+            Some(OnError::Open),
+        ),
+        (
+            vec![
+                policy("p", "", &[rule(open, gpt4)]),
+                policy("q", "", &[rule(required, gpt4)]),
+            ],
+            Some(OnError::Closed),
+        ),
+    ] {
+        let checked: Vec<Policy> = policies
+            .iter()
+            .map(|text| check(text).policy.unwrap_or_else(|| panic!("{text}")))
+            .collect();
+        let bundle = Bundle::load(&compile(&checked).unwrap()).unwrap();
+        assert_eq!(
+            decide(&bundle, &chat()).store_first,
+            store_first,
+            "{policies:#?}"
+        );
+        let asked = policies
+            .iter()
+            .any(|text| text.contains("required") && !text.contains("shadow"));
+        assert_eq!(bundle.needs().store_first.is_some(), asked, "{policies:#?}");
+    }
 }

@@ -353,6 +353,17 @@ impl Instance {
         .await;
     }
 
+    /// SIGSTOP to its Envoy, whose pid is returned for [`thaw_envoy`](Self::thaw_envoy).
+    pub async fn freeze_envoy(&self) -> u32 {
+        let pid = wait::until("an Envoy", async || self.envoy_pid().ok_or("none")).await;
+        process::signal(pid, Signal::STOP);
+        pid
+    }
+
+    pub fn thaw_envoy(&self, pid: u32) {
+        process::signal(pid, Signal::CONT);
+    }
+
     /// SIGTERM, as an operator stops it; everything must then be gone.
     pub async fn stop(&mut self) -> std::process::ExitStatus {
         self.control_plane

@@ -22,7 +22,8 @@ impl fmt::Display for HostError {
 
 const OK: i32 = 0;
 const NOT_FOUND: i32 = 1;
-/// A stream's answer by its ABI number.
+/// A stream's request and answer by their ABI numbers.
+const REQUEST_STREAM: i32 = 0;
 const RESPONSE_STREAM: i32 = 1;
 
 /// Header maps by their ABI numbers.
@@ -130,6 +131,7 @@ unsafe extern "C" {
         data: *const u8,
         size: usize,
     ) -> i32;
+    fn proxy_continue_stream(stream: i32) -> i32;
     fn proxy_close_stream(stream: i32) -> i32;
     fn proxy_set_effective_context(id: u32) -> i32;
     fn proxy_done() -> i32;
@@ -250,6 +252,14 @@ pub(super) fn set_buffer(buffer: Buffer, bytes: &[u8]) -> Result<(), HostError> 
     // SAFETY: the host reads `bytes` during the call.
     check("proxy_set_buffer_bytes", unsafe {
         proxy_set_buffer_bytes(buffer as i32, 0, usize::MAX, bytes.as_ptr(), bytes.len())
+    })
+}
+
+/// Lets the held request of the current context go on.
+pub(super) fn continue_request() -> Result<(), HostError> {
+    // SAFETY: no memory is passed.
+    check("proxy_continue_stream", unsafe {
+        proxy_continue_stream(REQUEST_STREAM)
     })
 }
 

@@ -76,6 +76,15 @@ impl Metrics {
         self.count("evidence_dropped_total", 1);
     }
 
+    /// A request waited for its record.
+    pub(super) fn stored_first(&mut self, stored: bool) {
+        let name = match stored {
+            true => "evidence_first_stored_total",
+            false => "evidence_first_failed_total",
+        };
+        self.count(name, 1);
+    }
+
     pub(super) fn refused(&mut self, records: u64) {
         self.count("evidence_refused_total", signed(records));
     }

@@ -23,6 +23,9 @@ const TICK_MS: u32 = 100;
 /// The witness: Envoy's access log shows it as `wasm.mercator.evidence`.
 const EVIDENCE_PROPERTY: &str = "mercator.evidence";
 
+/// The answer that says: durably stored.
+const STORED: u16 = 204;
+
 /// Most that all exchanges may hold together: bodies that Envoy buffers for us,
 /// and what reading along and judging keep here. With the outbox and one
 /// request's parse tree it stays below the VM's memory (128 MiB).
@@ -45,6 +48,8 @@ pub(super) struct Vm {
     metrics: Metrics,
     /// Of all exchanges together.
     kept_bytes: usize,
+    /// The exchange that waits for each call that stores a record first.
+    intents: BTreeMap<u32, u32>,
     /// Exchanges whose answer is to be broken off.
     closing: Vec<u32>,
 }
@@ -64,6 +69,8 @@ struct Exchange {
     kept: usize,
     /// What had to be said is said: nothing more of the answer leaves.
     closing: bool,
+    /// The call that stores the record before the request leaves.
+    awaits: Option<u32>,
     /// How long reading and deciding on the request took, once it did.
     inspection_us: Option<u64>,
 }
@@ -151,6 +158,7 @@ impl Vm {
                 inspector,
                 kept: 0,
                 closing: false,
+                awaits: None,
                 inspection_us: None,
             };
             self.exchanges.insert(id, exchange);
@@ -266,6 +274,9 @@ impl Vm {
             let now = exchange.inspector.kept_bytes() + held;
             self.kept_bytes = self.kept_bytes.saturating_sub(exchange.kept) + now;
             exchange.kept = now;
+            if let Some(token) = exchange.awaits {
+                self.intents.insert(token, id);
+            }
         }
         action
     }
@@ -311,6 +322,9 @@ impl Vm {
     fn remove_exchange(&mut self, id: u32) -> Option<Exchange> {
         let exchange = self.exchanges.remove(&id)?;
         self.kept_bytes = self.kept_bytes.saturating_sub(exchange.kept);
+        if let Some(token) = exchange.awaits {
+            self.intents.remove(&token);
+        }
         Some(exchange)
     }
 
@@ -367,8 +381,33 @@ impl Vm {
         }
     }
 
+    /// A call of the outbox, or of an exchange whose record is stored first.
     pub(super) fn call_answered(&mut self, id: u32, token: u32) {
         let status = abi::header(Map::CallResponse, ":status").and_then(|s| s.parse().ok());
+        match self.intents.remove(&token) {
+            Some(exchange) => self.intent_answered(id, exchange, status == Some(STORED)),
+            None => self.batch_answered(id, token, status),
+        }
+    }
+
+    /// The host tells the root context; the exchange that waits is made current.
+    fn intent_answered(&mut self, root: u32, id: u32, stored: bool) {
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
+        self.metrics.stored_first(stored);
+        let switched = abi::set_effective_context(id).and_then(|()| {
+            exchange.on_intent_answered(stored);
+            abi::set_effective_context(root)
+        });
+        if let Err(error) = switched {
+            // What is held stays held, so it cannot pass; Envoy times it out.
+            abi::log(Level::Error, &format!("context not current: {error}"));
+        }
+        self.close_if_done(root);
+    }
+
+    fn batch_answered(&mut self, id: u32, token: u32, status: Option<u16>) {
         let before = self.outbox.refused;
         match self.outbox.answered(token, status, abi::now_us()) {
             Delivery::Acknowledged => self.tick(id),
@@ -381,14 +420,18 @@ impl Vm {
             }
             Delivery::Postponed | Delivery::Unknown => {}
         }
-        if let Some(root) = self.roots.get_mut(&id) {
-            if root.awaits == Some(token) {
-                root.awaits = None;
-            }
-            if root.closing && self.may_close(id) {
-                // The context is closed either way; a refusal changes nothing.
-                let _ = abi::done();
-            }
+        if let Some(root) = self.roots.get_mut(&id)
+            && root.awaits == Some(token)
+        {
+            root.awaits = None;
+        }
+        self.close_if_done(id);
+    }
+
+    fn close_if_done(&mut self, id: u32) {
+        if self.roots.get(&id).is_some_and(|root| root.closing) && self.may_close(id) {
+            // The context is closed either way; a refusal changes nothing.
+            let _ = abi::done();
         }
     }
 
@@ -409,7 +452,10 @@ impl Vm {
             .roots
             .get(&id)
             .is_some_and(|root| root.awaits.is_some());
-        !awaits && (self.outbox.is_empty() || self.has_successor(id))
+        // The answers to their calls would be lost with it.
+        let mut exchanges = self.exchanges.values();
+        let intents = exchanges.any(|exchange| exchange.root == id && exchange.awaits.is_some());
+        !awaits && !intents && (self.outbox.is_empty() || self.has_successor(id))
     }
 
     fn has_successor(&self, id: u32) -> bool {
@@ -433,6 +479,10 @@ impl Exchange {
             );
         }
         match &step.flow {
+            Flow::Store => match apply(&step, map) {
+                Ok(()) => self.store_first(),
+                Err(error) => self.fail(map, error),
+            },
             Flow::Hold | Flow::ReadBody => match apply(&step, map) {
                 Ok(()) => Action::Pause,
                 Err(error) => self.fail(map, error),
@@ -451,6 +501,54 @@ impl Exchange {
                 respond(response);
                 Action::Pause
             }
+        }
+    }
+
+    /// Sends the record to where it is stored; its request waits.
+    fn store_first(&mut self) -> Action {
+        let config = self.inspector.evidence_config();
+        let headers = [
+            (":method", "POST"),
+            (":path", config.intent_path.as_str()),
+            (":authority", config.authority.as_str()),
+            ("content-type", "application/x-ndjson"),
+        ];
+        let line = envelope(&self.inspector.intent(), &self.inspector.salt());
+        let call = line
+            .ok_or("it cannot be written".to_owned())
+            .and_then(|line| {
+                let timeout_ms = config.store_timeout_ms;
+                abi::http_call(&config.cluster, &headers, &line, timeout_ms)
+                    .map_err(|e| e.to_string())
+            });
+        match call {
+            Ok(token) => {
+                self.awaits = Some(token);
+                Action::Pause
+            }
+            Err(error) => {
+                abi::log(Level::Error, &format!("record not stored first: {error}"));
+                let step = self.inspector.on_not_stored();
+                self.carry_out(step, Map::Request, 0)
+            }
+        }
+    }
+
+    /// Lets the request go on, or refuses it.
+    fn on_intent_answered(&mut self, stored: bool) {
+        self.awaits = None;
+        let step = match stored {
+            true => {
+                self.inspector.on_stored();
+                Step::go(Flow::Continue)
+            }
+            false => self.inspector.on_not_stored(),
+        };
+        if self.carry_out(step, Map::Request, 0) == Action::Continue
+            && let Err(error) = abi::continue_request()
+        {
+            // It stays held, so it cannot pass; Envoy times it out.
+            abi::log(Level::Error, &format!("request not resumed: {error}"));
         }
     }
 
@@ -488,16 +586,16 @@ impl Exchange {
     /// Should the VM die before the exchange ends, this is what is known of it.
     fn witness_provisionally(&self) {
         let provisional = self.inspector.provisional();
-        let line = provisional
-            .as_ref()
-            .map(EvidenceRecord::to_canonical)
-            .and_then(|canonical| {
-                Envelope::write(&canonical.ok()?, &self.inspector.salt(), true).ok()
-            });
+        let line = provisional.and_then(|record| envelope(&record, &self.inspector.salt()));
         if let Some(line) = line {
             witness(&line);
         }
     }
+}
+
+/// A record that is not the last word on its exchange.
+fn envelope(record: &EvidenceRecord, salt: &str) -> Option<String> {
+    Envelope::write(&record.to_canonical().ok()?, salt, true).ok()
 }
 
 /// Headers and body as the inspector wants them.

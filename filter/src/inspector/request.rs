@@ -12,7 +12,7 @@ use crate::estimate::estimate;
 use crate::subject::identify;
 use jupiter_evidence::DecisionKind;
 use jupiter_policy::facts::RequestFacts;
-use jupiter_policy::{Decision, Needs, Verdict, decide};
+use jupiter_policy::{Decision, Needs, OnError, Verdict, decide};
 use jupiter_provider::{Api, Dialect, ReadRequest, read_request, rewrite};
 use jupiter_tokens::prices::price_of;
 use std::rc::Rc;
@@ -100,6 +100,10 @@ impl Inspector {
             }
             State::Holding(_) if end => Step::go(Flow::ReadBody),
             State::Holding(_) => Step::go(Flow::Hold),
+            State::Storing(_) => {
+                self.recorder.on_request_size(buffered);
+                Step::go(Flow::Hold)
+            }
             State::Passing => {
                 self.recorder.on_request_bytes(buffered);
                 Step::go(Flow::Continue)
@@ -113,7 +117,7 @@ impl Inspector {
     pub fn on_request_trailers(&mut self) -> Step {
         match self.state {
             State::Holding(_) => Step::go(Flow::ReadBody),
-            State::Refused => Step::go(Flow::Hold),
+            State::Refused | State::Storing(_) => Step::go(Flow::Hold),
             State::Passing | State::Bypassed => Step::go(Flow::Continue),
         }
     }
@@ -209,7 +213,7 @@ impl Inspector {
         self.recorder.on_tags(&changes.tags);
         if changes.is_empty() {
             self.redactions = changes.of_answer;
-            return self.pass();
+            return self.pass(decision.store_first);
         }
         let Ok(changed) = rewrite(body, &read.places, &changes.texts, &changes.members) else {
             return self.unread(
@@ -224,7 +228,7 @@ impl Inspector {
             .iter()
             .for_each(|field| self.recorder.on_set(field));
         self.recorder.on_forwarded(&changed);
-        let mut step = self.pass();
+        let mut step = self.pass(decision.store_first);
         // A length that is not the body's makes a second request of what is left over.
         if self.had_request_length {
             step.set_headers
@@ -302,7 +306,7 @@ impl Inspector {
             UnknownApi::Allow => {
                 self.recorder.on_unscanned_request(UNKNOWN_API.code);
                 self.recorder.on_verdict(DecisionKind::Allow, None);
-                self.pass()
+                self.pass_unread()
             }
         }
     }
@@ -327,14 +331,51 @@ impl Inspector {
             FailureMode::Open => {
                 self.recorder
                     .on_verdict(DecisionKind::Error, Some(refusal.code));
-                self.pass()
+                self.pass_unread()
             }
         }
     }
 
-    fn pass(&mut self) -> Step {
-        self.state = State::Passing;
-        let mut step = Step::go(Flow::Continue);
+    /// What nobody could judge goes on: whatever asks for evidence first is heard.
+    fn pass_unread(&mut self) -> Step {
+        let bundle = self.settings.bundle.as_ref();
+        let store_first = bundle.and_then(|in_force| in_force.bundle.needs().store_first);
+        self.pass(store_first)
+    }
+
+    /// The record is stored: the request may leave.
+    pub fn on_stored(&mut self) {
+        if let State::Storing(_) = self.state {
+            self.state = State::Passing;
+            self.recorder.on_stored_first(true);
+        }
+    }
+
+    /// The record could not be stored, or nobody knows whether it was.
+    pub fn on_not_stored(&mut self) -> Step {
+        let State::Storing(on_error) = self.state else {
+            return Step::go(Flow::Hold);
+        };
+        self.recorder.on_stored_first(false);
+        match on_error {
+            OnError::Closed => {
+                let message = "evidence of this exchange could not be stored before it goes on";
+                self.refuse(NO_EVIDENCE, message)
+            }
+            OnError::Open => {
+                self.state = State::Passing;
+                Step::go(Flow::Continue)
+            }
+        }
+    }
+
+    fn pass(&mut self, store_first: Option<OnError>) -> Step {
+        let (state, flow) = match store_first {
+            Some(on_error) => (State::Storing(on_error), Flow::Store),
+            None => (State::Passing, Flow::Continue),
+        };
+        self.state = state;
+        let mut step = Step::go(flow);
         // An encoded answer could not be read along.
         step.set_headers
             .push(("accept-encoding", "identity".to_owned()));

@@ -372,3 +372,86 @@ fn request_without_the_required_token_is_refused_with_a_record() {
     assert_eq!(record.reason.as_deref(), Some("token_required"));
     assert_eq!((record.outcome, record.subject), (Outcome::Refused, None));
 }
+
+/// The policy of these tests, whose requests leave only when their record is stored.
+fn required(on_error: &str) -> Inspector {
+    let head = format!("version: 1.0.0\ndurability: required\non_error: {on_error}\n");
+    let policy = POLICY.replace("version: 1.0.0\n", &head);
+    let seed = Seed {
+        time_unix_us: 1_795_367_345_000_000,
+        id_random: [1; 10],
+        salt: [2; 16],
+    };
+    let failure_mode = |config: &mut serde_json::Value| {
+        config["inspection"]["failure_mode"] = "open".into();
+    };
+    Inspector::new(policy_settings(&policy, failure_mode), seed)
+}
+
+fn waiting(on_error: &str) -> Inspector {
+    let mut inspector = required(on_error);
+    inspector.on_request_headers(head("POST", "/v1/chat/completions"), false, false);
+    assert_eq!(inspector.on_complete_request(ALLOWED).flow, Flow::Store);
+    inspector
+}
+
+#[test]
+fn request_that_waits_for_its_record_goes_on_once_that_is_stored() {
+    let mut inspector = waiting("closed");
+    let intent = inspector.intent();
+    assert_eq!(intent.outcome, Outcome::Pending);
+    assert_eq!(intent.decision, DecisionKind::Allow);
+    assert_eq!(intent.request_model.as_deref(), Some("gpt-4o"));
+    for step in [
+        inspector.on_request_body(500, true),
+        inspector.on_request_trailers(),
+    ] {
+        assert_eq!(step.flow, Flow::Hold, "whatever comes meanwhile waits too");
+    }
+    inspector.on_stored();
+    assert_eq!(inspector.on_request_trailers().flow, Flow::Continue);
+    let record = inspector.finish(&ExchangeEnd::default()).unwrap();
+    assert_eq!(record.stored_first, Some(true));
+}
+
+#[test]
+fn request_whose_record_is_not_stored_is_refused_or_goes_on_as_the_policy_says() {
+    let mut closed = waiting("closed");
+    let step = closed.on_not_stored();
+    assert_eq!(status_and_code(&step), (503, "evidence_unavailable".into()));
+    closed.on_stored();
+    assert_eq!(closed.on_request_trailers().flow, Flow::Hold, "too late");
+    let record = closed.finish(&ExchangeEnd::default()).unwrap();
+    assert_eq!(record.outcome, Outcome::Refused);
+    assert_eq!(record.stored_first, Some(false));
+
+    let mut open = waiting("open");
+    assert_eq!(open.on_not_stored().flow, Flow::Continue);
+    let record = open.finish(&ExchangeEnd::default()).unwrap();
+    assert_eq!(record.decision, DecisionKind::Allow);
+    assert_eq!(record.stored_first, Some(false));
+}
+
+#[test]
+fn what_is_refused_or_unread_needs_evidence_first_only_if_it_would_leave() {
+    let mut refused = required("closed");
+    refused.on_request_headers(head("POST", "/v1/chat/completions"), false, false);
+    let step = refused.on_complete_request(REFUSED);
+    assert_eq!(status_and_code(&step).0, 403);
+
+    let mut unread = required("closed");
+    unread.on_request_headers(head("POST", "/v1/chat/completions"), false, false);
+    assert_eq!(unread.on_complete_request(b"no JSON").flow, Flow::Store);
+}
+
+#[test]
+fn client_that_leaves_while_its_record_is_stored_never_reached_the_provider() {
+    let end = ExchangeEnd {
+        details: Some("downstream_remote_disconnect".to_owned()),
+        ..ExchangeEnd::default()
+    };
+    let record = waiting("closed").finish(&end).unwrap();
+    assert_eq!(record.outcome, Outcome::ClientAborted);
+    assert_eq!(record.decision, DecisionKind::Allow);
+    assert_eq!(record.stored_first, None);
+}

@@ -16,6 +16,7 @@ mod dialects;
 mod doctor;
 #[cfg(test)]
 mod drill;
+mod durability;
 #[cfg(test)]
 mod estimates;
 #[cfg(test)]

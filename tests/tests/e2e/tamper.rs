@@ -15,13 +15,13 @@ struct Exported {
     ids: Vec<String>,
 }
 
-fn mercator(folder: &Path, arguments: &[&str]) -> Output {
+pub(crate) fn mercator(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(target_dir().join("debug/mercator"));
     command.current_dir(folder).args(arguments);
     command.output().expect("mercator runs")
 }
 
-fn told(output: &Output) -> String {
+pub(crate) fn told(output: &Output) -> String {
     let (out, err) = (&output.stdout, &output.stderr);
     format!(
         "{}{}",
@@ -35,7 +35,7 @@ async fn text_at(instance: &Instance, path: &str) -> String {
     String::from_utf8_lossy(&reply.body).into_owned()
 }
 
-async fn wait_until_sealed(instance: &Instance, records: u64) {
+pub(crate) async fn wait_until_sealed(instance: &Instance, records: u64) {
     wait::until("all records are sealed", async || {
         let checkpoint = text_at(instance, "/v1/log/checkpoint").await;
         let size = checkpoint.lines().nth(1).map(str::to_owned);
@@ -48,7 +48,7 @@ async fn wait_until_sealed(instance: &Instance, records: u64) {
 }
 
 /// `mercator evidence …`, asking this instance.
-fn evidence(instance: &Instance, folder: &Path, arguments: &[&str]) -> Output {
+pub(crate) fn evidence(instance: &Instance, folder: &Path, arguments: &[&str]) -> Output {
     let admin = instance.admin();
     let token = admin.token().expect("an admin has a token");
     let mut all = vec!["evidence", "--server", admin.base_url(), "--token", token];
@@ -206,6 +206,43 @@ async fn database_altered_behind_our_back_is_found_by_verify() {
         text.contains(&format!("record {id}) was changed")),
         "{text}"
     );
+}
+
+/// What was fetched before need not be fetched again: the rest proves itself.
+#[tokio::test]
+async fn export_from_an_index_is_proven_and_a_change_in_it_is_named() {
+    let instance = guarded().await;
+    for number in 0..30 {
+        ask(&instance, &question(&format!("gpt-4o-n{number}"))).await;
+    }
+    wait_for_totals(&instance, 30).await;
+    wait_until_sealed(&instance, 30).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let arguments = ["export", "--from-index", "13", "--output", "records.jsonl"];
+    let output = evidence(&instance, folder.path(), &arguments);
+    assert!(output.status.success(), "{}", told(&output));
+    let records = folder.path().join("records.jsonl");
+    let text = std::fs::read_to_string(&records).expect("it was exported");
+    assert_eq!(text.lines().count(), 17);
+    let first: Value = serde_json::from_str(text.lines().next().expect("a line")).expect("JSON");
+    let path = format!("/v1/evidence/{}", first["id"].as_str().expect("an id"));
+    let reply = instance.admin().get(&path).await;
+    assert_eq!(reply.header("x-mercator-leaf-index"), Some("13"));
+
+    let key = instance.data_dir().join("evidence.pub");
+    let key = key.to_str().expect("UTF-8").to_owned();
+    let verify = || {
+        let output = mercator(folder.path(), &["verify", "records.jsonl", "--key", &key]);
+        (output.status.code(), told(&output))
+    };
+    let (code, said) = verify();
+    assert_eq!(code, Some(0), "{said}");
+    let shorter: String = text.split_inclusive('\n').skip(1).collect();
+    for changed in [shorter, text.replacen("gpt-4o-n", "gpt-4o-m", 1)] {
+        std::fs::write(&records, changed).expect("it is written");
+        let (code, said) = verify();
+        assert_eq!(code, Some(1), "{said}");
+    }
 }
 
 /// Whoever keeps checkpoints elsewhere notices when the log no longer has what

@@ -49,7 +49,7 @@ async fn record_is_served_in_the_bytes_that_were_hashed() {
     assert_eq!(reply.header("x-mercator-source"), "outbox");
     assert_eq!(reply.header("x-mercator-provisional"), "false");
     let early = line(&provisional(&unfinished));
-    let witness = crate::ingest::Source::Witness;
+    let witness = crate::ingest::Channel::Witness;
     crate::ingest::ingest(&test.app, witness, early.as_bytes())
         .await
         .unwrap();

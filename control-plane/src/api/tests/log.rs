@@ -5,9 +5,8 @@ use jupiter_evidence::tree::{Checkpoint, InclusionProof, NoteVerifier, Tile, Til
 use serde_json::json;
 
 use crate::seal::{LogKeys, Sealer};
-use crate::store::NewEvidence;
-use crate::store::UnrecordedExchange;
-use crate::store::contract::samples::{SampleEmitter, at, batch};
+use crate::store::contract::samples::{SampleEmitter, at, batch, intent};
+use crate::store::{EnvoyEnd, NewEvidence, UnrecordedExchange};
 use crate::testing::TestApp;
 
 const ORIGIN: &str = "mercator/local";
@@ -166,8 +165,16 @@ async fn lists_say_where_in_the_log_a_record_is() {
 async fn gaps_are_listed_with_their_cause() {
     let test = TestApp::start().await;
     let records = SampleEmitter::new(1).take(4);
-    let some = vec![records[0].clone(), records[3].clone()];
+    let waiting = intent(&SampleEmitter::new(2).next(|_| ()));
+    let some = vec![records[0].clone(), records[3].clone(), waiting.clone()];
     test.app.store.append_evidence(batch(some)).await.unwrap();
+    let end = EnvoyEnd {
+        instance: "jupiter-1".to_owned(),
+        since: at(0),
+        until: at(1_000_000),
+        how: "signal: 9 (SIGKILL)".to_owned(),
+    };
+    test.app.store.note_envoy_ends(&[end]).await.unwrap();
     let exchange = UnrecordedExchange {
         line: "1".to_owned(),
         found_at: at(0),
@@ -195,6 +202,16 @@ async fn gaps_are_listed_with_their_cause() {
             }],
             "recovered_records": 0,
             "recovered": [],
+            "unfinished_records": 1,
+            "unfinished": [{
+                "cause": "outcome_unknown", "id": waiting.envelope.record.id,
+                "received_at": "2026-11-22T17:10:05.000000Z",
+            }],
+            "envoy_ends_total": 1,
+            "envoy_ends": [{
+                "cause": "envoy_ended", "instance": "jupiter-1", "how": "signal: 9 (SIGKILL)",
+                "since": "2026-11-22T17:09:05.000000Z", "until": "2026-11-22T17:09:06.000000Z",
+            }],
         })
     );
     let reply = test.get("/v1/evidence/gaps?limit=0").await;

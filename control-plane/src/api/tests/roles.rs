@@ -136,6 +136,14 @@ fn doors() -> Vec<Door> {
             [401, 200, 403, 403, 200],
         ),
         door(
+            post.clone(),
+            "/v1/evidence/intents",
+            "/v1/evidence/intents",
+            NDJSON,
+            "",
+            [401, 422, 403, 403, 422],
+        ),
+        door(
             get.clone(),
             "/v1/evidence",
             "/v1/evidence",

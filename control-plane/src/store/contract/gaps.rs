@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::samples::{SampleEmitter, at, batch, id, provisional};
-use crate::store::{EvidenceGaps, Source, Store, UnrecordedExchange};
+use super::samples::{SampleEmitter, at, batch, id, intent, provisional};
+use crate::store::{EnvoyEnd, EvidenceGaps, Outcome, Source, Store, UnrecordedExchange};
 
 async fn gaps(store: &dyn Store) -> EvidenceGaps {
     store.evidence_gaps(10).await.unwrap()
@@ -79,4 +79,57 @@ pub async fn recovered_records_are_listed(store: Arc<dyn Store>) {
     assert_eq!(gaps.recovered_total, 1);
     assert_eq!(gaps.recovered[0].id, records[2].envelope.record.id);
     assert!(gaps.recovered[0].provisional);
+}
+
+pub async fn stored_intent_is_listed_until_its_exchange_is_over(store: Arc<dyn Store>) {
+    let [ended, stopped, lost] = SampleEmitter::new(1).take(3).try_into().unwrap();
+    let intents = [&ended, &stopped, &lost].map(intent);
+    store
+        .append_evidence(batch(intents.to_vec()))
+        .await
+        .unwrap();
+    let sent_again = store.append_evidence(batch(intents.to_vec())).await;
+    assert_eq!(sent_again.unwrap().outcomes, [Outcome::Duplicate; 3]);
+    let listed = gaps(&*store).await;
+    assert_eq!((listed.unfinished_total, listed.unfinished.len()), (3, 3));
+
+    store
+        .append_evidence(batch(vec![ended.clone()]))
+        .await
+        .unwrap();
+    let mut witnessed = batch(vec![provisional(&stopped), provisional(&ended)]);
+    witnessed.source = Source::Witness;
+    let outcomes = store.append_evidence(witnessed).await.unwrap().outcomes;
+    assert_eq!(outcomes, [Outcome::Stored, Outcome::Duplicate]);
+    let late = store.append_evidence(batch(intents.to_vec())).await;
+    assert_eq!(late.unwrap().outcomes, [Outcome::Duplicate; 3]);
+
+    let listed = gaps(&*store).await;
+    let id = lost.envelope.record.id;
+    assert_eq!(listed.unfinished_total, 1);
+    assert_eq!(
+        (listed.unfinished[0].id, listed.unfinished[0].received_at),
+        (id, at(60_000_000))
+    );
+    assert_eq!(listed.recovered_total, 1);
+    let log = store.log_state().await.unwrap();
+    assert_eq!(log.waiting, 5, "each word is a leaf");
+}
+
+pub async fn end_of_an_envoy_counts_once(store: Arc<dyn Store>) {
+    let end = |instance: &str, us| EnvoyEnd {
+        instance: instance.to_owned(),
+        since: at(us - 1_000_000),
+        until: at(us),
+        how: "signal: 9 (SIGKILL)".to_owned(),
+    };
+    let ends = [end("jupiter-1", 2_000_000), end("jupiter-1", 3_000_000)];
+    store.note_envoy_ends(&ends).await.unwrap();
+    let again = [ends[0].clone(), end("jupiter-2", 3_000_000)];
+    store.note_envoy_ends(&again).await.unwrap();
+    let listed = gaps(&*store).await;
+    assert_eq!(listed.envoy_ends_total, 3);
+    let [first, second] = ends;
+    assert_eq!(listed.envoy_ends, [second, again[1].clone(), first]);
+    store.note_envoy_ends(&[]).await.unwrap();
 }

@@ -93,6 +93,8 @@ macro_rules! store_contract {
             missing_places_are_listed_until_they_are_filled,
             unrecorded_exchange_counts_once,
             recovered_records_are_listed,
+            stored_intent_is_listed_until_its_exchange_is_over,
+            end_of_an_envoy_counts_once,
         );
         $crate::store_contract!(@each $empty, tokens:
             token_is_found_by_its_hash,

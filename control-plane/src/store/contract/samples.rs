@@ -78,6 +78,7 @@ pub fn record(us: u64, number: u64) -> EvidenceRecord {
         decision: DecisionKind::Allow,
         reason: None,
         outcome: Outcome::Completed,
+        stored_first: None,
         shadow_rules: vec![],
         deciding_facts: vec![],
         actions_not_applied: vec![],
@@ -150,8 +151,17 @@ fn evidence(record: EvidenceRecord, canonical: String, leaf: LeafHash) -> NewEvi
 
 /// The same record as it stood before its exchange ended.
 pub fn provisional(evidence: &NewEvidence) -> NewEvidence {
+    before_its_end(evidence, Outcome::FilterFault)
+}
+
+/// The same record as it was stored before its request left.
+pub fn intent(evidence: &NewEvidence) -> NewEvidence {
+    before_its_end(evidence, Outcome::Pending)
+}
+
+fn before_its_end(evidence: &NewEvidence, outcome: Outcome) -> NewEvidence {
     let mut record = evidence.envelope.record.clone();
-    record.outcome = Outcome::FilterFault;
+    record.outcome = outcome;
     record.emitter.epoch = String::new();
     record.emitter.seq = 0;
     record.emitter.prev = String::new();

@@ -13,9 +13,9 @@ use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
 
 use super::{to_bytes, to_column, to_count};
-use crate::store::group::{Fresh, Group, Known, Quarantined};
+use crate::store::group::{Fresh, Group, Known, Quarantined, Word};
 use crate::store::sequence::{Epoch, EpochRow, Link};
-use crate::store::{Appended, EvidenceBatch, SUPERSEDED, StoreError};
+use crate::store::{Appended, EvidenceBatch, SUPERSEDED, Source, StoreError};
 
 /// Whether the group was stored.
 pub(super) enum Attempt {
@@ -200,7 +200,7 @@ async fn known_records(
         .map(|evidence| evidence.envelope.record.id)
         .collect();
     let rows = sqlx::query(
-        "SELECT e.id, e.leaf, e.epoch_key IS NULL AS provisional
+        "SELECT e.id, e.leaf, e.source, e.epoch_key IS NULL AS provisional
          FROM unnest($2::uuid[]) AS wanted (id)
          JOIN evidence e ON e.origin_region = $1 AND e.id = wanted.id",
     )
@@ -212,7 +212,10 @@ async fn known_records(
         .map(|row| {
             let known = Known {
                 leaf: LeafHash(to_bytes(row.try_get("leaf")?)?),
-                provisional: row.try_get("provisional")?,
+                word: Word::of(
+                    row.try_get("provisional")?,
+                    Source::parse(row.try_get("source")?)?,
+                ),
                 fresh: None,
             };
             Ok((row.try_get("id")?, known))
@@ -223,33 +226,38 @@ async fn known_records(
 async fn remove_superseded(
     tx: &mut PgConnection,
     region: &str,
-    ids: &[(Uuid, Timestamp)],
+    superseded: &[(Uuid, Timestamp)],
 ) -> Result<(), StoreError> {
-    for (id, at) in ids {
-        sqlx::query(
-            "WITH removed AS (
-                 DELETE FROM evidence
-                 WHERE origin_region = $1 AND id = $2 AND epoch_key IS NULL
-                 RETURNING leaf, source, record, received_us
-             ), unmatched AS (
-                 DELETE FROM evidence_rules r USING removed,
-                     json_array_elements(coalesce(record::json -> 'matched_rules', '[]')) AS m
-                 WHERE r.origin_region = $1 AND r.id = $2
-                   AND r.rule IN (m ->> 'rule', (m ->> 'policy') || '/' || (m ->> 'rule'))
-             )
-             INSERT INTO quarantine AS known
-             (hash, reason, source, line, times, first_received_us, last_received_us)
-             SELECT leaf, $3, source, convert_to(record, 'UTF8'), 1, received_us, $4
-             FROM removed
-             ON CONFLICT (hash, reason) DO UPDATE SET times = known.times + 1",
-        )
-        .bind(region)
-        .bind(id)
-        .bind(SUPERSEDED)
-        .bind(at.as_microsecond())
-        .execute(&mut *tx)
-        .await?;
+    if superseded.is_empty() {
+        return Ok(());
     }
+    let (ids, times): (Vec<Uuid>, Vec<i64>) = superseded
+        .iter()
+        .map(|(id, at)| (*id, at.as_microsecond()))
+        .unzip();
+    sqlx::query(
+        "WITH removed AS (
+             DELETE FROM evidence USING unnest($2::uuid[], $4::bigint[]) AS gone (id, at)
+             WHERE origin_region = $1 AND evidence.id = gone.id AND epoch_key IS NULL
+             RETURNING evidence.id, leaf, source, record, received_us, at
+         ), unmatched AS (
+             DELETE FROM evidence_rules r USING removed,
+                 json_array_elements(coalesce(record::json -> 'matched_rules', '[]')) AS m
+             WHERE r.origin_region = $1 AND r.id = removed.id
+               AND r.rule IN (m ->> 'rule', (m ->> 'policy') || '/' || (m ->> 'rule'))
+         )
+         INSERT INTO quarantine AS known
+         (hash, reason, source, line, times, first_received_us, last_received_us)
+         SELECT leaf, $3, source, convert_to(record, 'UTF8'), 1, received_us, at
+         FROM removed ORDER BY leaf
+         ON CONFLICT (hash, reason) DO UPDATE SET times = known.times + 1",
+    )
+    .bind(region)
+    .bind(ids)
+    .bind(SUPERSEDED)
+    .bind(times)
+    .execute(tx)
+    .await?;
     Ok(())
 }
 

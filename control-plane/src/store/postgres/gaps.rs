@@ -5,7 +5,10 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
 use super::{to_count, to_time};
-use crate::store::{EvidenceGaps, MissingPlaces, RecoveredRecord, StoreError, UnrecordedExchange};
+use crate::store::{
+    EnvoyEnd, EvidenceGaps, MissingPlaces, RecoveredRecord, StoreError, UnfinishedRecord,
+    UnrecordedExchange,
+};
 
 pub(super) async fn note(
     conn: &mut PgConnection,
@@ -42,15 +45,47 @@ pub(super) async fn note(
     Ok(())
 }
 
+pub(super) async fn note_ends(
+    conn: &mut PgConnection,
+    ends: &[EnvoyEnd],
+) -> Result<(), StoreError> {
+    let each = ends.iter();
+    let instances: Vec<&str> = each.clone().map(|end| end.instance.as_str()).collect();
+    let untils: Vec<i64> = each.clone().map(|end| end.until.as_microsecond()).collect();
+    let sinces: Vec<i64> = each.clone().map(|end| end.since.as_microsecond()).collect();
+    let hows: Vec<&str> = each.map(|end| end.how.as_str()).collect();
+    sqlx::query(
+        "INSERT INTO envoy_ends (instance, until_us, since_us, how)
+         SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[]) AS new
+             (instance, until_us, since_us, how) ORDER BY new.instance, new.until_us
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(instances)
+    .bind(untils)
+    .bind(sinces)
+    .bind(hows)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 pub(super) async fn list(conn: &mut PgConnection, limit: u32) -> Result<EvidenceGaps, StoreError> {
     Ok(EvidenceGaps {
         missing: missing(conn, limit).await?,
         unrecorded: unrecorded(conn, limit).await?,
         recovered: recovered(conn, limit).await?,
+        unfinished: unfinished(conn, limit).await?,
+        envoy_ends: envoy_ends(conn, limit).await?,
+        envoy_ends_total: count(conn, "SELECT count(*) FROM envoy_ends").await?,
         unrecorded_total: count(conn, "SELECT count(*) FROM unrecorded_exchanges").await?,
         recovered_total: count(
             conn,
             "SELECT count(*) FROM evidence WHERE source = 'witness'",
+        )
+        .await?,
+        unfinished_total: count(
+            conn,
+            "SELECT count(*) FROM evidence WHERE source = 'outbox' AND epoch_key IS NULL",
         )
         .await?,
     })
@@ -132,4 +167,43 @@ async fn recovered(
         })
     };
     rows.iter().map(record).collect()
+}
+
+async fn unfinished(
+    conn: &mut PgConnection,
+    limit: u32,
+) -> Result<Vec<UnfinishedRecord>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT id, received_us FROM evidence
+         WHERE source = 'outbox' AND epoch_key IS NULL ORDER BY id DESC LIMIT $1",
+    )
+    .bind(i64::from(limit))
+    .fetch_all(conn)
+    .await?;
+    let record = |row: &PgRow| {
+        Ok(UnfinishedRecord {
+            id: row.try_get("id")?,
+            received_at: to_time(row.try_get("received_us")?)?,
+        })
+    };
+    rows.iter().map(record).collect()
+}
+
+async fn envoy_ends(conn: &mut PgConnection, limit: u32) -> Result<Vec<EnvoyEnd>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT instance, until_us, since_us, how FROM envoy_ends
+         ORDER BY until_us DESC, instance LIMIT $1",
+    )
+    .bind(i64::from(limit))
+    .fetch_all(conn)
+    .await?;
+    let end = |row: &PgRow| {
+        Ok(EnvoyEnd {
+            instance: row.try_get("instance")?,
+            since: to_time(row.try_get("since_us")?)?,
+            until: to_time(row.try_get("until_us")?)?,
+            how: row.try_get("how")?,
+        })
+    };
+    rows.iter().map(end).collect()
 }

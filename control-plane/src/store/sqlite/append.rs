@@ -18,8 +18,8 @@ use uuid::Uuid;
 use super::log;
 use super::sequence::Sequences;
 use super::{to_bytes, to_column, to_uuid};
-use crate::store::group::{Fresh, Group, Known, Quarantined};
-use crate::store::{Appended, EvidenceBatch, SUPERSEDED, StoreError};
+use crate::store::group::{Fresh, Group, Known, Quarantined, Word};
+use crate::store::{Appended, EvidenceBatch, SUPERSEDED, Source, StoreError};
 
 pub(super) type Tx = Transaction<'static, Sqlite>;
 
@@ -80,7 +80,7 @@ async fn known_records(
     }
     list.push(']');
     let rows = sqlx::query(
-        "SELECT e.id, e.leaf, e.epoch_key IS NULL AS provisional
+        "SELECT e.id, e.leaf, e.source, e.epoch_key IS NULL AS provisional
          FROM json_each(?) wanted CROSS JOIN evidence e ON e.id = unhex(wanted.value)",
     )
     .bind(list)
@@ -90,7 +90,10 @@ async fn known_records(
         .map(|row| {
             let known = Known {
                 leaf: LeafHash(to_bytes(row.try_get("leaf")?)?),
-                provisional: row.try_get("provisional")?,
+                word: Word::of(
+                    row.try_get("provisional")?,
+                    Source::parse(row.try_get("source")?)?,
+                ),
                 fresh: None,
             };
             Ok((to_uuid(row.try_get("id")?)?, known))

@@ -7,7 +7,10 @@ use uuid::Uuid;
 
 use super::append::Tx;
 use super::{to_count, to_time, to_uuid};
-use crate::store::{EvidenceGaps, MissingPlaces, RecoveredRecord, StoreError, UnrecordedExchange};
+use crate::store::{
+    EnvoyEnd, EvidenceGaps, MissingPlaces, RecoveredRecord, StoreError, UnfinishedRecord,
+    UnrecordedExchange,
+};
 
 pub(super) async fn note(tx: &mut Tx, exchanges: &[UnrecordedExchange]) -> Result<(), StoreError> {
     for exchange in exchanges {
@@ -28,15 +31,39 @@ pub(super) async fn note(tx: &mut Tx, exchanges: &[UnrecordedExchange]) -> Resul
     Ok(())
 }
 
+pub(super) async fn note_ends(tx: &mut Tx, ends: &[EnvoyEnd]) -> Result<(), StoreError> {
+    for end in ends {
+        sqlx::query(
+            "INSERT INTO envoy_ends (instance, until_us, since_us, how) VALUES (?, ?, ?, ?)
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(&end.instance)
+        .bind(end.until.as_microsecond())
+        .bind(end.since.as_microsecond())
+        .bind(&end.how)
+        .execute(&mut **tx)
+        .await?;
+    }
+    Ok(())
+}
+
 pub(super) async fn list(pool: &SqlitePool, limit: u32) -> Result<EvidenceGaps, StoreError> {
     Ok(EvidenceGaps {
         missing: missing(pool, limit).await?,
         unrecorded: unrecorded(pool, limit).await?,
         recovered: recovered(pool, limit).await?,
+        unfinished: unfinished(pool, limit).await?,
+        envoy_ends: envoy_ends(pool, limit).await?,
+        envoy_ends_total: count(pool, "SELECT count(*) FROM envoy_ends").await?,
         unrecorded_total: count(pool, "SELECT count(*) FROM unrecorded_exchanges").await?,
         recovered_total: count(
             pool,
             "SELECT count(*) FROM evidence WHERE source = 'witness'",
+        )
+        .await?,
+        unfinished_total: count(
+            pool,
+            "SELECT count(*) FROM evidence WHERE source = 'outbox' AND epoch_key IS NULL",
         )
         .await?,
     })
@@ -112,4 +139,40 @@ async fn recovered(pool: &SqlitePool, limit: u32) -> Result<Vec<RecoveredRecord>
         })
     };
     rows.iter().map(record).collect()
+}
+
+async fn unfinished(pool: &SqlitePool, limit: u32) -> Result<Vec<UnfinishedRecord>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT id, received_us FROM evidence
+         WHERE source = 'outbox' AND epoch_key IS NULL ORDER BY id DESC LIMIT ?",
+    )
+    .bind(i64::from(limit))
+    .fetch_all(pool)
+    .await?;
+    let record = |row: &SqliteRow| {
+        Ok(UnfinishedRecord {
+            id: to_uuid(row.try_get("id")?)?,
+            received_at: to_time(row.try_get("received_us")?)?,
+        })
+    };
+    rows.iter().map(record).collect()
+}
+
+async fn envoy_ends(pool: &SqlitePool, limit: u32) -> Result<Vec<EnvoyEnd>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT instance, until_us, since_us, how FROM envoy_ends
+         ORDER BY until_us DESC, instance LIMIT ?",
+    )
+    .bind(i64::from(limit))
+    .fetch_all(pool)
+    .await?;
+    let end = |row: &SqliteRow| {
+        Ok(EnvoyEnd {
+            instance: row.try_get("instance")?,
+            since: to_time(row.try_get("since_us")?)?,
+            until: to_time(row.try_get("until_us")?)?,
+            how: row.try_get("how")?,
+        })
+    };
+    rows.iter().map(end).collect()
 }

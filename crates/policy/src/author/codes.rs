@@ -124,8 +124,8 @@ codes! {
         "An action changes the request, in a rule that is decided when the response is there.",
         "Change the request in a rule that reads only the request, or name fields of the response.";
     SettingNotApplied Warning "setting-not-applied":
-        "A setting that has no effect in this version.",
-        "Remove the setting, or keep it for a version that applies it.";
+        "A setting that has no effect where it stands.",
+        "Remove the setting, or set what it applies to.";
     // Conditions.
     UnknownField Error "unknown-field":
         "No such field; the nearest one is offered.",

@@ -9,6 +9,7 @@ use crate::program::{
     self, FORMAT_VERSION, MAGIC, MAX_BUNDLE_BYTES, Node, NumberNode, PolicyProgram, Program,
     RuleProgram, StringId, TextNode,
 };
+use crate::settings::{Mode, Phase};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -99,6 +100,13 @@ impl Lowering {
 
     fn policy(&mut self, policy: &Policy) -> PolicyProgram {
         let enabled = policy.rules.iter().filter(|rule| rule.enabled);
+        let on_answers = enabled
+            .clone()
+            .map(|rule| rule.settings)
+            .filter(|settings| settings.phase == Phase::Response && settings.mode == Mode::Enforce);
+        let store_always = on_answers
+            .filter_map(|settings| settings.store_first())
+            .min();
         let rules = enabled
             .map(|rule| RuleProgram {
                 name: self.string(&rule.name),
@@ -114,6 +122,8 @@ impl Lowering {
         PolicyProgram {
             name: self.string(&policy.name),
             version: self.string(&policy.version),
+            store_unmatched: policy.store_unmatched,
+            store_always,
             rules,
         }
     }

@@ -93,6 +93,7 @@ impl Checker<'_> {
         if let Some(node) = fields.get("variables") {
             self.define_variables(node);
         }
+        let on_error = self.setting(&fields, "on_error", ON_ERROR);
         let defaults = Defaults {
             phase: self
                 .setting(&fields, "phase", PHASES)
@@ -100,12 +101,21 @@ impl Checker<'_> {
             mode: self
                 .setting(&fields, "mode", MODES)
                 .map_or(Mode::Enforce, |(mode, _)| mode),
-            on_error: self.on_error(&fields).unwrap_or_default(),
-            durability: self.durability(&fields).unwrap_or_default(),
+            on_error: on_error.map_or(OnError::Closed, |(on_error, _)| on_error),
+            durability: self
+                .setting(&fields, "durability", DURABILITY)
+                .map_or(Durability::BestEffort, |(durability, _)| durability),
         };
         let rules = self
             .require(&fields, "rules")
             .and_then(|node| self.rules(node, &defaults));
+        let required = |rule: &Rule| rule.settings.durability == Durability::Required;
+        if let Some((_, span)) = on_error
+            && defaults.durability == Durability::BestEffort
+            && !rules.iter().flatten().any(required)
+        {
+            self.idle_on_error(span);
+        }
         let tests = fields.get("tests").map(|node| self.tests(node));
         self.warn_of_unused_variables();
         Some(Policy {
@@ -115,6 +125,8 @@ impl Checker<'_> {
             author: author.map(|(text, _)| text.to_owned()),
             tags,
             priority,
+            store_unmatched: (defaults.durability == Durability::Required)
+                .then_some(defaults.on_error),
             rules: rules?,
             tests: tests.unwrap_or_default(),
         })
@@ -254,8 +266,15 @@ impl Checker<'_> {
         let enabled = self.enabled(&fields);
         let phase = self.setting(&fields, "phase", PHASES);
         let mode = self.setting(&fields, "mode", MODES);
-        let on_error = self.on_error(&fields);
-        let durability = self.durability(&fields);
+        let on_error = self.setting(&fields, "on_error", ON_ERROR);
+        let durability = self
+            .setting(&fields, "durability", DURABILITY)
+            .map_or(defaults.durability, |(durability, _)| durability);
+        if let Some((_, span)) = on_error
+            && durability == Durability::BestEffort
+        {
+            self.idle_on_error(span);
+        }
         self.uses.in_conditions = true;
         let condition = self.rule_conditions(&fields);
         self.uses.in_conditions = false;
@@ -270,8 +289,8 @@ impl Checker<'_> {
             settings: RuleSettings {
                 phase: self.phase(phase),
                 mode: mode.map_or(defaults.mode, |(mode, _)| mode),
-                on_error: on_error.unwrap_or(defaults.on_error),
-                durability: durability.unwrap_or(defaults.durability),
+                on_error: on_error.map_or(defaults.on_error, |(on_error, _)| on_error),
+                durability,
             },
             condition: condition?,
             actions: actions?,
@@ -326,23 +345,12 @@ impl Checker<'_> {
         Some((*value, span))
     }
 
-    fn on_error(&mut self, fields: &Fields<'_>) -> Option<OnError> {
-        let (on_error, span) = self.setting(fields, "on_error", ON_ERROR)?;
-        let message = "`on_error` is not applied by this version";
-        let help = "deciding cannot fail; what happens to an exchange that cannot be read is the \
+    fn idle_on_error(&mut self, span: Span) {
+        let message = "`on_error` has nothing to decide on";
+        let help = "it says what happens when evidence that `durability: required` asks for \
+                    cannot be stored; what happens to an exchange that cannot be read is the \
                     instance's failure mode";
         self.report_with_help(Code::SettingNotApplied, span, message, help);
-        Some(on_error)
-    }
-
-    fn durability(&mut self, fields: &Fields<'_>) -> Option<Durability> {
-        let (durability, span) = self.setting(fields, "durability", DURABILITY)?;
-        if durability == Durability::Required {
-            let message = "`durability: required` is not applied by this version";
-            let help = "the exchange goes on before its record is stored, as with `best_effort`";
-            self.report_with_help(Code::SettingNotApplied, span, message, help);
-        }
-        Some(durability)
     }
 
     fn enabled(&mut self, fields: &Fields<'_>) -> bool {

@@ -8,7 +8,7 @@ use crate::program::{
     BoolField, BoolValue, COUNTED_ENTRIES, Case, Field, List, NumberField, NumberValue, Order,
     TextField,
 };
-use crate::settings::RuleSettings;
+use crate::settings::{OnError, RuleSettings};
 use std::sync::Arc;
 
 /// A valid policy, ready to be compiled.
@@ -20,6 +20,8 @@ pub struct Policy {
     pub(super) author: Option<String>,
     pub(super) tags: Vec<String>,
     pub(super) priority: i32,
+    /// What the policy asks for where none of its rules acts.
+    pub(super) store_unmatched: Option<OnError>,
     pub(super) rules: Vec<Rule>,
     pub(super) tests: Vec<TestCase>,
 }

@@ -12,7 +12,7 @@ pub struct GapsArgs {
     limit: u64,
 }
 
-/// No: something is missing. What was recovered is told, and is no gap.
+/// No: something is missing. What was recovered or has not ended yet is told, and is no gap.
 pub async fn run(client: &Client, args: &GapsArgs, format: Format) -> Result<Answer, Failure> {
     let limit = [("limit", args.limit.to_string())];
     let gaps = client.get(&["v1", "evidence", "gaps"], &limit).await?;
@@ -20,8 +20,12 @@ pub async fn run(client: &Client, args: &GapsArgs, format: Format) -> Result<Ans
         Format::Json => output::print_json(&gaps),
         Format::Text => show(&gaps),
     }
-    let complete =
-        count(&gaps, "missing_records") == 0 && count(&gaps, "unrecorded_exchanges") == 0;
+    let gaps_of = [
+        "missing_records",
+        "unrecorded_exchanges",
+        "envoy_ends_total",
+    ];
+    let complete = gaps_of.iter().all(|kind| count(&gaps, kind) == 0);
     Ok(if complete { Answer::Yes } else { Answer::No })
 }
 
@@ -36,7 +40,13 @@ fn show(gaps: &Value) {
         Column::left("what").may_cut(),
         Column::left("where"),
     ]);
-    for kind in ["missing", "unrecorded", "recovered"] {
+    for kind in [
+        "missing",
+        "unrecorded",
+        "envoy_ends",
+        "recovered",
+        "unfinished",
+    ] {
         let items = gaps.get(kind).and_then(Value::as_array);
         for item in items.into_iter().flatten() {
             table.row(row(kind, item));
@@ -45,12 +55,14 @@ fn show(gaps: &Value) {
     let missing = count(gaps, "missing_records");
     let unrecorded = count(gaps, "unrecorded_exchanges");
     let recovered = count(gaps, "recovered_records");
-    if missing + unrecorded + recovered > 0 {
+    let unfinished = count(gaps, "unfinished_records");
+    let ends = count(gaps, "envoy_ends_total");
+    if missing + unrecorded + recovered + unfinished + ends > 0 {
         output::print(&table.for_stdout(0));
     }
     output::say(&format!(
-        "{missing} records missing, {unrecorded} exchanges unrecorded, \
-         {recovered} records recovered from the access log"
+        "{missing} records missing, {unrecorded} exchanges unrecorded, {ends} times envoy ended, \
+         {recovered} records recovered from the access log, {unfinished} without an end"
     ));
 }
 
@@ -83,6 +95,11 @@ fn row(kind: &str, item: &Value) -> [String; 4] {
             );
             (text("found_at"), what, text("instance").to_owned())
         }
+        "envoy_ends" => (
+            text("until"),
+            format!("{}, since {}", text("how"), output::when(text("since"))),
+            text("instance").to_owned(),
+        ),
         _ => (
             text("received_at"),
             text("id").to_owned(),
