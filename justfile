@@ -88,6 +88,10 @@ bless:
     MERCATOR_BLESS=1 cargo test {{ locked }} --workspace --test e2e reference_shows
     git diff --stat docs crates
 
+# Kills and freezes everything under COUNT exchanges and accounts for each (SEED decides what)
+account count="100000" seed="1": test-setup filter
+    MERCATOR_ACCOUNT="{{ count }} {{ seed }}" cargo test {{ locked }} --workspace --test e2e accounting:: -- --nocapture
+
 # Tests of the store on real Postgres servers, killed and frozen ones too (e2e runs them as well)
 postgres *args: test-setup
     cargo test {{ locked }} --workspace --test postgres {{ args }}

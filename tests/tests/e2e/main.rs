@@ -5,6 +5,8 @@
 //! what they need; a missing program fails them with advice.
 
 #[cfg(test)]
+mod accounting;
+#[cfg(test)]
 mod answers;
 #[cfg(test)]
 mod benchmark;
