@@ -4,6 +4,8 @@
 //! Postgres itself takes by `COPY` into the same tables, without asking whether
 //! it has a record already and without accounting for sequences. Commits are
 //! durable everywhere (`fsync`, `synchronous_commit=on`, `synchronous=FULL`).
+//! A sealer works beside our paths, as it does in a control plane: how long after
+//! the last acknowledgement all is under a published checkpoint is told, too.
 
 #![allow(
     clippy::expect_used,
@@ -18,7 +20,12 @@ use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jupiter_control_plane::app::{App, SystemClock};
 use jupiter_control_plane::config::{Config, EvidenceBackend};
+use jupiter_control_plane::envoy::ecds::PluginSettings;
+use jupiter_control_plane::health::HealthTargets;
+use jupiter_control_plane::seal::{LogKeys, Sealer, Sealing};
+use jupiter_control_plane::source::SourceKind;
 use jupiter_control_plane::store::contract::samples::{SampleEmitter, batch};
 use jupiter_control_plane::store::postgres::PostgresStore;
 use jupiter_control_plane::store::sqlite::SqliteStore;
@@ -52,17 +59,22 @@ async fn main() -> ExitCode {
     let postgres: Arc<dyn Store> = Arc::new(open_postgres(&cluster).await);
     let file = folder.path().join("mercator.db");
     let sqlite: Arc<dyn Store> = Arc::new(SqliteStore::open(&file).await.expect("SQLite"));
+    let mut in_postgres = Log::start(&postgres, &folder.path().join("postgres")).await;
+    let mut in_sqlite = Log::start(&sqlite, &folder.path().join("sqlite")).await;
     let (mut ours, mut copy, mut lite) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         let first_epoch = round as u8 * 3 * SENDERS;
         ours.push(append(&postgres, records(first_epoch)).await);
+        in_postgres.wait_until_sealed().await;
         let scripts = copy_scripts(&cluster, folder.path(), &records(first_epoch + SENDERS));
         copy.push(run_copies(&cluster, &scripts).await);
         lite.push(append(&sqlite, records(first_epoch + 2 * SENDERS)).await);
+        in_sqlite.wait_until_sealed().await;
     }
     let stored = cluster.sql(0, "SELECT count(*) FROM evidence");
     assert_eq!(stored, (2 * ROUNDS * RECORDS).to_string());
     let version = cluster.sql(0, "SHOW server_version");
+    let sealed = [in_postgres.stop().await, in_sqlite.stop().await];
     postgres.close().await;
     sqlite.close().await;
 
@@ -70,15 +82,63 @@ async fn main() -> ExitCode {
     println!(
         "{RECORDS} records a round, batches of {BATCH}, {SENDERS} senders, median of {ROUNDS}"
     );
-    println!("| path | records/s |");
-    println!("| --- | ---: |");
-    println!("| Postgres {version}, our path | {ours:.0} |");
-    println!("| Postgres {version}, `COPY` without deduplication | {copy:.0} |");
-    println!("| SQLite, our path | {lite:.0} |");
+    let [sealed_postgres, sealed_sqlite] = sealed.map(|sealed| format!("{sealed:.1} s"));
+    println!("| path | records/s | all sealed, at the latest after |");
+    println!("| --- | ---: | ---: |");
+    println!("| Postgres {version}, our path | {ours:.0} | {sealed_postgres} |");
+    println!("| Postgres {version}, `COPY` without deduplication | {copy:.0} | |");
+    println!("| SQLite, our path | {lite:.0} | {sealed_sqlite} |");
     println!("ratio to COPY: {:.2}", ours / copy);
     match ours >= copy / 2.0 {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
+    }
+}
+
+/// A log that is sealed as records come.
+struct Log {
+    app: App,
+    sealing: Sealing,
+    size: u64,
+    /// The longest time from a last acknowledgement until all was published, seconds.
+    longest: f64,
+}
+
+impl Log {
+    async fn start(store: &Arc<dyn Store>, folder: &Path) -> Log {
+        std::fs::create_dir(folder).expect("a folder");
+        let config = Config::parse("", "bench", &|_| None).expect("a configuration");
+        let (plugin, targets) = (PluginSettings::new(&config), HealthTargets::new(&config));
+        let clock = Arc::new(SystemClock);
+        let app = App::start(Arc::clone(store), clock, plugin, SourceKind::Api, &targets).await;
+        let app = app.expect("an app");
+        let keys = LogKeys::load(folder, "mercator/bench", None).expect("keys");
+        let sealer = Sealer::new(app.clone(), folder, "mercator/bench", keys).expect("a sealer");
+        Log {
+            app,
+            sealing: Sealing::start(sealer),
+            size: 0,
+            longest: 0.0,
+        }
+    }
+
+    async fn wait_until_sealed(&mut self) {
+        let acknowledged = Instant::now();
+        self.size += RECORDS as u64;
+        while self
+            .app
+            .log
+            .published()
+            .is_none_or(|now| now.size < self.size)
+        {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.longest = self.longest.max(acknowledged.elapsed().as_secs_f64());
+    }
+
+    async fn stop(self) -> f64 {
+        self.sealing.stop().await;
+        self.longest
     }
 }
 

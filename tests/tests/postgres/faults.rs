@@ -3,56 +3,12 @@
 
 use jupiter_control_plane::store::contract::samples::{SampleEmitter, batch, provisional};
 use jupiter_control_plane::store::{Outcome, RejectedLine, Store};
-use jupiter_testkit::postgres::{Database, database};
+use jupiter_testkit::postgres::database;
 
-use crate::support::{config_of, open, stored};
+use crate::support::{Strike, config_of, open, stored};
 
 /// Tables that an append writes to, in the order it does.
 const WRITES: [&str; 4] = ["emitter_epochs", "evidence", "evidence_rules", "quarantine"];
-
-/// Where in a write the fault strikes.
-#[derive(Debug, Clone, Copy)]
-enum Strike {
-    /// The write is refused.
-    Before,
-    /// The write is done, then its transaction is refused.
-    After,
-    /// The connection is cut while the write is under way.
-    Cut,
-    /// All is written and the commit is refused.
-    Commit,
-}
-
-impl Strike {
-    /// A trigger on `table` that strikes once, then never again.
-    fn set(self, database: &Database, table: &str) {
-        let (timing, action) = match self {
-            Strike::Before => ("BEFORE INSERT OR UPDATE", "RAISE EXCEPTION 'told to fail'"),
-            Strike::After => ("AFTER INSERT OR UPDATE", "RAISE EXCEPTION 'told to fail'"),
-            Strike::Cut => (
-                "BEFORE INSERT OR UPDATE",
-                "PERFORM pg_terminate_backend(pg_backend_pid())",
-            ),
-            Strike::Commit => ("AFTER INSERT OR UPDATE", "RAISE EXCEPTION 'told to fail'"),
-        };
-        let (constraint, deferred) = match self {
-            Strike::Commit => ("CONSTRAINT", "DEFERRABLE INITIALLY DEFERRED"),
-            _ => ("", ""),
-        };
-        database.sql(&format!(
-            "CREATE SEQUENCE strikes;
-             GRANT ALL ON SEQUENCE strikes TO public;
-             CREATE FUNCTION strike() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
-             BEGIN
-                 -- A sequence is not rolled back: it strikes once.
-                 IF nextval('strikes') = 1 THEN {action}; END IF;
-                 RETURN NEW;
-             END $$;
-             CREATE {constraint} TRIGGER strike {timing} ON {table} {deferred}
-             FOR EACH ROW EXECUTE FUNCTION strike();"
-        ));
-    }
-}
 
 async fn batch_survives(strike: Strike, table: &str) {
     let database = database().await;

@@ -160,3 +160,56 @@ pub(crate) async fn wait_for_more(store: &PostgresStore, more: u64) {
     })
     .await;
 }
+
+/// Where in a write the fault strikes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Strike {
+    /// The write is refused.
+    Before,
+    /// The write is done, then its transaction is refused.
+    After,
+    /// The connection is cut while the write is under way.
+    Cut,
+    /// All is written and the commit is refused.
+    Commit,
+}
+
+impl Strike {
+    /// A trigger on `table` that strikes once, then never again.
+    pub(crate) fn set(self, database: &Database, table: &str) {
+        let (timing, action) = match self {
+            Strike::Before => (
+                "BEFORE INSERT OR UPDATE OR DELETE",
+                "RAISE EXCEPTION 'told to fail'",
+            ),
+            Strike::After => (
+                "AFTER INSERT OR UPDATE OR DELETE",
+                "RAISE EXCEPTION 'told to fail'",
+            ),
+            Strike::Cut => (
+                "BEFORE INSERT OR UPDATE OR DELETE",
+                "PERFORM pg_terminate_backend(pg_backend_pid())",
+            ),
+            Strike::Commit => (
+                "AFTER INSERT OR UPDATE OR DELETE",
+                "RAISE EXCEPTION 'told to fail'",
+            ),
+        };
+        let (constraint, deferred) = match self {
+            Strike::Commit => ("CONSTRAINT", "DEFERRABLE INITIALLY DEFERRED"),
+            _ => ("", ""),
+        };
+        database.sql(&format!(
+            "CREATE SEQUENCE strikes;
+             GRANT ALL ON SEQUENCE strikes TO public;
+             CREATE FUNCTION strike() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+             BEGIN
+                 -- A sequence is not rolled back: it strikes once.
+                 IF nextval('strikes') = 1 THEN {action}; END IF;
+                 RETURN coalesce(NEW, OLD);
+             END $$;
+             CREATE {constraint} TRIGGER strike {timing} ON {table} {deferred}
+             FOR EACH ROW EXECUTE FUNCTION strike();"
+        ));
+    }
+}
