@@ -10,6 +10,7 @@ pub mod history;
 pub mod ingest;
 pub mod metrics;
 pub mod publish;
+pub mod replay;
 pub mod run;
 pub mod seal;
 pub mod source;

@@ -13,7 +13,7 @@
 pub mod set;
 
 use jiff::Timestamp;
-use jupiter_policy::{BundleDigest, Checked, CompileError, Diagnostic, Policy};
+use jupiter_policy::{Bundle, BundleDigest, Checked, CompileError, Diagnostic, Policy};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -491,6 +491,35 @@ fn announce_none(app: &App) {
     app.metrics.bundle.clear();
     app.metrics.bundle_published_at.set(0);
     app.publisher.current.send_replace(None);
+}
+
+/// What would be in force with these policies in the place of those of their names.
+pub async fn candidate(app: &App, texts: Vec<String>) -> Result<Bundle, PublishError> {
+    let active = app.store.active_policies().await?;
+    in_background(move || {
+        let mut policies = Vec::new();
+        for text in &texts {
+            let checked = jupiter_policy::check(text);
+            let diagnostics = checked.diagnostics;
+            let policy = checked
+                .policy
+                .ok_or(PublishError::Invalid { diagnostics })?;
+            policies.push(policy);
+        }
+        for stored in &active.policies {
+            if policies.iter().any(|policy| policy.name() == stored.name) {
+                continue;
+            }
+            let name = || stored.name.clone();
+            let policy = jupiter_policy::check(&stored.source).policy;
+            policies
+                .push(policy.ok_or_else(|| PublishError::StoredPolicyInvalid { name: name() })?);
+        }
+        let bundle = bundle_of(&policies).map_err(PublishError::DoesNotCompile)?;
+        Bundle::load(&bundle.bytes)
+            .map_err(|error| PublishError::DoesNotCompile(CompileError::Unloadable(error)))
+    })
+    .await?
 }
 
 /// All active policies but `name`, and `policy` in its place.

@@ -18,6 +18,7 @@ mod log;
 mod metrics;
 mod openapi;
 mod policies;
+mod replay;
 mod revisions;
 mod serve;
 mod source;
@@ -70,6 +71,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(policies::list))
         .routes(routes!(policies::get, policies::put, policies::delete))
         .routes(routes!(policies::validate))
+        .routes(routes!(replay::replay))
         .routes(routes!(source::get))
         .routes(routes!(revisions::list))
         .routes(routes!(revisions::get))

@@ -3,8 +3,8 @@
 use crate::commands::{
     benchmark::BenchmarkArgs, compile::CompileArgs, completion::CompletionArgs, decide::DecideArgs,
     demo::DemoArgs, doctor::DoctorArgs, drill::DrillArgs, envoy::EnvoyArgs, evidence::EvidenceArgs,
-    fake_provider::FakeProviderArgs, lint::LintArgs, policy::PolicyArgs, run::RunArgs,
-    test::TestArgs, token::TokenArgs, verify::VerifyArgs,
+    fake_provider::FakeProviderArgs, lint::LintArgs, policy::PolicyArgs, replay::ReplayArgs,
+    run::RunArgs, test::TestArgs, token::TokenArgs, verify::VerifyArgs,
 };
 use crate::output::FormatArg;
 
@@ -39,6 +39,8 @@ pub enum Command {
     Compile(CompileArgs),
     /// List, show, change and compare the policies in force
     Policy(PolicyArgs),
+    /// Tell which recorded decisions candidate policies would change
+    Replay(ReplayArgs),
     /// Look at the records of what was decided
     Evidence(EvidenceArgs),
     /// Verify exported records offline: unchanged, complete, in order

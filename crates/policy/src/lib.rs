@@ -25,6 +25,8 @@ mod load;
 mod names;
 mod program;
 mod reading;
+#[cfg(feature = "author")]
+mod replay;
 mod scans;
 mod settings;
 mod shape;
@@ -43,5 +45,7 @@ pub use decision::{
 pub use hearing::{Heard, Hearing};
 pub use load::{Bundle, BundleDigest, LoadError, LoadedPolicy};
 pub use program::{FORMAT_VERSION, MAX_BUNDLE_BYTES};
+#[cfg(feature = "author")]
+pub use replay::{Kept, Replayed, replay};
 pub use settings::{Durability, Mode, OnError, Phase, RuleSettings};
 pub use stages::Needs;

@@ -234,6 +234,14 @@ fn is_analysis(field: Field) -> bool {
 }
 
 /// Tells every field that a condition reads. Ends: children come before their parents.
+/// The fields that a condition reads; those of lists that it counts are not among them.
+#[cfg(feature = "author")]
+pub(crate) fn fields_of(program: &Program, condition: NodeId) -> Vec<Field> {
+    let mut fields = Vec::new();
+    visit(program, condition, &mut |field| fields.push(field));
+    fields
+}
+
 fn visit(program: &Program, id: NodeId, tell: &mut dyn FnMut(Field)) {
     let Some(node) = program.nodes.get(id as usize) else {
         return;

@@ -38,6 +38,8 @@ mod outage;
 #[cfg(test)]
 mod parity;
 #[cfg(test)]
+mod replay;
+#[cfg(test)]
 mod repository;
 #[cfg(test)]
 mod request_path;

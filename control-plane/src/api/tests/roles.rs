@@ -72,6 +72,14 @@ fn doors() -> Vec<Door> {
             [401, 200, 200, 403, 403],
         ),
         door(
+            post.clone(),
+            "/v1/policies/replay",
+            "/v1/policies/replay",
+            JSON,
+            r#"{"policies": []}"#,
+            [401, 200, 403, 200, 403],
+        ),
+        door(
             get.clone(),
             "/v1/policies/source",
             "/v1/policies/source",

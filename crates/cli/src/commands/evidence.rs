@@ -325,7 +325,7 @@ fn scalar(value: &Value) -> String {
 }
 
 /// A time as the API takes it; "so long ago" is counted back from now.
-fn moment(text: &str) -> Result<String, String> {
+pub fn moment(text: &str) -> Result<String, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = text.strip_prefix(digits).unwrap_or_default();
     let Ok(number) = digits.parse::<u64>() else {

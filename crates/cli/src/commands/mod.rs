@@ -12,6 +12,7 @@ pub mod evidence;
 pub mod fake_provider;
 pub mod lint;
 pub mod policy;
+pub mod replay;
 pub mod run;
 pub mod test;
 pub mod token;
@@ -32,6 +33,7 @@ pub fn run(cli: Cli) -> Result<Answer, Failure> {
         Command::Decide(args) => decide::run(&args, format.plain()?),
         Command::Compile(args) => compile::run(&args, format.plain()?),
         Command::Policy(args) => block_on(policy::run(args, format.plain()?)),
+        Command::Replay(args) => block_on(replay::run(args, format.plain()?)),
         Command::Evidence(args) => block_on(evidence::run(args, format)),
         Command::Verify(args) => verify::run(&args, format.plain()?),
         Command::Token(args) => block_on(token::run(args, format.plain()?)),
