@@ -38,11 +38,10 @@ fn table(name: &str, mapped: fn(char) -> Vec<char>) -> String {
         change,
     } in runs
     {
-        let _ = writeln!(
-            text,
-            "        ({first}, {}, {step}, {change}),",
-            last - first
-        );
+        // Twice a change and its sign, and no two letters are so far apart.
+        let change = (change << 1 ^ change >> 31) as u64;
+        let run = u64::from(first) | u64::from(last - first) << 21 | u64::from(step) << 33;
+        let _ = writeln!(text, "        {},", run | change << 36);
     }
     let _ = writeln!(text, "    ],\n    several: &{several:?},\n}};");
     text

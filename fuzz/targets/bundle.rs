@@ -1,6 +1,8 @@
-//! Any bytes as a bundle, and bundles of the examples with some bytes changed.
+//! Any bytes as a bundle, records put together as the bytes choose, and bundles of the
+//! examples with some bytes changed.
 #![no_main]
 
+use jupiter_policy::author::generate;
 use std::sync::LazyLock;
 
 static EXAMPLES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(jupiter_fuzz::example_bundles);
@@ -8,6 +10,9 @@ static EXAMPLES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(jupiter_fuzz::example_bu
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let version = jupiter_policy::FORMAT_VERSION.to_le_bytes();
     jupiter_fuzz::bundle(&[b"MJPB", &version[..], bytes].concat());
+
+    jupiter_fuzz::bundle(&generate::bundle(bytes));
+    jupiter_fuzz::bundle(&generate::any_bundle(bytes));
 
     // The example, then places and what is there instead.
     let Some((which, edits)) = bytes.split_first() else {

@@ -45,43 +45,6 @@ struct State {
 pub(crate) struct Progress(u32);
 
 impl Keywords {
-    /// The literals are folded, not empty, and without duplicates.
-    pub(crate) fn new(literals: &[Vec<u8>]) -> Keywords {
-        let mut builder = Builder::default();
-        for (literal, nth) in literals.iter().zip(1..) {
-            builder.add(literal, nth);
-        }
-        let lengths: Vec<usize> = literals.iter().map(Vec::len).collect();
-        let shortest = lengths.iter().copied().min().unwrap_or(0);
-        let stride = (shortest + 1).saturating_sub(WIDTH).min(MAX_STRIDE);
-        let mut filter = vec![0; 1 << (FILTER_BITS - 6)];
-        for window in literals
-            .iter()
-            .flat_map(|literal| literal.windows(WIDTH).take(stride))
-        {
-            let bit = filter_index(window);
-            if let Some(word) = filter.get_mut(bit >> 6) {
-                *word |= 1 << (bit & 63);
-            }
-        }
-        let (states, edges) = builder.finish();
-        let mut roots = vec![ROOT; 256];
-        for (byte, to) in edges_of(&states, &edges, ROOT) {
-            if let Some(slot) = roots.get_mut(usize::from(*byte)) {
-                *slot = *to;
-            }
-        }
-        Keywords {
-            longest: lengths.iter().copied().max().unwrap_or(0),
-            lengths,
-            stride,
-            filter,
-            states,
-            edges,
-            roots,
-        }
-    }
-
     pub(crate) fn longest(&self) -> usize {
         self.longest
     }
@@ -184,48 +147,93 @@ fn filter_index(window: &[u8]) -> usize {
 }
 
 /// The trie while it grows.
-struct Builder {
+pub(crate) struct Builder {
     children: Vec<Vec<(u8, u32)>>,
-    literals: Vec<u32>,
+    /// By state: the literal that ends there, plus one.
+    ends: Vec<u32>,
+    /// Folded.
+    literals: Vec<Vec<u8>>,
 }
 
 impl Default for Builder {
     fn default() -> Builder {
         Builder {
             children: vec![Vec::new()],
-            literals: vec![0],
+            ends: vec![0],
+            literals: Vec::new(),
         }
     }
 }
 
 impl Builder {
-    fn add(&mut self, literal: &[u8], nth: u32) {
+    /// Adds a literal that is not empty; ASCII letters match in either case. Returns its
+    /// number, the same for equal ones.
+    pub(crate) fn add(&mut self, literal: &[u8]) -> usize {
+        let literal = literal.to_ascii_lowercase();
+        let fresh = self.literals.len();
         let mut state = 0;
-        for byte in literal {
-            let fresh = self.children.len();
+        for byte in &literal {
+            let next = self.children.len();
             let Some(children) = self.children.get_mut(state) else {
-                return;
+                return fresh;
             };
             state = match children.iter().find(|(label, _)| label == byte) {
                 Some((_, to)) => *to as usize,
                 None => {
-                    children.push((*byte, u32::try_from(fresh).unwrap_or(ROOT)));
+                    children.push((*byte, next as u32));
                     self.children.push(Vec::new());
-                    self.literals.push(0);
-                    fresh
+                    self.ends.push(0);
+                    next
                 }
             };
         }
-        if let Some(slot) = self.literals.get_mut(state) {
-            *slot = nth;
+        match self.ends.get_mut(state) {
+            Some(end) if *end == 0 => {
+                *end = fresh as u32 + 1;
+                self.literals.push(literal);
+                fresh
+            }
+            Some(end) => *end as usize - 1,
+            None => fresh,
+        }
+    }
+
+    pub(crate) fn finish(self) -> Keywords {
+        let lengths: Vec<usize> = self.literals.iter().map(Vec::len).collect();
+        let shortest = lengths.iter().copied().min().unwrap_or(0);
+        let stride = (shortest + 1).saturating_sub(WIDTH).min(MAX_STRIDE);
+        let mut filter = vec![0; 1 << (FILTER_BITS - 6)];
+        for literal in &self.literals {
+            for window in literal.windows(WIDTH).take(stride) {
+                let bit = filter_index(window);
+                if let Some(word) = filter.get_mut(bit >> 6) {
+                    *word |= 1 << (bit & 63);
+                }
+            }
+        }
+        let (states, edges) = self.linked();
+        let mut roots = vec![ROOT; 256];
+        for (byte, to) in edges_of(&states, &edges, ROOT) {
+            if let Some(slot) = roots.get_mut(usize::from(*byte)) {
+                *slot = *to;
+            }
+        }
+        Keywords {
+            longest: lengths.iter().copied().max().unwrap_or(0),
+            lengths,
+            stride,
+            filter,
+            states,
+            edges,
+            roots,
         }
     }
 
     /// Links every state to the longest shorter one that ends the same, nearest first.
-    fn finish(self) -> (Vec<State>, Vec<(u8, u32)>) {
+    fn linked(&self) -> (Vec<State>, Vec<(u8, u32)>) {
         let mut states = Vec::with_capacity(self.children.len());
         let mut edges = Vec::new();
-        for (children, literal) in self.children.iter().zip(&self.literals) {
+        for (children, literal) in self.children.iter().zip(&self.ends) {
             let number = |count: usize| u32::try_from(count).unwrap_or(0);
             states.push(State {
                 first_edge: number(edges.len()),

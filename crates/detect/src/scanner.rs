@@ -5,11 +5,10 @@
 //! Each table reads each byte once at most, so a scan is linear in the text whatever it
 //! says. Texts may come in parts, with the same answer wherever they are cut.
 
-use crate::keywords::{Keywords, Progress};
+use crate::keywords::{self, Keywords, Progress};
 use crate::pattern::TextPattern;
 use crate::table::{Lane, Live, Run, Starts, Table};
 use core::fmt;
-use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 /// A text that is searched as it is.
@@ -46,7 +45,7 @@ impl Word {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Waiting {
     Word(usize),
     /// Index among the patterns.
@@ -117,15 +116,23 @@ struct State {
 
 impl TextScanner {
     pub fn new(words: &[Keyword<'_>], patterns: Vec<Arc<TextPattern>>) -> TextScanner {
-        let mut waiting = Vec::new();
+        let mut keywords = keywords::Builder::default();
+        let mut waiting: Vec<Vec<Waiting>> = Vec::new();
         let mut empty = Vec::new();
-        for (nth, word) in words.iter().enumerate() {
-            if word.text.is_empty() {
-                empty.push(nth);
-                continue;
+        let mut wait = |literal: &[u8], waits: Waiting| {
+            let nth = keywords.add(literal);
+            if nth == waiting.len() {
+                waiting.push(Vec::new());
             }
-            let folded = word.text.as_bytes().to_ascii_lowercase();
-            waiting.push((folded, Waiting::Word(nth)));
+            if let Some(all) = waiting.get_mut(nth) {
+                all.push(waits);
+            }
+        };
+        for (nth, word) in words.iter().enumerate() {
+            match word.text.is_empty() {
+                true => empty.push(nth),
+                false => wait(word.text.as_bytes(), Waiting::Word(nth)),
+            }
         }
         for (nth, pattern) in patterns.iter().enumerate() {
             let waits = match pattern.lane {
@@ -134,20 +141,17 @@ impl TextScanner {
                 Lane::Required => Waiting::Anywhere(nth),
             };
             for literal in &pattern.literals {
-                waiting.push((literal.clone(), waits));
+                wait(literal, waits);
             }
         }
-        let (literals, waiting) = by_literal(waiting);
+        let words = words.iter().map(|word| Word {
+            text: word.text.as_bytes().to_vec(),
+            any_case: word.any_case,
+        });
         TextScanner {
-            words: words
-                .iter()
-                .map(|word| Word {
-                    text: word.text.as_bytes().to_vec(),
-                    any_case: word.any_case,
-                })
-                .collect(),
+            words: words.collect(),
             patterns,
-            keywords: Keywords::new(&literals),
+            keywords: keywords.finish(),
             waiting,
             empty,
         }
@@ -161,7 +165,7 @@ impl TextScanner {
     }
 
     /// Scans whole texts and says what is found in any of them.
-    pub fn scan_all<'t>(&self, texts: impl Iterator<Item = &'t str>) -> Found {
+    pub fn scan_all(&self, texts: &mut dyn Iterator<Item = &str>) -> Found {
         let mut scan = self.start();
         for text in texts {
             scan.restart();
@@ -205,23 +209,6 @@ impl TextScanner {
     fn bit(&self, pattern: usize) -> usize {
         self.words.len() + pattern
     }
-}
-
-/// Each literal once, and who waits for it. A heap sorts in a tenth of the code that a map
-/// takes, which counts where this runs.
-fn by_literal(waiting: Vec<(Vec<u8>, Waiting)>) -> (Vec<Vec<u8>>, Vec<Vec<Waiting>>) {
-    let mut literals: Vec<Vec<u8>> = Vec::new();
-    let mut by_literal: Vec<Vec<Waiting>> = Vec::new();
-    for (literal, waits) in BinaryHeap::from(waiting).into_sorted_vec() {
-        if literals.last() != Some(&literal) {
-            literals.push(literal);
-            by_literal.push(Vec::new());
-        }
-        if let Some(all) = by_literal.last_mut() {
-            all.push(waits);
-        }
-    }
-    (literals, by_literal)
 }
 
 impl Scan<'_> {

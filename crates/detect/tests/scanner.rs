@@ -133,12 +133,12 @@ proptest! {
         SCANNER.with(|scanner| {
             let mut union = scanner.start().finish();
             if texts.is_empty() {
-                union = scanner.scan_all([].into_iter());
+                union = scanner.scan_all(&mut [].into_iter());
             }
             for text in &texts {
                 union.merge(&scanner.scan(text));
             }
-            let all = scanner.scan_all(texts.iter().map(String::as_str));
+            let all = scanner.scan_all(&mut texts.iter().map(String::as_str));
             if !texts.is_empty() {
                 assert_eq!(all, union);
             }

@@ -7,9 +7,11 @@
 
 use crate::eval::{Evaluation, Symbol, in_order};
 use crate::program::{
-    BoolField, BoolValue, Case, Node, NodeId, NumberField, NumberValue, Order, Program,
-    RuleProgram, SingleText, StringId, TextField, TextNode, TextTest, TextValue,
+    BoolField, BoolValue, Case, ListId, Node, NodeId, NumberField, NumberValue, Order, SingleText,
+    StringId, TextField, TextNode, TextTest, TextValue,
 };
+use crate::records::{Op, Program};
+use crate::stages::Stage;
 use std::cell::Cell;
 
 /// A jump out: no rule matches.
@@ -42,7 +44,7 @@ enum Test {
     },
     SymbolIn {
         field: SingleText,
-        set: u32,
+        set: ListId,
         negated: bool,
     },
     Number {
@@ -118,25 +120,24 @@ impl NameList {
 
 impl Code {
     /// Of the rules that are asked at one stage.
-    pub(crate) fn of(program: &Program, asked: impl Fn(&RuleProgram) -> bool) -> Code {
+    pub(crate) fn of(program: &Program, stage: Stage) -> Code {
         let mut builder = Builder {
             program,
             code: Code::default(),
             uses: uses(program),
-            slots: vec![None; program.nodes.len()],
+            slots: vec![None; program.records.len()],
         };
-        for policy in &program.policies {
+        for policy in program.policies() {
             // From the last rule on, so that each finds the next one there.
             let mut next = NONE;
-            let mut begins = Vec::with_capacity(policy.rules.len());
-            let rules = (0u32..).zip(&policy.rules);
-            for (nth, rule) in rules.collect::<Vec<_>>().into_iter().rev() {
-                if asked(rule) {
-                    next = builder.node(rule.condition, MATCH | nth, next);
+            let mut begins = vec![NONE; policy.rules.len()];
+            for (nth, begin) in begins.iter_mut().enumerate().rev() {
+                let rule = policy.rules.get(nth).and_then(|rule| program.rule(*rule));
+                if let Some(rule) = rule.filter(|rule| stage.asks(rule)) {
+                    next = builder.node(rule.condition, MATCH | nth as u32, next);
                 }
-                begins.push(next);
+                *begin = next;
             }
-            begins.reverse();
             builder.code.rules.push(begins);
         }
         builder.code
@@ -166,6 +167,7 @@ impl Code {
 }
 
 impl Test {
+    #[inline(always)]
     fn holds(self, evaluation: &Evaluation<'_>) -> bool {
         match self {
             Test::Symbol { field, symbol } => {
@@ -222,10 +224,10 @@ impl Builder<'_> {
     /// The step that begins a condition, which goes on at `yes` or `no`.
     fn node(&mut self, id: NodeId, yes: u32, no: u32) -> u32 {
         let program = self.program;
-        match program.nodes.get(id as usize) {
+        match program.node(id) {
             None | Some(Node::Constant(false)) => no,
             Some(Node::Constant(true)) => yes,
-            Some(Node::Not(child)) => self.node(*child, no, yes),
+            Some(Node::Not(child)) => self.node(child, no, yes),
             Some(Node::All(children)) => {
                 let rest = children.iter().rev();
                 rest.fold(yes, |next, child| self.node(*child, next, no))
@@ -235,9 +237,9 @@ impl Builder<'_> {
                 rest.fold(no, |next, child| self.node(*child, yes, next))
             }
             Some(Node::If(condition, then, otherwise)) => {
-                let then = self.node(*then, yes, no);
-                let otherwise = self.node(*otherwise, yes, no);
-                self.node(*condition, then, otherwise)
+                let then = self.node(then, yes, no);
+                let otherwise = self.node(otherwise, yes, no);
+                self.node(condition, then, otherwise)
             }
             Some(leaf) => {
                 let test = self.leaf(id, leaf);
@@ -253,8 +255,8 @@ impl Builder<'_> {
     }
 
     /// The test, and whether its answer means the opposite.
-    fn leaf(&mut self, id: NodeId, leaf: &Node) -> (Test, bool) {
-        match *leaf {
+    fn leaf(&mut self, id: NodeId, leaf: Node<'_>) -> (Test, bool) {
+        match leaf {
             Node::Text(TextNode {
                 field: TextField::Single(field),
                 case: Case::AsIs,
@@ -332,26 +334,26 @@ fn part_of(test: TextTest) -> Option<(Part, StringId)> {
     }
 }
 
+/// How often each condition is asked.
 fn uses(program: &Program) -> Vec<u32> {
-    let mut uses = vec![0u32; program.nodes.len()];
+    let mut uses = vec![0u32; program.records.len()];
     let mut count = |id: &NodeId| {
         if let Some(uses) = uses.get_mut(*id as usize) {
             *uses = uses.saturating_add(1);
         }
     };
-    for node in &program.nodes {
-        match node {
-            Node::Not(child) => count(child),
-            Node::All(children) | Node::Any(children) => children.iter().for_each(&mut count),
-            Node::If(condition, then, otherwise) => {
-                [condition, then, otherwise]
-                    .into_iter()
-                    .for_each(&mut count);
+    for (record, id) in program.records.iter().zip(0..) {
+        match (record.op, program.node(id)) {
+            (_, Some(Node::Not(child))) => count(&child),
+            (_, Some(Node::All(children) | Node::Any(children))) => {
+                children.iter().for_each(&mut count);
             }
+            (_, Some(Node::If(condition, then, otherwise))) => {
+                [condition, then, otherwise].iter().for_each(&mut count);
+            }
+            (Op::Rule, _) => count(&record.operands[2]),
             _ => {}
         }
     }
-    let rules = program.policies.iter().flat_map(|policy| &policy.rules);
-    rules.for_each(|rule| count(&rule.condition));
     uses
 }

@@ -11,6 +11,7 @@ use crate::hearing::Heard;
 use crate::load::Bundle;
 use crate::names::path;
 use crate::program::{Action, Field, NewValue, Piece, PolicyProgram, RuleProgram, StringId};
+use crate::records::{Op, Program};
 use crate::settings::{Mode, strictest};
 use crate::stages::Stage;
 
@@ -23,27 +24,29 @@ const MAX_SHOWN_CHARS: usize = 256;
 /// A rule in shadow mode never acts: the first that matches before another rule acts is
 /// recorded, and the evaluation goes on. Rules of the response phase are passed over.
 pub fn decide(bundle: &Bundle, facts: &Facts) -> Decision {
-    decided(&Evaluation::new(bundle, facts, Stage::Request))
+    decided(bundle, facts, Stage::Request, None)
 }
 
 /// Decides an answer by the rules of the response phase, in the same way. The facts are
 /// those of the request with `response` filled in; `processing.content_analysis` is that
 /// of the answer.
 pub fn decide_response(bundle: &Bundle, facts: &Facts) -> Decision {
-    decided(&Evaluation::new(bundle, facts, Stage::Response))
+    decided(bundle, facts, Stage::Response, None)
 }
 
 /// What can be said of an answer that is still coming: only rules of the response phase
 /// that hold whatever follows are asked. `heard` is what was found in the texts that
 /// `facts.response` has so far.
 pub fn decide_streaming(bundle: &Bundle, facts: &Facts, heard: &Heard) -> Decision {
-    let evaluation = Evaluation::new(bundle, facts, Stage::Streaming);
-    evaluation.searched.is_heard(heard);
-    decided(&evaluation)
+    decided(bundle, facts, Stage::Streaming, Some(heard))
 }
 
-fn decided(evaluation: &Evaluation<'_>) -> Decision {
-    let bundle = evaluation.bundle;
+#[inline(never)]
+fn decided(bundle: &Bundle, facts: &Facts, stage: Stage, heard: Option<&Heard>) -> Decision {
+    let evaluation = Evaluation::new(bundle, facts, stage);
+    if let Some(heard) = heard {
+        evaluation.searched.is_heard(heard);
+    }
     let mut decision = Decision {
         verdict: Verdict::Allow,
         denial: None,
@@ -54,8 +57,8 @@ fn decided(evaluation: &Evaluation<'_>) -> Decision {
         actions: Vec::new(),
         store_first: None,
     };
-    for (policy, nth) in bundle.program.policies.iter().zip(0..) {
-        evaluation.policy(policy, nth, &mut decision);
+    for (policy, nth) in bundle.program.policies().zip(0..) {
+        evaluation.policy(&policy, nth, &mut decision);
         if decision.verdict == Verdict::Deny {
             break;
         }
@@ -64,18 +67,19 @@ fn decided(evaluation: &Evaluation<'_>) -> Decision {
 }
 
 impl Evaluation<'_> {
-    fn policy(&self, policy: &PolicyProgram, nth: usize, decision: &mut Decision) {
+    fn policy(&self, policy: &PolicyProgram<'_>, nth: usize, decision: &mut Decision) {
         decision.store_first = strictest(decision.store_first, policy.store_always);
         let mut shadowed = false;
         let mut from = 0;
         while let Some(matching) = self.bundle.code.at(self.stage).first_match(nth, from, self)
             && let Some(rule) = policy.rules.get(matching)
+            && let Some(rule) = self.bundle.program.rule(*rule)
         {
             from = matching + 1;
             if rule.settings.mode != Mode::Shadow {
                 let asked = rule.settings.store_first();
                 decision.store_first = strictest(decision.store_first, asked);
-                self.act(policy, rule, decision);
+                self.act(policy, &rule, decision);
                 return;
             }
             if shadowed {
@@ -85,18 +89,20 @@ impl Evaluation<'_> {
             decision.shadow.push(MatchedRule {
                 policy: self.bundle.string(policy.name).to_owned(),
                 rule: self.bundle.string(rule.name).to_owned(),
-                effect: effect(rule),
+                effect: effect(&self.bundle.program, &rule),
             });
         }
         decision.store_first = strictest(decision.store_first, policy.store_unmatched);
     }
 
     /// The rule's actions in their order, up to its first allow or denial.
-    fn act(&self, policy: &PolicyProgram, rule: &RuleProgram, decision: &mut Decision) {
+    #[inline(never)]
+    fn act(&self, policy: &PolicyProgram<'_>, rule: &RuleProgram<'_>, decision: &mut Decision) {
         let policy_name = self.bundle.string(policy.name);
         let rule_name = self.bundle.string(rule.name);
         self.grounds(rule.condition, &mut decision.facts);
-        for action in &rule.actions {
+        let program = &self.bundle.program;
+        for action in rule.actions.iter().filter_map(|it| program.action(*it)) {
             match action {
                 Action::Allow => break,
                 Action::Deny { message, code } => {
@@ -104,14 +110,14 @@ impl Evaluation<'_> {
                     decision.denial = Some(Denial {
                         policy: policy_name.to_owned(),
                         rule: rule_name.to_owned(),
-                        message: self.render(*message),
-                        code: self.bundle.string(*code).to_owned(),
+                        message: self.render(message),
+                        code: self.bundle.string(code).to_owned(),
                     });
                     break;
                 }
                 Action::Log { level, message } => decision.logs.push(LogLine {
-                    level: *level,
-                    message: self.render(*message),
+                    level,
+                    message: self.render(message),
                     policy: policy_name.to_owned(),
                     rule: rule_name.to_owned(),
                 }),
@@ -129,38 +135,44 @@ impl Evaluation<'_> {
         decision.matched.push(MatchedRule {
             policy: policy_name.to_owned(),
             rule: rule_name.to_owned(),
-            effect: effect(rule),
+            effect: effect(&self.bundle.program, rule),
         });
     }
 
-    fn request(&self, action: &Action) -> Option<ActionRequest> {
-        let string = |id: &StringId| self.bundle.string(*id).to_owned();
-        let rendered = |template: &Option<u32>| template.map(|template| self.render(template));
+    #[inline(never)]
+    fn request(&self, action: Action<'_>) -> Option<ActionRequest> {
+        let program = &self.bundle.program;
+        let string = |id: StringId| self.bundle.string(id).to_owned();
+        let rendered = |template: Option<u32>| template.map(|template| self.render(template));
         Some(match action {
             Action::Allow | Action::Deny { .. } | Action::Log { .. } => return None,
             Action::Redact {
                 fields,
                 method,
                 replacement,
-            } => ActionRequest::Redact {
-                fields: fields
-                    .iter()
-                    .map(|field| path(*field).into_owned())
-                    .collect(),
-                texts: self.chosen(fields),
-                method: *method,
-                replacement: replacement.as_ref().map(string),
-            },
+            } => {
+                let fields = fields.iter().filter_map(|field| program.field(*field));
+                let fields: Vec<Field> = fields.collect();
+                ActionRequest::Redact {
+                    fields: fields
+                        .iter()
+                        .map(|field| path(*field).into_owned())
+                        .collect(),
+                    texts: self.chosen(&fields),
+                    method,
+                    replacement: replacement.map(string),
+                }
+            }
             Action::Modify { field, value } => ActionRequest::Modify {
-                field: path(*field).into_owned(),
-                texts: self.chosen(&[*field]),
+                field: path(field).into_owned(),
+                texts: self.chosen(&[field]),
                 value: match value {
                     NewValue::Null => ModifyValue::Null,
-                    NewValue::Bool(value) => ModifyValue::Bool(*value),
-                    NewValue::Number(number) => ModifyValue::Number(*number),
-                    NewValue::Text(template) => ModifyValue::Text(self.joined(*template)),
+                    NewValue::Bool(value) => ModifyValue::Bool(value),
+                    NewValue::Number(number) => ModifyValue::Number(number),
+                    NewValue::Text(template) => ModifyValue::Text(self.joined(template)),
                     NewValue::Texts(texts) => {
-                        ModifyValue::Texts(texts.iter().map(string).collect())
+                        ModifyValue::Texts(texts.iter().map(|text| string(*text)).collect())
                     }
                 },
             },
@@ -178,14 +190,14 @@ impl Evaluation<'_> {
                 message,
                 severity,
             } => ActionRequest::Alert {
-                webhook: webhook.as_ref().map(string),
-                message: self.render(*message),
-                severity: *severity,
+                webhook: webhook.map(string),
+                message: self.render(message),
+                severity,
             },
             Action::RateLimit { key, limit, window } => ActionRequest::RateLimit {
-                key: self.render(*key),
-                limit: *limit,
-                window: *window,
+                key: self.render(key),
+                limit,
+                window,
             },
             Action::Budget {
                 key,
@@ -193,17 +205,18 @@ impl Evaluation<'_> {
                 unit,
                 window,
             } => ActionRequest::Budget {
-                key: self.render(*key),
-                limit: *limit,
-                unit: *unit,
-                window: *window,
+                key: self.render(key),
+                limit,
+                unit,
+                window,
             },
-            Action::Tag(tags) => ActionRequest::Tag {
-                tags: tags
-                    .iter()
-                    .map(|(name, value)| (string(name), self.render(*value)))
-                    .collect(),
-            },
+            Action::Tag(tags) => {
+                let tags = tags.iter().filter_map(|tag| program.tag(*tag));
+                let tags = tags.map(|(name, value)| (string(name), self.render(value)));
+                ActionRequest::Tag {
+                    tags: tags.collect(),
+                }
+            }
         })
     }
 
@@ -226,9 +239,8 @@ impl Evaluation<'_> {
     /// Puts a template together, each field's text by `push`; a missing field is empty.
     fn join(&self, template: u32, push: &mut dyn FnMut(&mut String, &str)) -> String {
         let mut text = String::new();
-        let pieces = self.bundle.program.templates.get(template as usize);
-        for piece in pieces.into_iter().flatten() {
-            match *piece {
+        for piece in self.bundle.program.pieces(template) {
+            match piece {
                 Piece::Text(id) => text.push_str(self.bundle.string(id)),
                 Piece::Field(Field::Text(field)) => {
                     for (nth, value) in self.texts(field).enumerate() {
@@ -261,11 +273,14 @@ impl Evaluation<'_> {
 }
 
 /// The first allow or denial decides; a rule without either lets the exchange go on.
-pub(crate) fn effect(rule: &RuleProgram) -> Effect {
-    let decisive = rule.actions.iter().find_map(|action| match action {
-        Action::Allow => Some(Effect::Allow),
-        Action::Deny { .. } => Some(Effect::Deny),
-        _ => None,
-    });
+pub(crate) fn effect(program: &Program, rule: &RuleProgram<'_>) -> Effect {
+    let decisive =
+        rule.actions
+            .iter()
+            .find_map(|action| match program.records.get(*action as usize)?.op {
+                Op::Allow => Some(Effect::Allow),
+                Op::Deny => Some(Effect::Deny),
+                _ => None,
+            });
     decisive.unwrap_or(Effect::Log)
 }

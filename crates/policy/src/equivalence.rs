@@ -1,5 +1,6 @@
 //! Jumps, scans and kept answers say what the plain conditions say.
 
+use crate::author::generate;
 use crate::eval::Evaluation;
 use crate::facts::{ContextFacts, Facts, Message, RequestFacts, ResponseFacts};
 use crate::load::Bundle;
@@ -96,29 +97,46 @@ fn the_policy_compiles() {
     assert!(bundle().is_some(), "{:?}", crate::check(POLICY).diagnostics);
 }
 
+/// Whether jumps and scans say what the plain conditions say.
+fn agree(bundle: &Bundle, facts: &Facts) -> Result<(), TestCaseError> {
+    let evaluation = Evaluation::new(bundle, facts, Stage::Request);
+    let program = &bundle.program;
+    for id in (0..).take(program.records.len()) {
+        if let Some(Node::Text(text)) = program.node(id)
+            && let Some(found) = evaluation.scanned(id, text.field)
+        {
+            prop_assert_eq!(found, evaluation.text_holds(&text), "{:?}", text);
+        }
+    }
+    for (policy, nth) in program.policies().zip(0..) {
+        for from in 0..=policy.rules.len() {
+            let rules = policy.rules.iter().filter_map(|rule| program.rule(*rule));
+            let mut rules = rules.enumerate().skip(from);
+            let plain = rules
+                .find(|(_, rule)| Stage::Request.asks(rule) && evaluation.holds(rule.condition));
+            let code = bundle.code.at(Stage::Request);
+            let by_code = code.first_match(nth, from, &evaluation);
+            prop_assert_eq!(by_code, plain.map(|(place, _)| place));
+        }
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn shortcuts_agree_with_plain_conditions(facts in facts()) {
         let bundle = bundle();
-        let bundle = bundle.as_ref().ok_or_else(|| TestCaseError::fail("no bundle"))?;
-        let evaluation = Evaluation::new(bundle, &facts, Stage::Request);
-        for (node, id) in bundle.program.nodes.iter().zip(0..) {
-            if let Node::Text(text) = node
-                && let Some(found) = evaluation.scanned(id, text.field)
-            {
-                prop_assert_eq!(found, evaluation.text_holds(text), "{:?}", text);
-            }
-        }
-        for (policy, nth) in bundle.program.policies.iter().zip(0..) {
-            for from in 0..=policy.rules.len() {
-                let mut rules = policy.rules.iter().enumerate().skip(from);
-                let plain = rules.find(|(_, rule)| evaluation.holds(rule.condition));
-                let code = bundle.code.at(Stage::Request);
-                let by_code = code.first_match(nth, from, &evaluation);
-                prop_assert_eq!(by_code, plain.map(|(place, _)| place));
-            }
-        }
+        agree(bundle.as_ref().ok_or_else(|| TestCaseError::fail("no bundle"))?, &facts)?;
+    }
+
+    #[test]
+    fn shortcuts_agree_with_plain_conditions_of_generated_bundles(
+        choices in proptest::collection::vec(any::<u8>(), 0..800),
+        facts in facts(),
+    ) {
+        let bundle = Bundle::load(&generate::bundle(&choices));
+        agree(&bundle.map_err(|cause| TestCaseError::fail(cause.to_string()))?, &facts)?;
     }
 }

@@ -71,29 +71,29 @@ impl<'a> Evaluation<'a> {
 
     pub fn holds(&self, id: NodeId) -> bool {
         // `load` checked every index; a missing node would match nothing.
-        let Some(node) = self.bundle.program.nodes.get(id as usize) else {
+        let Some(node) = self.bundle.program.node(id) else {
             return false;
         };
         match node {
-            Node::Constant(value) => *value,
-            Node::Not(child) => !self.holds(*child),
+            Node::Constant(value) => value,
+            Node::Not(child) => !self.holds(child),
             Node::All(children) => children.iter().all(|child| self.holds(*child)),
             Node::Any(children) => children.iter().any(|child| self.holds(*child)),
-            Node::If(condition, then, otherwise) => match self.holds(*condition) {
-                true => self.holds(*then),
-                false => self.holds(*otherwise),
+            Node::If(condition, then, otherwise) => match self.holds(condition) {
+                true => self.holds(then),
+                false => self.holds(otherwise),
             },
-            Node::Quantified { list, every, body } => self.quantified(*list, *every, *body),
+            Node::Quantified { list, every, body } => self.quantified(list, every, body),
             Node::Compare { left, order, right } => {
-                match (self.computed(*left), self.computed(*right)) {
-                    (Some(left), Some(right)) => in_order(Some(left), *order, Some(right)),
+                match (self.computed(left), self.computed(right)) {
+                    (Some(left), Some(right)) => in_order(Some(left), order, Some(right)),
                     _ => false,
                 }
             }
-            Node::Present(field) => self.is_present(*field),
+            Node::Present(field) => self.is_present(field),
             Node::Text(node) => match self.scanned(id, node.field) {
                 Some(found) => found,
-                None => self.text_holds(node),
+                None => self.text_holds(&node),
             },
             Node::Number {
                 field,
@@ -101,30 +101,30 @@ impl<'a> Evaluation<'a> {
                 value,
             } => {
                 let value = match value {
-                    NumberValue::Constant(number) => Some(*number),
-                    NumberValue::Field(other) => self.number(*other),
+                    NumberValue::Constant(number) => Some(number),
+                    NumberValue::Field(other) => self.number(other),
                 };
-                in_order(self.number(*field), *order, value)
+                in_order(self.number(field), order, value)
             }
             Node::NumberIn {
                 field,
                 set,
                 negated,
-            } => {
-                let set = self.bundle.program.number_sets.get(*set as usize);
-                self.number(*field)
-                    .is_some_and(|number| set.is_some_and(|set| set.contains(&number)) != *negated)
-            }
+            } => self.number(field).is_some_and(|number| {
+                let program = &self.bundle.program;
+                let mut set = set.iter().map(|constant| program.constant(*constant));
+                set.any(|constant| constant == Some(number)) != negated
+            }),
             Node::Bool {
                 field,
                 value,
                 negated,
             } => {
                 let value = match value {
-                    BoolValue::Constant(value) => Some(*value),
-                    BoolValue::Field(other) => self.bool(*other),
+                    BoolValue::Constant(value) => Some(value),
+                    BoolValue::Field(other) => self.bool(other),
                 };
-                (self.bool(*field) == value) != *negated
+                (self.bool(field) == value) != negated
             }
         }
     }
@@ -150,7 +150,7 @@ impl<'a> Evaluation<'a> {
 
     fn computed(&self, id: NumberId) -> Option<f64> {
         // `load` checked every index, and that numbers refer to earlier ones only.
-        match *self.bundle.program.numbers.get(id as usize)? {
+        match self.bundle.program.number(id)? {
             NumberNode::Constant(number) => Some(number),
             NumberNode::Field(field) => self.number(field),
             NumberNode::Count(list) => {
@@ -220,6 +220,7 @@ impl<'a> Evaluation<'a> {
         }
     }
 
+    #[inline(always)]
     pub fn symbol_in(&self, field: SingleText, set: u32, negated: bool) -> bool {
         match self.symbol(field) {
             Symbol::Known(symbol) => self.set_has(set, symbol) != negated,
@@ -228,6 +229,7 @@ impl<'a> Evaluation<'a> {
         }
     }
 
+    #[inline(always)]
     pub fn symbol(&self, field: SingleText) -> Symbol {
         let Some(cell) = self.symbols.get(field as usize) else {
             return Symbol::Null;
@@ -262,9 +264,10 @@ impl<'a> Evaluation<'a> {
         self.moment.get_or_init(|| Moment::at(time))
     }
 
+    #[inline(always)]
     fn set_has(&self, set: u32, symbol: StringId) -> bool {
-        let set = self.bundle.program.string_sets.get(set as usize);
-        set.is_some_and(|set| set.binary_search(&symbol).is_ok())
+        let set = self.bundle.program.list(set);
+        set.binary_search(&symbol).is_ok()
     }
 
     fn test(&self, test: TextTest, text: &str, value: Option<&str>) -> bool {
@@ -279,6 +282,7 @@ impl<'a> Evaluation<'a> {
                 .is_some_and(|symbol| self.set_has(set, symbol)),
             TextTest::Matches(pattern) => self
                 .bundle
+                .program
                 .patterns
                 .get(pattern as usize)
                 .is_some_and(|pattern| pattern.is_match(text)),
@@ -294,6 +298,7 @@ impl<'a> Evaluation<'a> {
     }
 }
 
+#[inline(always)]
 pub(crate) fn in_order(left: Option<f64>, order: Order, right: Option<f64>) -> bool {
     match (left, right) {
         (Some(left), Some(right)) => order.holds(left, right),

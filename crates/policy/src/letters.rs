@@ -5,8 +5,9 @@
 
 /// What letters beyond ASCII become.
 struct Letters {
-    /// In order: the first, how far on the last is, the step between them, and the change.
-    runs: &'static [(u32, u16, u8, i32)],
+    /// In order, from the lowest bit: the first in 21, how far on the last is in 12, the step
+    /// between them in 3, and the change, the lowest bit its sign.
+    runs: &'static [u64],
     /// In order: those that become several.
     several: &'static [(char, &'static str)],
 }
@@ -21,6 +22,7 @@ pub(crate) fn upper(text: &str) -> String {
     changed(text, &UPPER, |ascii| ascii.to_ascii_uppercase())
 }
 
+#[inline(never)]
 fn changed(text: &str, letters: &Letters, ascii: fn(&char) -> char) -> String {
     let mut changed = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -38,15 +40,18 @@ fn changed(text: &str, letters: &Letters, ascii: fn(&char) -> char) -> String {
 impl Letters {
     fn one(&self, letter: char) -> char {
         let number = letter as u32;
-        let after = self.runs.partition_point(|(first, ..)| *first <= number);
-        let run = after.checked_sub(1).and_then(|at| self.runs.get(at));
-        let Some(&(first, length, step, change)) = run else {
+        let first = |run: u64| run as u32 & 0x1f_ffff;
+        let after = self.runs.partition_point(|run| first(*run) <= number);
+        let Some(run) = after.checked_sub(1).and_then(|at| self.runs.get(at)) else {
             return letter;
         };
-        let on = number - first;
-        if on > u32::from(length) || !on.is_multiple_of(u32::from(step)) {
+        let on = number - first(*run);
+        let (length, step) = ((run >> 21) as u32 & 0xfff, (run >> 33) as u32 & 7);
+        if on > length || !on.is_multiple_of(step) {
             return letter;
         }
+        let change = (run >> 36) as u32;
+        let change = (change >> 1).cast_signed() ^ -(change & 1).cast_signed();
         let to = number.checked_add_signed(change).and_then(char::from_u32);
         to.unwrap_or(letter)
     }

@@ -14,7 +14,6 @@ mod code;
 mod decide;
 mod decimal;
 mod decision;
-mod decode;
 #[cfg(all(test, feature = "author"))]
 mod equivalence;
 mod eval;
@@ -25,13 +24,14 @@ mod load;
 mod names;
 mod program;
 mod reading;
+mod records;
 #[cfg(feature = "author")]
 mod replay;
 mod scans;
 mod settings;
-mod shape;
 mod stages;
 mod symbols;
+mod views;
 
 #[cfg(feature = "author")]
 pub use author::{

@@ -151,48 +151,48 @@ fn number_path(field: NumberField) -> &'static str {
 impl Evaluation<'_> {
     /// Adds the names of the fields that made a condition what it is.
     pub fn grounds(&self, id: NodeId, names: &mut Vec<String>) {
-        let Some(node) = self.bundle.program.nodes.get(id as usize) else {
+        let Some(node) = self.bundle.program.node(id) else {
             return;
         };
         match node {
             Node::Constant(_) => {}
-            Node::Not(child) => self.grounds(*child, names),
+            Node::Not(child) => self.grounds(child, names),
             // One that decides is ground enough; where none does, all of them are.
             Node::All(children) => self.grounds_of(children, false, names),
             Node::Any(children) => self.grounds_of(children, true, names),
             Node::If(condition, then, otherwise) => {
-                self.grounds(*condition, names);
-                let chosen = if self.holds(*condition) {
+                self.grounds(condition, names);
+                let chosen = if self.holds(condition) {
                     then
                 } else {
                     otherwise
                 };
-                self.grounds(*chosen, names);
+                self.grounds(chosen, names);
             }
             Node::Quantified { list, body, .. } => {
-                add(names, list_path(*list));
-                self.grounds(*body, names);
+                add(names, list_path(list));
+                self.grounds(body, names);
             }
             Node::Compare { left, right, .. } => {
-                self.computed_grounds(*left, names);
-                self.computed_grounds(*right, names);
+                self.computed_grounds(left, names);
+                self.computed_grounds(right, names);
             }
-            Node::Present(field) => add(names, path(*field)),
+            Node::Present(field) => add(names, path(field)),
             Node::Text(text) => {
                 add(names, text_path(text.field));
                 self.value_grounds(text.test, names);
             }
             Node::Number { field, value, .. } => {
-                add(names, path(Field::Number(*field)));
+                add(names, path(Field::Number(field)));
                 if let NumberValue::Field(other) = value {
-                    add(names, path(Field::Number(*other)));
+                    add(names, path(Field::Number(other)));
                 }
             }
-            Node::NumberIn { field, .. } => add(names, path(Field::Number(*field))),
+            Node::NumberIn { field, .. } => add(names, path(Field::Number(field))),
             Node::Bool { field, value, .. } => {
-                add(names, path(Field::Bool(*field)));
+                add(names, path(Field::Bool(field)));
                 if let BoolValue::Field(other) = value {
-                    add(names, path(Field::Bool(*other)));
+                    add(names, path(Field::Bool(other)));
                 }
             }
         }
@@ -225,12 +225,11 @@ impl Evaluation<'_> {
             TextValue::Constant(_) => {}
             TextValue::Field(field) => add(names, text_path(field)),
             TextValue::Template(id) => {
-                let pieces = self.bundle.program.templates.get(id as usize);
-                for piece in pieces.into_iter().flatten() {
+                for piece in self.bundle.program.pieces(id) {
                     match piece {
                         Piece::Text(_) => {}
-                        Piece::Field(field) => add(names, path(*field)),
-                        Piece::Cased(field, _) => add(names, text_path(*field)),
+                        Piece::Field(field) => add(names, path(field)),
+                        Piece::Cased(field, _) => add(names, text_path(field)),
                     }
                 }
             }
@@ -238,18 +237,18 @@ impl Evaluation<'_> {
     }
 
     fn computed_grounds(&self, id: u32, names: &mut Vec<String>) {
-        match self.bundle.program.numbers.get(id as usize) {
+        match self.bundle.program.number(id) {
             None | Some(NumberNode::Constant(_)) => {}
-            Some(NumberNode::Field(field)) => add(names, path(Field::Number(*field))),
-            Some(NumberNode::Count(list)) => add(names, list_path(*list)),
-            Some(NumberNode::Length(field)) => add(names, text_path(*field)),
+            Some(NumberNode::Field(field)) => add(names, path(Field::Number(field))),
+            Some(NumberNode::Count(list)) => add(names, list_path(list)),
+            Some(NumberNode::Length(field)) => add(names, text_path(field)),
             Some(
                 NumberNode::Sum(left, right)
                 | NumberNode::Difference(left, right)
                 | NumberNode::Product(left, right),
             ) => {
-                self.computed_grounds(*left, names);
-                self.computed_grounds(*right, names);
+                self.computed_grounds(left, names);
+                self.computed_grounds(right, names);
             }
         }
     }

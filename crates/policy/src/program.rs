@@ -1,25 +1,22 @@
-//! The typed program a bundle holds: what `compile` writes and `load` checks.
+//! The words of a program: what conditions, actions and fields there are.
 //!
-//! Everything an evaluation needs is resolved: fields are enums with a known type,
-//! constants are interned in one sorted table (so that `==` and `in` compare numbers),
-//! conditions are nodes in one array whose children come before their parents.
-//! Change anything here and `decode` must follow, and [`FORMAT_VERSION`] must rise.
+//! A bundle holds records (`records`); what they mean is said in these types, which
+//! borrow from the program (`views`). Everything an evaluation needs is resolved: fields
+//! have a known type, constants are interned in one sorted table, so that `==` and `in`
+//! compare numbers. Change anything here and `records` must follow, and
+//! [`FORMAT_VERSION`] must rise.
 
 use crate::decision::{AlertSeverity, BudgetUnit, LogLevel, RedactMethod, Window};
 use crate::facts::{Detector, PartKind};
 use crate::letters;
 use crate::settings::{OnError, RuleSettings};
-#[cfg(test)]
-use serde::Deserialize;
-#[cfg(feature = "author")]
-use serde::Serialize;
 use std::borrow::Cow;
 
 /// First bytes of a bundle.
 pub(crate) const MAGIC: &[u8; 4] = b"MJPB";
 
 /// Version of the encoding that follows the magic, as two little-endian bytes.
-pub const FORMAT_VERSION: u16 = 4;
+pub const FORMAT_VERSION: u16 = 5;
 
 /// Most bytes of a bundle: at this size Envoy applies a new one in 0.2 s.
 pub const MAX_BUNDLE_BYTES: usize = 200 * 1024;
@@ -34,37 +31,18 @@ pub(crate) const MAX_COST: u32 = 20_000;
 /// proportion: quantifiers do not nest, so evaluation stays linear in the exchange.
 pub(crate) const COUNTED_ENTRIES: u32 = 100;
 
-/// Index into [`Program::strings`].
+/// Index into the strings of a program.
 pub(crate) type StringId = u32;
-/// Index into [`Program::nodes`].
+/// Index of a record that is a condition.
 pub(crate) type NodeId = u32;
-/// Index into [`Program::numbers`].
+/// Index of a record that is a computed number.
 pub(crate) type NumberId = u32;
+/// Where a list begins, see `Program::list`.
+pub(crate) type ListId = u32;
 
-#[derive(Debug, Default, PartialEq)]
-#[cfg_attr(feature = "author", derive(Serialize))]
-#[cfg_attr(test, derive(Deserialize))]
-pub(crate) struct Program {
-    /// INVARIANT: sorted and without duplicates, so an index stands for a text.
-    pub strings: Vec<String>,
-    /// INVARIANT: each sorted by index and without duplicates.
-    pub string_sets: Vec<Vec<StringId>>,
-    pub number_sets: Vec<Vec<f64>>,
-    /// Compiled regular expressions, see `jupiter_detect`.
-    pub patterns: Vec<Vec<u8>>,
-    pub templates: Vec<Vec<Piece>>,
-    /// INVARIANT: a number refers only to numbers before it.
-    pub numbers: Vec<NumberNode>,
-    /// INVARIANT: a node refers only to nodes before it.
-    pub nodes: Vec<Node>,
-    /// In the order of their evaluation.
-    pub policies: Vec<PolicyProgram>,
-}
-
-#[derive(Debug, PartialEq)]
-#[cfg_attr(feature = "author", derive(Serialize))]
-#[cfg_attr(test, derive(Deserialize))]
-pub(crate) struct PolicyProgram {
+/// A policy in a program. The rules are records, in the order of their evaluation.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PolicyProgram<'p> {
     pub name: StringId,
     pub version: StringId,
     /// The record is stored first when none of the rules acts on the request.
@@ -72,98 +50,93 @@ pub(crate) struct PolicyProgram {
     /// The record is stored first whatever acts on the request: rules on its answer,
     /// which are asked when it has left, ask for it.
     pub store_always: Option<OnError>,
-    pub rules: Vec<RuleProgram>,
+    pub rules: &'p [u32],
 }
 
-#[derive(Debug, PartialEq)]
-#[cfg_attr(feature = "author", derive(Serialize))]
-#[cfg_attr(test, derive(Deserialize))]
-pub(crate) struct RuleProgram {
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RuleProgram<'p> {
     pub name: StringId,
     pub settings: RuleSettings,
+    /// What holds for the beginning of an answer holds for all of it, so that it can be
+    /// asked while the answer comes. Said by the compiler.
+    pub holds_for_good: bool,
     pub condition: NodeId,
-    pub actions: Vec<Action>,
+    /// Records.
+    pub actions: &'p [u32],
 }
 
-/// Messages and keys are templates.
-#[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "author", derive(Serialize))]
-#[cfg_attr(test, derive(Deserialize))]
-pub(crate) enum Action {
+/// Messages and keys are templates: lists of pieces.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Action<'p> {
     Allow,
     Deny {
-        message: u32,
+        message: ListId,
         code: StringId,
     },
     Log {
         level: LogLevel,
-        message: u32,
+        message: ListId,
     },
+    /// The fields are records.
     Redact {
-        fields: Vec<Field>,
+        fields: &'p [u32],
         method: RedactMethod,
         replacement: Option<StringId>,
     },
     Modify {
         field: Field,
-        value: NewValue,
+        value: NewValue<'p>,
     },
     Route {
-        provider: Option<u32>,
-        model: Option<u32>,
-        reason: Option<u32>,
+        provider: Option<ListId>,
+        model: Option<ListId>,
+        reason: Option<ListId>,
     },
     Alert {
         webhook: Option<StringId>,
-        message: u32,
+        message: ListId,
         severity: AlertSeverity,
     },
     RateLimit {
-        key: u32,
+        key: ListId,
         limit: u64,
         window: Window,
     },
     Budget {
-        key: u32,
+        key: ListId,
         limit: u64,
         unit: BudgetUnit,
         window: Window,
     },
-    /// Names and values.
-    Tag(Vec<(StringId, u32)>),
+    /// Records, see `Program::tag`.
+    Tag(&'p [u32]),
 }
 
 /// What a field is set to.
-#[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "author", derive(Serialize))]
-#[cfg_attr(test, derive(Deserialize))]
-pub(crate) enum NewValue {
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum NewValue<'p> {
     Null,
     Bool(bool),
     Number(f64),
     /// A template.
-    Text(u32),
-    Texts(Vec<StringId>),
+    Text(ListId),
+    Texts(&'p [StringId]),
 }
 
 /// A part of a message or of a text put together when an exchange is decided.
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[cfg_attr(feature = "author", derive(Serialize))]
-#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum Piece {
     Text(StringId),
     Field(Field),
     Cased(TextField, Case),
 }
 
-#[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "author", derive(Serialize))]
-#[cfg_attr(test, derive(Deserialize))]
-pub(crate) enum Node {
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Node<'p> {
     Constant(bool),
     Not(NodeId),
-    All(Vec<NodeId>),
-    Any(Vec<NodeId>),
+    All(&'p [NodeId]),
+    Any(&'p [NodeId]),
     /// The second where the first holds, else the third.
     If(NodeId, NodeId, NodeId),
     /// Whether the body holds for every entry of the list, or for some entry.
@@ -187,9 +160,10 @@ pub(crate) enum Node {
         order: Order,
         value: NumberValue,
     },
+    /// The set has indices of constants.
     NumberIn {
         field: NumberField,
-        set: u32,
+        set: &'p [u32],
         negated: bool,
     },
     Bool {
@@ -201,8 +175,6 @@ pub(crate) enum Node {
 
 /// Holds when the test, or with `negated` its opposite, holds for any text of the field.
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[cfg_attr(feature = "author", derive(Serialize))]
-#[cfg_attr(test, derive(Deserialize))]
 pub(crate) struct TextNode {
     pub field: TextField,
     pub case: Case,
@@ -212,8 +184,6 @@ pub(crate) struct TextNode {
 
 /// What a field's text becomes before it is tested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "author", derive(Serialize))]
-#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum Case {
     AsIs,
     LowerAscii,
@@ -223,8 +193,6 @@ pub(crate) enum Case {
 
 /// A number computed from others; missing when any of them is.
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[cfg_attr(feature = "author", derive(Serialize))]
-#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum NumberNode {
     Constant(f64),
     Field(NumberField),
@@ -239,8 +207,6 @@ pub(crate) enum NumberNode {
 
 /// Lists of an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "author", derive(Serialize))]
-#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum List {
     Messages,
     Tools,
@@ -248,8 +214,6 @@ pub(crate) enum List {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[cfg_attr(feature = "author", derive(Serialize))]
-#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum TextTest {
     Equals(TextValue),
     /// Equal, and false on null: a list has the name.
@@ -257,24 +221,20 @@ pub(crate) enum TextTest {
     Contains(TextValue),
     StartsWith(TextValue),
     EndsWith(TextValue),
-    /// Index into [`Program::string_sets`].
-    In(u32),
-    /// Index into [`Program::patterns`].
+    /// A list of constants, in order.
+    In(ListId),
+    /// Index into the patterns of a program.
     Matches(u32),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[cfg_attr(feature = "author", derive(Serialize))]
-#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum TextValue {
     Constant(StringId),
     Field(TextField),
-    Template(u32),
+    Template(ListId),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "author", derive(Serialize))]
-#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum Order {
     Equal,
     NotEqual,
@@ -285,24 +245,18 @@ pub(crate) enum Order {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[cfg_attr(feature = "author", derive(Serialize))]
-#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum NumberValue {
     Constant(f64),
     Field(NumberField),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[cfg_attr(feature = "author", derive(Serialize))]
-#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum BoolValue {
     Constant(bool),
     Field(BoolField),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "author", derive(Serialize))]
-#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum Field {
     Text(TextField),
     Number(NumberField),
@@ -312,8 +266,6 @@ pub(crate) enum Field {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "author", derive(Serialize))]
-#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum TextField {
     Single(SingleText),
     /// Counted from the start, or from the end when negative (-1 is the last).
@@ -341,8 +293,6 @@ pub(crate) enum TextField {
 
 /// Roles that a message can be chosen by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "author", derive(Serialize))]
-#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum Role {
     System,
     Developer,
@@ -377,8 +327,6 @@ impl Role {
 
 /// Which parts, of one message or of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "author", derive(Serialize))]
-#[cfg_attr(test, derive(Deserialize))]
 pub(crate) struct PartFilter {
     /// Counted as for [`TextField::MessageContent`]; `None` for all.
     pub message: Option<i32>,
@@ -386,8 +334,6 @@ pub(crate) struct PartFilter {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "author", derive(Serialize))]
-#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum KindFilter {
     Any,
     Is(PartKind),
@@ -395,8 +341,6 @@ pub(crate) enum KindFilter {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "author", derive(Serialize))]
-#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum Entry {
     /// Of a message.
     Role,
@@ -407,8 +351,6 @@ pub(crate) enum Entry {
 
 /// Fields with at most one text. Their interned symbol is looked up once per exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "author", derive(Serialize))]
-#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum SingleText {
     Model,
     User,
@@ -432,8 +374,6 @@ impl SingleText {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "author", derive(Serialize))]
-#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum NumberField {
     Temperature,
     MaxTokens,
@@ -475,8 +415,6 @@ pub(crate) enum NumberField {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "author", derive(Serialize))]
-#[cfg_attr(test, derive(Deserialize))]
 pub(crate) enum BoolField {
     Stream,
     HasPii,
@@ -500,6 +438,7 @@ impl TextField {
     }
 
     /// Holds what people or models wrote: never shown in messages, which reach logs.
+    #[cfg(feature = "author")]
     pub(crate) fn is_prompt(self) -> bool {
         matches!(
             self,
@@ -516,6 +455,7 @@ impl TextField {
 }
 
 impl Order {
+    #[inline(always)]
     pub(crate) fn holds(self, left: f64, right: f64) -> bool {
         match self {
             Order::Equal => left == right,
@@ -524,16 +464,6 @@ impl Order {
             Order::Greater => left > right,
             Order::AtMost => left <= right,
             Order::AtLeast => left >= right,
-        }
-    }
-}
-
-impl List {
-    /// Whether its entries have this text.
-    pub(crate) fn has(self, entry: Entry) -> bool {
-        match self {
-            List::Messages => matches!(entry, Entry::Role | Entry::Content),
-            List::Tools | List::Stop => entry == Entry::Name,
         }
     }
 }

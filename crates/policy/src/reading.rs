@@ -6,7 +6,6 @@ use crate::facts::{Message, Part, PartKind, Place};
 use crate::program::{
     BoolField, Entry, Field, KindFilter, NumberField, PartFilter, Role, SingleText, TextField,
 };
-use std::collections::BinaryHeap;
 
 impl<'a> Evaluation<'a> {
     pub fn is_present(&self, field: Field) -> bool {
@@ -200,29 +199,10 @@ impl<'a> Evaluation<'a> {
 
     /// The texts that fields name in this exchange.
     pub fn chosen(&self, fields: &[Field]) -> ChosenTexts {
-        let messages = &self.facts.request.messages;
         let mut chosen = ChosenTexts::default();
         for field in fields {
-            let all = (0u32..).zip(messages).map(|(index, _)| index);
             match *field {
-                Field::Messages | Field::Text(TextField::EveryContent) => {
-                    chosen.messages.extend(all);
-                }
-                Field::Text(TextField::EveryText) => {
-                    chosen.messages.extend(all);
-                    chosen.other = true;
-                }
-                Field::Text(TextField::MessageContent(index)) => {
-                    let position = self.position(index).filter(|it| *it < messages.len());
-                    let position = position.and_then(|position| u32::try_from(position).ok());
-                    chosen.messages.extend(position);
-                }
-                Field::Text(TextField::RoleContent(role)) => {
-                    let of_role = (0u32..)
-                        .zip(messages)
-                        .filter(|(_, message)| message.role == role.as_str());
-                    chosen.messages.extend(of_role.map(|(index, _)| index));
-                }
+                Field::Text(TextField::EveryText) => chosen.other = true,
                 Field::Text(TextField::ResponseContent) => {
                     chosen.answer = chosen.answer.max(ChosenAnswer::Content);
                 }
@@ -230,9 +210,20 @@ impl<'a> Evaluation<'a> {
                 _ => {}
             }
         }
-        // A heap sorts in a fraction of the code.
-        chosen.messages = BinaryHeap::from(chosen.messages).into_sorted_vec();
-        chosen.messages.dedup();
+        for (message, nth) in self.facts.request.messages.iter().zip(0..) {
+            let names = |field: &Field| match *field {
+                Field::Messages => true,
+                Field::Text(TextField::EveryContent | TextField::EveryText) => true,
+                Field::Text(TextField::MessageContent(index)) => {
+                    self.position(index) == Some(nth as usize)
+                }
+                Field::Text(TextField::RoleContent(role)) => message.role == role.as_str(),
+                _ => false,
+            };
+            if fields.iter().any(names) {
+                chosen.messages.push(nth);
+            }
+        }
         chosen
     }
 

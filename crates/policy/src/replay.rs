@@ -4,6 +4,7 @@
 //! is decided; where it matters, nothing is guessed: [`Replayed::Untold`] names the rule
 //! and the fields. Rules on answers and rules in shadow mode have no say.
 
+use crate::author::stages::fields_of;
 use crate::decide::effect;
 use crate::decision::{Effect, MatchedRule, Verdict};
 use crate::eval::Evaluation;
@@ -11,11 +12,11 @@ use crate::facts::Facts;
 use crate::load::Bundle;
 use crate::names::path;
 use crate::program::{
-    Field, Node, NodeId, NumberField, NumberNode, PolicyProgram, Program, RuleProgram, SingleText,
-    TextField,
+    Field, Node, NodeId, NumberField, NumberNode, PolicyProgram, RuleProgram, SingleText, TextField,
 };
+use crate::records::Program;
 use crate::settings::{Mode, Phase};
-use crate::stages::{Stage, fields_of};
+use crate::stages::Stage;
 use std::collections::BTreeSet;
 
 /// Which facts are known besides the time.
@@ -52,14 +53,14 @@ pub fn replay(bundle: &Bundle, facts: &Facts, kept: Kept) -> Replayed {
     };
     let mut allowed_by = None;
     let mut untold = None;
-    for policy in &bundle.program.policies {
-        let outcome = replay.policy(policy);
+    for policy in bundle.program.policies() {
+        let outcome = replay.policy(&policy);
         match (outcome.may_allow, outcome.may_deny) {
             // A denial is final, whatever the others say.
             (false, _) => {
                 return Replayed::Decided {
                     verdict: Verdict::Deny,
-                    by: outcome.by.map(|rule| replay.named(policy, rule)),
+                    by: outcome.by.map(|rule| replay.named(&policy, &rule)),
                 };
             }
             (true, true) if untold.is_none() => {
@@ -69,7 +70,7 @@ pub fn replay(bundle: &Bundle, facts: &Facts, kept: Kept) -> Replayed {
         }
         allowed_by = outcome
             .by
-            .map(|rule| replay.named(policy, rule))
+            .map(|rule| replay.named(&policy, &rule))
             .or(allowed_by);
     }
     match untold {
@@ -97,15 +98,16 @@ struct Outcome<'a> {
     may_allow: bool,
     may_deny: bool,
     /// The rule that acts unless one in doubt does.
-    by: Option<&'a RuleProgram>,
+    by: Option<RuleProgram<'a>>,
     /// The first rule that may act and may not.
-    doubt: Option<&'a RuleProgram>,
+    doubt: Option<RuleProgram<'a>>,
 }
 
 impl<'a> Replay<'a> {
-    fn policy(&self, policy: &'a PolicyProgram) -> Outcome<'a> {
+    fn policy(&self, policy: &PolicyProgram<'a>) -> Outcome<'a> {
         let mut outcome = Outcome::default();
-        for rule in &policy.rules {
+        let rules = policy.rules.iter();
+        for rule in rules.filter_map(|rule| self.program.rule(*rule)) {
             if rule.settings.phase == Phase::Response || rule.settings.mode == Mode::Shadow {
                 continue;
             }
@@ -113,7 +115,7 @@ impl<'a> Replay<'a> {
             if holds == Some(false) {
                 continue;
             }
-            match effect(rule) {
+            match effect(self.program, &rule) {
                 Effect::Deny => outcome.may_deny = true,
                 Effect::Allow | Effect::Log => outcome.may_allow = true,
             }
@@ -129,16 +131,16 @@ impl<'a> Replay<'a> {
 
     /// Whether a condition holds; `None` where that cannot be told.
     fn holds(&self, id: NodeId) -> Option<bool> {
-        match self.program.nodes.get(id as usize)? {
-            Node::Not(child) => self.holds(*child).map(|holds| !holds),
+        match self.program.node(id)? {
+            Node::Not(child) => self.holds(child).map(|holds| !holds),
             Node::All(children) => self.all(children.iter().map(|child| self.holds(*child))),
             Node::Any(children) => {
                 let none = children.iter().map(|child| Some(!self.holds(*child)?));
                 self.all(none).map(|none| !none)
             }
             Node::If(condition, then, otherwise) => {
-                let (then, otherwise) = (self.holds(*then), self.holds(*otherwise));
-                match self.holds(*condition) {
+                let (then, otherwise) = (self.holds(then), self.holds(otherwise));
+                match self.holds(condition) {
                     Some(true) => then,
                     Some(false) => otherwise,
                     None => then.filter(|_| then == otherwise),
@@ -146,7 +148,7 @@ impl<'a> Replay<'a> {
             }
             Node::Quantified { .. } => None,
             Node::Compare { left, right, .. }
-                if !(self.knows_number(*left) && self.knows_number(*right)) =>
+                if !(self.knows_number(left) && self.knows_number(right)) =>
             {
                 None
             }
@@ -198,16 +200,16 @@ impl<'a> Replay<'a> {
     }
 
     fn knows_number(&self, id: u32) -> bool {
-        match self.program.numbers.get(id as usize) {
+        match self.program.number(id) {
             None | Some(NumberNode::Count(_)) => false,
             Some(NumberNode::Constant(_)) => true,
-            Some(NumberNode::Field(field)) => self.knows(Field::Number(*field)),
-            Some(NumberNode::Length(text)) => self.knows(Field::Text(*text)),
+            Some(NumberNode::Field(field)) => self.knows(Field::Number(field)),
+            Some(NumberNode::Length(text)) => self.knows(Field::Text(text)),
             Some(
                 NumberNode::Sum(left, right)
                 | NumberNode::Difference(left, right)
                 | NumberNode::Product(left, right),
-            ) => self.knows_number(*left) && self.knows_number(*right),
+            ) => self.knows_number(left) && self.knows_number(right),
         }
     }
 
@@ -222,12 +224,12 @@ impl<'a> Replay<'a> {
         }
     }
 
-    fn named(&self, policy: &PolicyProgram, rule: &RuleProgram) -> MatchedRule {
+    fn named(&self, policy: &PolicyProgram<'_>, rule: &RuleProgram<'_>) -> MatchedRule {
         let bundle = self.evaluation.bundle;
         MatchedRule {
             policy: bundle.string(policy.name).to_owned(),
             rule: bundle.string(rule.name).to_owned(),
-            effect: effect(rule),
+            effect: effect(self.program, rule),
         }
     }
 }

@@ -9,11 +9,11 @@ use crate::facts::Facts;
 use crate::hearing::Heard;
 use crate::load::LoadError;
 use crate::program::{
-    Case, Entry, Node, NodeId, Program, TextField, TextNode, TextTest, TextValue,
+    Case, Entry, Node, NodeId, StringId, TextField, TextNode, TextTest, TextValue,
 };
+use crate::records::Program;
 use jupiter_detect::{Found, Keyword, TextPattern, TextScanner};
 use std::cell::OnceCell;
-use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 /// Most a byte of a hostile text may cost, see [`TextPattern::weight`].
@@ -47,50 +47,51 @@ pub(crate) struct Searched {
     ascii: OnceCell<bool>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Wanted<'p> {
-    Word(&'p str, bool),
+/// What a condition searches.
+#[derive(Debug, Clone, Copy)]
+enum Wanted {
+    /// A constant; whether in any case.
+    Word(StringId, bool),
     Pattern(u32),
 }
 
 impl Scans {
-    pub(crate) fn of(program: &Program, patterns: &[Arc<TextPattern>]) -> Result<Scans, LoadError> {
-        let mut request = Search::default();
-        let mut response = Search::default();
-        let answers: Vec<Option<(Wanted<'_>, bool, bool)>> = program
-            .nodes
-            .iter()
-            .map(|node| {
-                let Node::Text(node) = node else {
-                    return None;
+    pub(crate) fn of(program: &Program) -> Result<Scans, LoadError> {
+        let mut request = Search::new(program);
+        let mut response = Search::new(program);
+        // A word's bit is its place; patterns come behind all words, so theirs is known
+        // when there are no more.
+        let mut answers = vec![None; program.records.len()];
+        for (id, slot) in (0..).zip(&mut answers) {
+            if let Some((wanted, ascii, of_response)) = searched(program, id) {
+                let search = if of_response {
+                    &mut response
+                } else {
+                    &mut request
                 };
-                let of_response = is_of_response(node.field)?;
-                let (wanted, ascii) = wanted(program, node)?;
-                match of_response {
-                    true => response.add(wanted),
-                    false => request.add(wanted),
-                }
-                Some((wanted, ascii, of_response))
-            })
-            .collect();
-        let request = request.build(patterns)?;
-        let response = response.build(patterns)?;
-        let answers = answers.into_iter().map(|answer| {
-            let (wanted, ascii, of_response) = answer?;
-            let bits = if of_response { &response.1 } else { &request.1 };
-            let bit = u32::try_from(bits.binary_search(&wanted).ok()?).ok()?;
-            Some(Answer { bit, ascii })
-        });
+                let bit = search.add(wanted);
+                *slot = Some(Answer { bit, ascii });
+            }
+        }
+        for (id, slot) in (0..).zip(&mut answers) {
+            if let Some(answer) = slot
+                && let Some((Wanted::Pattern(_), _, of_response)) = searched(program, id)
+            {
+                let search = if of_response { &response } else { &request };
+                answer.bit += search.words.len() as u32;
+            }
+        }
         Ok(Scans {
-            answers: answers.collect(),
-            request: request.0,
-            response: response.0,
+            request: request.build()?,
+            response: response.build()?,
+            answers,
         })
     }
 }
 
 impl Scans {
     /// Whether scanning answers this condition.
+    #[cfg(feature = "author")]
     pub(crate) fn answers(&self, id: NodeId) -> bool {
         matches!(self.answers.get(id as usize), Some(Some(_)))
     }
@@ -105,47 +106,79 @@ impl Searched {
     }
 }
 
-/// Keywords and patterns of one scanner while they are collected.
-#[derive(Default)]
+/// Keywords and patterns of one scanner while they are collected, each once.
 struct Search<'p> {
-    wanted: Vec<Wanted<'p>>,
+    program: &'p Program,
+    words: Vec<Keyword<'p>>,
+    patterns: Vec<Arc<TextPattern>>,
+    /// By constant and whether in any case, and then by pattern: its place plus one.
+    known: Vec<u32>,
 }
 
 impl<'p> Search<'p> {
-    fn add(&mut self, wanted: Wanted<'p>) {
-        self.wanted.push(wanted);
+    fn new(program: &'p Program) -> Search<'p> {
+        Search {
+            program,
+            words: Vec::new(),
+            patterns: Vec::new(),
+            known: vec![0; program.strings.len() * 2 + program.patterns.len()],
+        }
     }
 
-    /// The scanner, and what it searches in the order of its bits.
-    fn build(
-        self,
-        patterns: &[Arc<TextPattern>],
-    ) -> Result<(TextScanner, Vec<Wanted<'p>>), LoadError> {
-        // Words come before patterns, as the scanner numbers them.
-        let mut wanted = BinaryHeap::from(self.wanted).into_sorted_vec();
-        wanted.dedup();
-        let mut words = Vec::new();
-        let mut searched = Vec::new();
-        let mut weight = 0u32;
-        for wanted in &wanted {
-            match wanted {
-                Wanted::Word(text, any_case) => words.push(Keyword {
-                    text,
-                    any_case: *any_case,
-                }),
-                Wanted::Pattern(id) => {
-                    let pattern = patterns.get(*id as usize);
-                    let pattern = pattern.ok_or(LoadError::Inconsistent("a pattern is missing"))?;
-                    weight = weight.saturating_add(pattern.weight());
-                    searched.push(Arc::clone(pattern));
-                }
+    /// Its place among the words, or among the patterns.
+    fn add(&mut self, wanted: Wanted) -> u32 {
+        let program = self.program;
+        let (slot, fresh) = match wanted {
+            Wanted::Word(id, any_case) => {
+                let slot = id as usize * 2 + usize::from(any_case);
+                (slot, self.words.len())
             }
+            Wanted::Pattern(id) => {
+                let slot = program.strings.len() * 2 + id as usize;
+                (slot, self.patterns.len())
+            }
+        };
+        let Some(known) = self.known.get_mut(slot) else {
+            return 0;
+        };
+        if let Some(place) = known.checked_sub(1) {
+            return place;
         }
-        match weight > MAX_WEIGHT {
+        // A bundle has fewer bytes than this could count.
+        let fresh = fresh as u32;
+        *known = fresh + 1;
+        match wanted {
+            Wanted::Word(id, any_case) => {
+                let text = program.strings.get(id as usize).map_or("", String::as_str);
+                self.words.push(Keyword { text, any_case });
+            }
+            Wanted::Pattern(id) => self
+                .patterns
+                .extend(program.patterns.get(id as usize).cloned()),
+        }
+        fresh
+    }
+
+    #[inline(never)]
+    fn build(self) -> Result<TextScanner, LoadError> {
+        let weights = self.patterns.iter().map(|pattern| pattern.weight());
+        match weights.fold(0, u32::saturating_add) > MAX_WEIGHT {
             true => Err(LoadError::TooManyPatterns),
-            false => Ok((TextScanner::new(&words, searched), wanted)),
+            false => Ok(TextScanner::new(&self.words, self.patterns)),
         }
     }
+}
+
+/// What a condition searches, whether that holds for ASCII texts only, and whether the
+/// text is of the answer.
+#[inline(never)]
+fn searched(program: &Program, id: NodeId) -> Option<(Wanted, bool, bool)> {
+    let Some(Node::Text(node)) = program.node(id) else {
+        return None;
+    };
+    let of_response = is_of_response(node.field)?;
+    let (wanted, ascii) = wanted(program, &node)?;
+    Some((wanted, ascii, of_response))
 }
 
 /// Long texts are scanned, those of the request and those of the response apart.
@@ -162,7 +195,7 @@ fn is_of_response(field: TextField) -> Option<bool> {
 }
 
 /// What a condition searches, and whether that holds for ASCII texts only.
-fn wanted<'p>(program: &'p Program, node: &TextNode) -> Option<(Wanted<'p>, bool)> {
+fn wanted(program: &Program, node: &TextNode) -> Option<(Wanted, bool)> {
     if node.negated {
         return None;
     }
@@ -173,14 +206,10 @@ fn wanted<'p>(program: &'p Program, node: &TextNode) -> Option<(Wanted<'p>, bool
             let lower = !word.bytes().any(|byte| byte.is_ascii_uppercase());
             let upper = !word.bytes().any(|byte| byte.is_ascii_lowercase());
             match case {
-                Case::AsIs => Some((Wanted::Word(word, false), false)),
-                Case::LowerAscii => lower.then_some((Wanted::Word(word, true), false)),
-                Case::Lower => {
-                    (lower && word.is_ascii()).then_some((Wanted::Word(word, true), true))
-                }
-                Case::Upper => {
-                    (upper && word.is_ascii()).then_some((Wanted::Word(word, true), true))
-                }
+                Case::AsIs => Some((Wanted::Word(id, false), false)),
+                Case::LowerAscii => lower.then_some((Wanted::Word(id, true), false)),
+                Case::Lower => (lower && word.is_ascii()).then_some((Wanted::Word(id, true), true)),
+                Case::Upper => (upper && word.is_ascii()).then_some((Wanted::Word(id, true), true)),
             }
         }
         _ => None,
@@ -221,17 +250,15 @@ impl Evaluation<'_> {
     }
 
     fn messages(&self) -> &[Found] {
-        let scanner = &self.bundle.scans.request;
         self.searched.messages.get_or_init(|| {
             let messages = self.facts.request.messages.iter();
             messages
-                .map(|message| scanner.scan(&message.content))
+                .map(|message| self.scan(false, &mut [message.content.as_str()].into_iter()))
                 .collect()
         })
     }
 
     fn contents(&self) -> &Found {
-        let scanner = &self.bundle.scans.request;
         self.searched.contents.get_or_init(|| {
             // Messages that were looked at one by one are not read again.
             if let Some(messages) = self.searched.messages.get() {
@@ -240,29 +267,37 @@ impl Evaluation<'_> {
                 return all;
             }
             let messages = self.facts.request.messages.iter();
-            scanner.scan_all(messages.map(|message| message.content.as_str()))
+            self.scan(false, &mut messages.map(|message| message.content.as_str()))
         })
     }
 
     fn others(&self) -> &Found {
-        let scanner = &self.bundle.scans.request;
-        let texts = self.facts.request.other_texts.iter();
-        let scan = || scanner.scan_all(texts.map(String::as_str));
+        let mut texts = self.facts.request.other_texts.iter().map(String::as_str);
+        let scan = || self.scan(false, &mut texts);
         self.searched.others.get_or_init(scan)
     }
 
     fn content(&self) -> &Found {
-        let scanner = &self.bundle.scans.response;
-        let text = self.facts.response.content.as_deref();
-        let scan = || scanner.scan_all(text.into_iter());
+        let mut texts = self.facts.response.content.iter().map(String::as_str);
+        let scan = || self.scan(true, &mut texts);
         self.searched.content.get_or_init(scan)
     }
 
     fn answer(&self) -> &Found {
-        let scanner = &self.bundle.scans.response;
-        let texts = self.facts.response.other_texts.iter();
-        let scan = || scanner.scan_all(texts.map(String::as_str));
+        let mut texts = self.facts.response.other_texts.iter().map(String::as_str);
+        let scan = || self.scan(true, &mut texts);
         self.searched.answer.get_or_init(scan)
+    }
+
+    #[inline(never)]
+    fn scan(&self, of_response: bool, texts: &mut dyn Iterator<Item = &str>) -> Found {
+        let scans = &self.bundle.scans;
+        let scanner = if of_response {
+            &scans.response
+        } else {
+            &scans.request
+        };
+        scanner.scan_all(texts)
     }
 
     fn is_ascii(&self) -> bool {

@@ -44,16 +44,19 @@ impl Symbols {
         }
     }
 
+    #[inline(always)]
     fn after(&self, slot: usize) -> usize {
         (slot + 1) & (self.slots.len() - 1)
     }
 
+    #[inline(always)]
     fn first_slot(&self, text: &str) -> usize {
         hash(text.as_bytes()) as usize & (self.slots.len() - 1)
     }
 }
 
 /// Eight bytes at a time: multiply, fold the high half into the low.
+#[inline(always)]
 fn hash(bytes: &[u8]) -> u32 {
     const MIX: u64 = 0x9E37_79B9_7F4A_7C15;
     let mut state = bytes.len() as u64;
@@ -67,6 +70,7 @@ fn hash(bytes: &[u8]) -> u32 {
     fold((state ^ last).wrapping_mul(MIX)) as u32
 }
 
+#[inline(always)]
 fn fold(state: u64) -> u64 {
     state ^ state >> 32
 }

@@ -3,15 +3,17 @@
 //! Deterministic: policies are put in the order of their evaluation, constants are
 //! interned in sorted tables, and nothing here depends on hashing or addresses.
 
+use super::encode::{Encoder, place};
+use super::stages;
 use super::typed::{self, Computed, Condition, Piece, Policy, Template};
+use crate::decision::Window;
 use crate::load::{Bundle, LoadError};
-use crate::program::{
-    self, FORMAT_VERSION, MAGIC, MAX_BUNDLE_BYTES, Node, NumberNode, PolicyProgram, Program,
-    RuleProgram, StringId, TextNode,
-};
-use crate::settings::{Mode, Phase};
+use crate::program::{self, BoolValue, MAX_BUNDLE_BYTES, NumberValue, StringId, TextField};
+use crate::records::Op;
+use crate::settings::{Durability, Mode, OnError, Phase};
+use crate::views;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// Why policies, each valid, do not make a bundle together.
@@ -60,45 +62,48 @@ pub fn compile(policies: &[Policy]) -> Result<Vec<u8>, CompileError> {
     }
 }
 
+/// The bundle, with what its rules need: known when they can be looked at.
 fn encode(ordered: &[&Policy]) -> Vec<u8> {
-    let program = Lowering::of(ordered);
-    let mut bytes = MAGIC.to_vec();
-    bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
-    // Encoding to memory has no way to fail for these types; a bundle cut here would not load.
-    bytes.extend(postcard::to_allocvec(&program).unwrap_or_default());
-    bytes
+    let mut lowering = Lowering::of(ordered);
+    let Ok(bundle) = Bundle::load(&lowering.program.bytes()) else {
+        // Loading it again says why.
+        return lowering.program.bytes();
+    };
+    lowering.program.needs = stages::needs(&bundle.program).flags();
+    for rule in &lowering.rules {
+        let condition = bundle.program.rule(*rule).map(|rule| rule.condition);
+        if condition.is_some_and(|it| stages::holds_for_good(&bundle, it)) {
+            lowering.program.set_flags(*rule, 1, views::HOLDS_FOR_GOOD);
+        }
+    }
+    lowering.program.bytes()
 }
 
 /// The program while it grows.
 #[derive(Default)]
 struct Lowering {
-    strings: HashMap<String, StringId>,
-    sets: BTreeMap<Vec<StringId>, u32>,
-    patterns: HashMap<Vec<u8>, u32>,
-    /// By their encoding: equal conditions are one node, evaluated once.
-    nodes: HashMap<Vec<u8>, u32>,
-    program: Program,
+    program: Encoder,
+    rules: Vec<u32>,
 }
 
 impl Lowering {
-    fn of(policies: &[&Policy]) -> Program {
+    fn of(policies: &[&Policy]) -> Lowering {
         let mut texts = BTreeSet::new();
         for policy in policies {
             collect_texts(policy, &mut texts);
         }
-        let mut lowering = Lowering::default();
-        for (id, text) in (0..).zip(texts) {
-            lowering.strings.insert(text.to_owned(), id);
-            lowering.program.strings.push(text.to_owned());
-        }
+        let mut lowering = Lowering {
+            program: Encoder::new(texts.into_iter().map(str::to_owned).collect()),
+            rules: Vec::new(),
+        };
         for policy in policies {
             let lowered = lowering.policy(policy);
             lowering.program.policies.push(lowered);
         }
-        lowering.program
+        lowering
     }
 
-    fn policy(&mut self, policy: &Policy) -> PolicyProgram {
+    fn policy(&mut self, policy: &Policy) -> u32 {
         let enabled = policy.rules.iter().filter(|rule| rule.enabled);
         let on_answers = enabled
             .clone()
@@ -107,266 +112,306 @@ impl Lowering {
         let store_always = on_answers
             .filter_map(|settings| settings.store_first())
             .min();
-        let rules = enabled
-            .map(|rule| RuleProgram {
-                name: self.string(&rule.name),
-                settings: rule.settings,
-                condition: self.condition(&rule.condition),
-                actions: rule
-                    .actions
-                    .iter()
-                    .map(|action| self.action(action))
-                    .collect(),
-            })
-            .collect();
-        PolicyProgram {
-            name: self.string(&policy.name),
-            version: self.string(&policy.version),
-            store_unmatched: policy.store_unmatched,
-            store_always,
-            rules,
-        }
+        let stored = views::stored_first_number(policy.store_unmatched)
+            + 3 * views::stored_first_number(store_always);
+        let rules: Vec<u32> = enabled.map(|rule| self.rule(rule)).collect();
+        let (name, version) = (self.string(&policy.name), self.string(&policy.version));
+        let policy = [name, version, stored];
+        self.program.listed(Op::Policy, &policy, &rules)
     }
 
-    fn action(&mut self, action: &typed::Action) -> program::Action {
+    fn rule(&mut self, rule: &typed::Rule) -> u32 {
+        let settings = rule.settings;
+        let flags = [
+            (settings.phase == Phase::Response, views::ON_ANSWERS),
+            (settings.mode == Mode::Shadow, views::IN_SHADOW),
+            (settings.on_error == OnError::Open, views::OPEN_ON_ERROR),
+            (
+                settings.durability == Durability::Required,
+                views::STORED_FIRST,
+            ),
+        ];
+        let flags = flags.into_iter().filter(|(set, _)| *set);
+        let flags = flags.fold(0, |all, (_, flag)| all | flag);
+        let condition = self.condition(&rule.condition);
+        let actions = rule.actions.iter().map(|action| self.action(action));
+        let actions: Vec<u32> = actions.collect();
+        let name = self.string(&rule.name);
+        let rule = [name, flags, condition];
+        let rule = self.program.listed(Op::Rule, &rule, &actions);
+        self.rules.push(rule);
+        rule
+    }
+
+    fn action(&mut self, action: &typed::Action) -> u32 {
         match action {
-            typed::Action::Allow => program::Action::Allow,
-            typed::Action::Deny { message, code } => program::Action::Deny {
-                message: self.template(message),
-                code: self.string(code),
-            },
-            typed::Action::Log { level, message } => program::Action::Log {
-                level: *level,
-                message: self.template(message),
-            },
+            typed::Action::Allow => self.program.record(Op::Allow, &[]),
+            typed::Action::Deny { message, code } => {
+                let deny = [self.template(message), self.string(code)];
+                self.program.record(Op::Deny, &deny)
+            }
+            typed::Action::Log { level, message } => {
+                let log = [self.template(message), place(*level)];
+                self.program.record(Op::Log, &log)
+            }
             typed::Action::Redact {
                 fields,
                 method,
                 replacement,
-            } => program::Action::Redact {
-                fields: fields.clone(),
-                method: *method,
-                replacement: replacement.as_ref().map(|text| self.string(text)),
-            },
-            typed::Action::Modify { field, value } => program::Action::Modify {
-                field: *field,
-                value: self.new_value(value),
-            },
+            } => {
+                let fields = fields.iter().map(|field| self.program.field(*field));
+                let fields: Vec<u32> = fields.collect();
+                let replacement = self.maybe_string(replacement);
+                let mut redact = vec![count(&fields)];
+                redact.extend(fields);
+                redact.extend([place(*method), replacement]);
+                self.program.record(Op::Redact, &redact)
+            }
+            typed::Action::Modify { field, value } => {
+                let field = self.program.field(*field);
+                self.modify(field, value)
+            }
             typed::Action::Route {
                 provider,
                 model,
                 reason,
-            } => program::Action::Route {
-                provider: provider.as_ref().map(|text| self.template(text)),
-                model: model.as_ref().map(|text| self.template(text)),
-                reason: reason.as_ref().map(|text| self.template(text)),
-            },
+            } => {
+                let route = [provider, model, reason].map(|text| {
+                    let template = text.as_ref().map(|text| self.template(text));
+                    template.map_or(0, |template| template + 1)
+                });
+                self.program.record(Op::Route, &route)
+            }
             typed::Action::Alert {
                 webhook,
                 message,
                 severity,
-            } => program::Action::Alert {
-                webhook: webhook.as_ref().map(|text| self.string(text)),
-                message: self.template(message),
-                severity: *severity,
-            },
-            typed::Action::RateLimit { key, limit, window } => program::Action::RateLimit {
-                key: self.template(key),
-                limit: *limit,
-                window: *window,
-            },
+            } => {
+                let message = self.template(message);
+                let alert = [message, place(*severity), self.maybe_string(webhook)];
+                self.program.record(Op::Alert, &alert)
+            }
+            typed::Action::RateLimit { key, limit, window } => {
+                let mut rate = vec![self.template(key)];
+                rate.extend(limited(*limit, *window));
+                self.program.record(Op::RateLimit, &rate)
+            }
             typed::Action::Budget {
                 key,
                 limit,
                 unit,
                 window,
-            } => program::Action::Budget {
-                key: self.template(key),
-                limit: *limit,
-                unit: *unit,
-                window: *window,
-            },
-            typed::Action::Tag(tags) => program::Action::Tag(
-                tags.iter()
-                    .map(|(name, value)| (self.string(name), self.template(value)))
-                    .collect(),
-            ),
+            } => {
+                let mut budget = vec![self.template(key)];
+                budget.extend(limited(*limit, *window));
+                budget.push(place(*unit));
+                self.program.record(Op::Budget, &budget)
+            }
+            typed::Action::Tag(tags) => {
+                let tags = tags.iter().map(|(name, value)| {
+                    let tag = [self.string(name), self.template(value)];
+                    self.program.record(Op::Tag, &tag)
+                });
+                let tags: Vec<u32> = tags.collect();
+                self.program.listed(Op::Tags, &[], &tags)
+            }
         }
     }
 
-    fn new_value(&mut self, value: &typed::NewValue) -> program::NewValue {
-        match value {
-            typed::NewValue::Null => program::NewValue::Null,
-            typed::NewValue::Bool(value) => program::NewValue::Bool(*value),
-            typed::NewValue::Number(number) => program::NewValue::Number(*number),
-            typed::NewValue::Text(text) => program::NewValue::Text(self.template(text)),
+    fn modify(&mut self, field: u32, value: &typed::NewValue) -> u32 {
+        let (op, value) = match value {
+            typed::NewValue::Null => return self.program.record(Op::ModifyNull, &[field]),
+            typed::NewValue::Bool(value) => (Op::ModifyBool, u32::from(*value)),
+            typed::NewValue::Number(number) => (Op::ModifyNumber, self.program.constant(*number)),
+            typed::NewValue::Text(text) => (Op::ModifyText, self.template(text)),
             typed::NewValue::Texts(texts) => {
-                program::NewValue::Texts(texts.iter().map(|text| self.string(text)).collect())
+                let texts: Vec<u32> = texts.iter().map(|text| self.string(text)).collect();
+                return self.program.listed(Op::ModifyTexts, &[field], &texts);
             }
-        }
+        };
+        self.program.record(op, &[field, value])
     }
 
     /// Children first, as the loader demands.
     fn condition(&mut self, condition: &Condition) -> u32 {
-        let node = match condition {
-            Condition::Constant(value) => Node::Constant(*value),
-            Condition::Not(inner) => Node::Not(self.condition(inner)),
+        match condition {
+            Condition::Constant(true) => self.program.record(Op::Always, &[]),
+            Condition::Constant(false) => self.program.record(Op::Never, &[]),
+            Condition::Not(inner) => {
+                let inner = self.condition(inner);
+                self.program.record(Op::Not, &[inner])
+            }
             Condition::All(parts) => {
-                Node::All(parts.iter().map(|part| self.condition(part)).collect())
+                let parts: Vec<u32> = parts.iter().map(|part| self.condition(part)).collect();
+                self.program.listed(Op::All, &[], &parts)
             }
             Condition::Any(parts) => {
-                Node::Any(parts.iter().map(|part| self.condition(part)).collect())
+                let parts: Vec<u32> = parts.iter().map(|part| self.condition(part)).collect();
+                self.program.listed(Op::Some, &[], &parts)
             }
             Condition::If(parts) => {
-                let [condition, then, otherwise] = parts.each_ref();
-                Node::If(
-                    self.condition(condition),
-                    self.condition(then),
-                    self.condition(otherwise),
-                )
+                let parts = parts.each_ref().map(|part| self.condition(part));
+                self.program.record(Op::If, &parts)
             }
-            Condition::Quantified { list, every, body } => Node::Quantified {
-                list: *list,
-                every: *every,
-                body: self.condition(body),
-            },
-            Condition::Compare { left, order, right } => Node::Compare {
-                left: self.computed(left),
-                order: *order,
-                right: self.computed(right),
-            },
-            Condition::Present(field) => Node::Present(*field),
+            Condition::Quantified { list, every, body } => {
+                let quantified = [place(*list), u32::from(*every), self.condition(body)];
+                self.program.record(Op::Quantified, &quantified)
+            }
+            Condition::Compare { left, order, right } => {
+                let compare = [self.computed(left), place(*order), self.computed(right)];
+                self.program.record(Op::Compare, &compare)
+            }
+            Condition::Present(field) => {
+                let field = self.program.field(*field);
+                self.program.record(Op::Present, &[field])
+            }
             Condition::Text {
                 field,
                 case,
                 test,
                 negated,
-            } => Node::Text(TextNode {
-                field: *field,
-                case: *case,
-                test: self.text_test(test),
-                negated: *negated,
-            }),
+            } => {
+                let cased = place(*case) | u32::from(*negated) << 2;
+                let text = [self.program.text_field(*field), cased];
+                self.text(text, test)
+            }
             Condition::Number {
                 field,
                 order,
                 value,
-            } => Node::Number {
-                field: *field,
-                order: *order,
-                value: *value,
-            },
+            } => {
+                let field = self.program.number_field(*field);
+                let (op, value) = match value {
+                    NumberValue::Constant(number) => {
+                        (Op::NumberConstant, self.program.constant(*number))
+                    }
+                    NumberValue::Field(other) => {
+                        (Op::NumberNumber, self.program.number_field(*other))
+                    }
+                };
+                self.program.record(op, &[field, place(*order), value])
+            }
             Condition::NumberIn {
                 field,
                 set,
                 negated,
-            } => Node::NumberIn {
-                field: *field,
-                set: push(&mut self.program.number_sets, set.clone()),
-                negated: *negated,
-            },
+            } => {
+                let number = [self.program.number_field(*field), u32::from(*negated)];
+                let set = set.iter().map(|number| self.program.constant(*number));
+                let set: Vec<u32> = set.collect();
+                self.program.listed(Op::NumberIn, &number, &set)
+            }
             Condition::Bool {
                 field,
                 value,
                 negated,
-            } => Node::Bool {
-                field: *field,
-                value: *value,
-                negated: *negated,
-            },
-        };
-        // Without an encoding a node is its own; there is none that cannot be encoded.
-        let Ok(key) = postcard::to_allocvec(&node) else {
-            return push(&mut self.program.nodes, node);
-        };
-        let table = &mut self.program.nodes;
-        *self.nodes.entry(key).or_insert_with(|| push(table, node))
+            } => {
+                let field = self.program.bool_field(*field);
+                let (op, value) = match value {
+                    BoolValue::Constant(value) => (Op::BoolConstant, u32::from(*value)),
+                    BoolValue::Field(other) => (Op::BoolBool, self.program.bool_field(*other)),
+                };
+                self.program
+                    .record(op, &[field, u32::from(*negated), value])
+            }
+        }
     }
 
     fn computed(&mut self, number: &Computed) -> u32 {
-        let mut both = |sides: &[Computed; 2]| {
-            let [left, right] = sides;
-            (self.computed(left), self.computed(right))
+        let (op, sides) = match number {
+            Computed::Constant(number) => {
+                let number = self.program.constant(*number);
+                return self.program.record(Op::ConstantNumber, &[number]);
+            }
+            Computed::Field(field) => {
+                let field = self.program.number_field(*field);
+                return self.program.record(Op::FieldNumber, &[field]);
+            }
+            Computed::Count(list) => return self.program.record(Op::CountNumber, &[place(*list)]),
+            Computed::Length(field) => {
+                let op = match field {
+                    TextField::Entry(_) => Op::EntryLengthNumber,
+                    _ => Op::LengthNumber,
+                };
+                let field = self.program.text_field(*field);
+                return self.program.record(op, &[field]);
+            }
+            Computed::Sum(sides) => (Op::Sum, sides),
+            Computed::Difference(sides) => (Op::Difference, sides),
+            Computed::Product(sides) => (Op::Product, sides),
         };
-        let node = match number {
-            Computed::Constant(number) => NumberNode::Constant(*number),
-            Computed::Field(field) => NumberNode::Field(*field),
-            Computed::Count(list) => NumberNode::Count(*list),
-            Computed::Length(field) => NumberNode::Length(*field),
-            Computed::Sum(sides) => {
-                let (left, right) = both(sides);
-                NumberNode::Sum(left, right)
-            }
-            Computed::Difference(sides) => {
-                let (left, right) = both(sides);
-                NumberNode::Difference(left, right)
-            }
-            Computed::Product(sides) => {
-                let (left, right) = both(sides);
-                NumberNode::Product(left, right)
-            }
-        };
-        push(&mut self.program.numbers, node)
+        let sides = sides.each_ref().map(|side| self.computed(side));
+        self.program.record(op, &sides)
     }
 
-    fn text_test(&mut self, test: &typed::TextTest) -> program::TextTest {
-        match test {
-            typed::TextTest::Equals(value) => program::TextTest::Equals(self.text_value(value)),
-            typed::TextTest::Has(value) => program::TextTest::Has(self.text_value(value)),
-            typed::TextTest::Contains(value) => program::TextTest::Contains(self.text_value(value)),
-            typed::TextTest::StartsWith(value) => {
-                program::TextTest::StartsWith(self.text_value(value))
-            }
-            typed::TextTest::EndsWith(value) => program::TextTest::EndsWith(self.text_value(value)),
+    fn text(&mut self, [field, cased]: [u32; 2], test: &typed::TextTest) -> u32 {
+        let (test, value) = match test {
+            typed::TextTest::Equals(value) => (0, value),
+            typed::TextTest::Has(value) => (1, value),
+            typed::TextTest::Contains(value) => (2, value),
+            typed::TextTest::StartsWith(value) => (3, value),
+            typed::TextTest::EndsWith(value) => (4, value),
             typed::TextTest::In(texts) => {
-                let set: BTreeSet<_> = texts.iter().map(|text| self.string(text)).collect();
-                let set: Vec<_> = set.into_iter().collect();
-                let table = &mut self.program.string_sets;
-                let entry = self.sets.entry(set);
-                let set = entry.key().clone();
-                program::TextTest::In(*entry.or_insert_with(|| push(table, set)))
+                let set: BTreeSet<u32> = texts.iter().map(|text| self.string(text)).collect();
+                let set: Vec<u32> = set.into_iter().collect();
+                return self.program.listed(Op::TextIn, &[field, cased], &set);
             }
             typed::TextTest::Matches(bytes) => {
-                let table = &mut self.program.patterns;
-                let entry = self.patterns.entry(bytes.to_vec());
-                program::TextTest::Matches(*entry.or_insert_with(|| push(table, bytes.to_vec())))
+                let pattern = self.program.pattern(bytes);
+                return self
+                    .program
+                    .record(Op::TextMatches, &[field, cased, pattern]);
             }
-        }
-    }
-
-    fn text_value(&mut self, value: &typed::TextValue) -> program::TextValue {
-        match value {
-            typed::TextValue::Constant(text) => program::TextValue::Constant(self.string(text)),
-            typed::TextValue::Field(field) => program::TextValue::Field(*field),
-            typed::TextValue::Template(template) => {
-                program::TextValue::Template(self.template(template))
-            }
-        }
+        };
+        let (op, value) = match value {
+            typed::TextValue::Constant(text) => (Op::TextConstant, self.string(text)),
+            typed::TextValue::Field(other) => (Op::TextField, self.program.text_field(*other)),
+            typed::TextValue::Template(template) => (Op::TextTemplate, self.template(template)),
+        };
+        self.program.record(op, &[field, cased, test, value])
     }
 
     fn template(&mut self, template: &Template) -> u32 {
-        let pieces = template
-            .iter()
-            .map(|piece| match piece {
-                Piece::Text(text) => program::Piece::Text(self.string(text)),
-                Piece::Field(field) => program::Piece::Field(*field),
-                Piece::Cased(field, case) => program::Piece::Cased(*field, *case),
-            })
-            .collect();
-        push(&mut self.program.templates, pieces)
+        let pieces = template.iter().map(|piece| match piece {
+            Piece::Text(text) => {
+                let text = self.string(text);
+                self.program.record(Op::PieceText, &[text])
+            }
+            Piece::Field(field) => {
+                let field = self.program.field(*field);
+                self.program.record(Op::PieceField, &[field])
+            }
+            Piece::Cased(field, case) => {
+                let field = self.program.text_field(*field);
+                self.program.record(Op::PieceCased, &[field, place(*case)])
+            }
+        });
+        let pieces: Vec<u32> = pieces.collect();
+        self.program.listed(Op::Template, &[], &pieces)
     }
 
     fn string(&self, text: &str) -> StringId {
-        // Every text was collected before lowering began; the loader would refuse this index.
-        self.strings.get(text).copied().unwrap_or(StringId::MAX)
+        self.program.string(text)
+    }
+
+    fn maybe_string(&self, text: &Option<String>) -> u32 {
+        text.as_ref().map_or(0, |text| self.string(text) + 1)
     }
 }
 
-fn push<T>(table: &mut Vec<T>, entry: T) -> u32 {
-    let index = table.len();
-    table.push(entry);
-    // A table that long is far beyond the size of a bundle, which is checked.
-    u32::try_from(index).unwrap_or(u32::MAX)
+fn count(list: &[u32]) -> u32 {
+    u32::try_from(list.len()).unwrap_or(u32::MAX)
+}
+
+/// Whether the window is of months, and limit and window as words.
+fn limited(limit: u64, window: Window) -> [u32; 6] {
+    let halves = |number: u64| [number as u32, (number >> 32) as u32];
+    let [low, high] = halves(limit);
+    let (months, [window_low, window_high]) = match window {
+        Window::Seconds(seconds) => (0, halves(seconds)),
+        Window::Months(months) => (1, [months, 0]),
+    };
+    [months, 4, low, high, window_low, window_high]
 }
 
 fn collect_texts<'p>(policy: &'p Policy, texts: &mut BTreeSet<&'p str>) {

@@ -13,25 +13,25 @@ const MAX_SHOWN: usize = 60;
 /// One line for a condition.
 pub(super) fn describe(bundle: &Bundle, id: NodeId) -> String {
     let program = &bundle.program;
-    let Some(node) = program.nodes.get(id as usize) else {
+    let Some(node) = program.node(id) else {
         return String::new();
     };
     match node {
         Node::Constant(value) => value.to_string(),
-        Node::Not(child) => format!("not {}", describe(bundle, *child)),
+        Node::Not(child) => format!("not {}", describe(bundle, child)),
         Node::All(_) | Node::Any(_) | Node::If(..) => "several conditions".to_owned(),
         Node::Quantified { list, every, body } => {
-            let word = if *every { "every" } else { "some" };
-            format!("{word} of {list:?}: {}", describe(bundle, *body)).to_lowercase()
+            let word = if every { "every" } else { "some" };
+            format!("{word} of {list:?}: {}", describe(bundle, body)).to_lowercase()
         }
         Node::Compare { left, order, right } => format!(
             "{} {} {}",
-            computed(bundle, *left),
-            symbol(*order),
-            computed(bundle, *right)
+            computed(bundle, left),
+            symbol(order),
+            computed(bundle, right)
         ),
-        Node::Present(field) => format!("{} exists", path(*field)),
-        Node::Text(node) => text(bundle, node),
+        Node::Present(field) => format!("{} exists", path(field)),
+        Node::Text(node) => text(bundle, &node),
         Node::Number {
             field,
             order,
@@ -39,19 +39,19 @@ pub(super) fn describe(bundle: &Bundle, id: NodeId) -> String {
         } => {
             let value = match value {
                 NumberValue::Constant(number) => number.to_string(),
-                NumberValue::Field(other) => path(Field::Number(*other)).into_owned(),
+                NumberValue::Field(other) => path(Field::Number(other)).into_owned(),
             };
-            format!("{} {} {value}", path(Field::Number(*field)), symbol(*order))
+            format!("{} {} {value}", path(Field::Number(field)), symbol(order))
         }
         Node::NumberIn {
             field,
             set,
             negated,
         } => {
-            let set = program.number_sets.get(*set as usize);
-            let numbers = set.into_iter().flatten().map(f64::to_string);
-            let operator = if *negated { "not_in" } else { "in" };
-            let field = path(Field::Number(*field));
+            let numbers = set.iter().filter_map(|id| program.constant(*id));
+            let numbers = numbers.map(|number| number.to_string());
+            let operator = if negated { "not_in" } else { "in" };
+            let field = path(Field::Number(field));
             format!("{field} {operator} [{}]", joined(numbers))
         }
         Node::Bool {
@@ -61,10 +61,10 @@ pub(super) fn describe(bundle: &Bundle, id: NodeId) -> String {
         } => {
             let value = match value {
                 BoolValue::Constant(value) => value.to_string(),
-                BoolValue::Field(other) => path(Field::Bool(*other)).into_owned(),
+                BoolValue::Field(other) => path(Field::Bool(other)).into_owned(),
             };
-            let operator = if *negated { "!=" } else { "==" };
-            format!("{} {operator} {value}", path(Field::Bool(*field)))
+            let operator = if negated { "!=" } else { "==" };
+            format!("{} {operator} {value}", path(Field::Bool(field)))
         }
     }
 }
@@ -86,11 +86,8 @@ fn text(bundle: &Bundle, node: &TextNode) -> String {
         }
         TextTest::EndsWith(value) => ("ends_with", "ends_with not", text_value(bundle, value)),
         TextTest::In(set) => {
-            let set = bundle.program.string_sets.get(set as usize);
-            let words = set
-                .into_iter()
-                .flatten()
-                .map(|id| bundle.string(*id).to_owned());
+            let set = bundle.program.list(set).iter();
+            let words = set.map(|id| bundle.string(*id).to_owned());
             ("in", "not_in", format!("[{}]", joined(words)))
         }
         TextTest::Matches(_) => ("matches", "matches not", "a pattern".to_owned()),
@@ -104,11 +101,10 @@ fn text_value(bundle: &Bundle, value: TextValue) -> String {
         TextValue::Constant(id) => short(bundle.string(id)),
         TextValue::Field(field) => path(Field::Text(field)).into_owned(),
         TextValue::Template(id) => {
-            let pieces = bundle.program.templates.get(id as usize);
-            let pieces = pieces.into_iter().flatten().map(|piece| match piece {
-                Piece::Text(id) => bundle.string(*id).to_owned(),
-                Piece::Field(field) => format!("{{{{ {} }}}}", path(*field)),
-                Piece::Cased(field, _) => format!("{{{{ {} }}}}", path(Field::Text(*field))),
+            let pieces = bundle.program.pieces(id).map(|piece| match piece {
+                Piece::Text(id) => bundle.string(id).to_owned(),
+                Piece::Field(field) => format!("{{{{ {} }}}}", path(field)),
+                Piece::Cased(field, _) => format!("{{{{ {} }}}}", path(Field::Text(field))),
             });
             short(&pieces.collect::<String>())
         }
@@ -116,16 +112,16 @@ fn text_value(bundle: &Bundle, value: TextValue) -> String {
 }
 
 fn computed(bundle: &Bundle, id: NumberId) -> String {
-    let both = |left: &NumberId, operator: &str, right: &NumberId| {
-        let (left, right) = (computed(bundle, *left), computed(bundle, *right));
+    let both = |left: NumberId, operator: &str, right: NumberId| {
+        let (left, right) = (computed(bundle, left), computed(bundle, right));
         format!("({left} {operator} {right})")
     };
-    match bundle.program.numbers.get(id as usize) {
+    match bundle.program.number(id) {
         None => String::new(),
         Some(NumberNode::Constant(number)) => number.to_string(),
-        Some(NumberNode::Field(field)) => path(Field::Number(*field)).into_owned(),
+        Some(NumberNode::Field(field)) => path(Field::Number(field)).into_owned(),
         Some(NumberNode::Count(list)) => format!("len({list:?})").to_lowercase(),
-        Some(NumberNode::Length(field)) => format!("len({})", path(Field::Text(*field))),
+        Some(NumberNode::Length(field)) => format!("len({})", path(Field::Text(field))),
         Some(NumberNode::Sum(left, right)) => both(left, "+", right),
         Some(NumberNode::Difference(left, right)) => both(left, "-", right),
         Some(NumberNode::Product(left, right)) => both(left, "*", right),

@@ -63,11 +63,12 @@ pub struct ExplainedCondition {
 /// Decides, and tells why.
 pub fn explain(bundle: &Bundle, facts: &Facts) -> Explanation {
     let decided = Decided::of(bundle, facts);
-    let mut rules = Vec::new();
+    let mut explained = Vec::new();
     let mut stages = Stages::default();
-    for policy in &bundle.program.policies {
+    for policy in bundle.program.policies() {
         stages.begin_policy();
-        for rule in &policy.rules {
+        let rules = policy.rules.iter();
+        for rule in rules.filter_map(|rule| bundle.program.rule(*rule)) {
             let phase = rule.settings.phase;
             let stage = stages.of(phase);
             let shadow = rule.settings.mode == Mode::Shadow;
@@ -77,17 +78,18 @@ pub fn explain(bundle: &Bundle, facts: &Facts) -> Explanation {
                 None if decided.request.verdict == Verdict::Deny => RuleState::NotReached,
                 None => RuleState::ResponsePhase,
                 Some(_) if stage.acted || (shadow && stage.shadowed) => RuleState::NotReached,
-                Some(evaluation) => matched(evaluation, rule),
+                Some(evaluation) => matched(evaluation, &rule),
             };
             stage.acted |= state == RuleState::Acted;
             stage.shadowed |= state == RuleState::WouldAct;
-            stage.denied |= state == RuleState::Acted && effect(rule) == Effect::Deny;
+            stage.denied |=
+                state == RuleState::Acted && effect(&bundle.program, &rule) == Effect::Deny;
             let looked_at = !matches!(state, RuleState::NotReached | RuleState::ResponsePhase);
             let evaluation = evaluation.filter(|_| looked_at);
-            rules.push(ExplainedRule {
+            explained.push(ExplainedRule {
                 policy: bundle.string(policy.name).to_owned(),
                 rule: bundle.string(rule.name).to_owned(),
-                effect: effect(rule),
+                effect: effect(&bundle.program, &rule),
                 mode: rule.settings.mode,
                 state,
                 condition: evaluation.map(|evaluation| condition(&evaluation, rule.condition)),
@@ -96,7 +98,7 @@ pub fn explain(bundle: &Bundle, facts: &Facts) -> Explanation {
     }
     Explanation {
         decision: decided.together(),
-        rules,
+        rules: explained,
     }
 }
 
@@ -131,7 +133,7 @@ impl Stages {
     }
 }
 
-fn matched(evaluation: &Evaluation<'_>, rule: &RuleProgram) -> RuleState {
+fn matched(evaluation: &Evaluation<'_>, rule: &RuleProgram<'_>) -> RuleState {
     match (evaluation.holds(rule.condition), rule.settings.mode) {
         (false, _) => RuleState::NoMatch,
         (true, Mode::Enforce) => RuleState::Acted,
@@ -140,18 +142,18 @@ fn matched(evaluation: &Evaluation<'_>, rule: &RuleProgram) -> RuleState {
 }
 
 fn condition(evaluation: &Evaluation<'_>, id: NodeId) -> ExplainedCondition {
-    let node = evaluation.bundle.program.nodes.get(id as usize);
+    let node = evaluation.bundle.program.node(id);
     let of = |ids: &[NodeId]| ids.iter().map(|id| condition(evaluation, *id)).collect();
     let (text, parts) = match node {
-        Some(Node::All(parts)) if parts.is_empty() => ("always".to_owned(), Vec::new()),
+        Some(Node::All([])) => ("always".to_owned(), Vec::new()),
         Some(Node::Constant(true)) => ("always".to_owned(), Vec::new()),
         Some(Node::Constant(false)) => ("never".to_owned(), Vec::new()),
         Some(Node::All(parts)) => ("all of".to_owned(), of(parts)),
         Some(Node::Any(parts)) => ("any of".to_owned(), of(parts)),
-        Some(Node::Not(part)) => ("not".to_owned(), of(&[*part])),
+        Some(Node::Not(part)) => ("not".to_owned(), of(&[part])),
         Some(Node::If(condition, then, otherwise)) => (
             "if, then, else".to_owned(),
-            of(&[*condition, *then, *otherwise]),
+            of(&[condition, then, otherwise]),
         ),
         _ => (describe(evaluation.bundle, id), Vec::new()),
     };

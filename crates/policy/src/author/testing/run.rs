@@ -153,9 +153,10 @@ impl Counted {
 
 fn rules_of(bundle: &Bundle) -> Vec<Counted> {
     let mut counted = Vec::new();
-    for (position, policy) in bundle.program.policies.iter().enumerate() {
+    for (position, policy) in bundle.program.policies().enumerate() {
         let (mut requests, mut answers) = (Vec::new(), Vec::new());
-        for rule in &policy.rules {
+        let rules = policy.rules.iter();
+        for rule in rules.filter_map(|rule| bundle.program.rule(*rule)) {
             let phase = rule.settings.phase;
             let before = match phase {
                 Phase::Request => &mut requests,
@@ -193,9 +194,9 @@ fn rules_of(bundle: &Bundle) -> Vec<Counted> {
 }
 
 fn collect_leaves(bundle: &Bundle, id: NodeId, leaves: &mut Vec<NodeId>) {
-    match bundle.program.nodes.get(id as usize) {
+    match bundle.program.node(id) {
         None | Some(Node::Constant(_)) => {}
-        Some(Node::Not(child)) => collect_leaves(bundle, *child, leaves),
+        Some(Node::Not(child)) => collect_leaves(bundle, child, leaves),
         Some(Node::All(children) | Node::Any(children)) => {
             for child in children {
                 collect_leaves(bundle, *child, leaves);
@@ -203,7 +204,7 @@ fn collect_leaves(bundle: &Bundle, id: NodeId, leaves: &mut Vec<NodeId>) {
         }
         Some(Node::If(condition, then, otherwise)) => {
             for child in [condition, then, otherwise] {
-                collect_leaves(bundle, *child, leaves);
+                collect_leaves(bundle, child, leaves);
             }
         }
         Some(_) => leaves.push(id),
