@@ -159,32 +159,33 @@ impl Reader {
         let anthropic = self.api.dialect() == Some(Dialect::Anthropic);
         let facts = &mut self.read.facts;
         for Member { key, value, .. } in members {
-            match key.as_ref() {
-                "model" => facts.model = string(value, "model")?,
-                "temperature" => facts.temperature = number(value, "temperature")?,
-                "top_p" => facts.top_p = number(value, "top_p")?,
-                "frequency_penalty" => {
+            // Bytes are told apart by a few of them, texts one text after the other.
+            match key.as_bytes() {
+                b"model" => facts.model = string(value, "model")?,
+                b"temperature" => facts.temperature = number(value, "temperature")?,
+                b"top_p" => facts.top_p = number(value, "top_p")?,
+                b"frequency_penalty" => {
                     facts.frequency_penalty = number(value, "frequency_penalty")?;
                 }
-                "presence_penalty" => facts.presence_penalty = number(value, "presence_penalty")?,
-                "max_tokens" | "max_completion_tokens" | "max_output_tokens" => {
+                b"presence_penalty" => facts.presence_penalty = number(value, "presence_penalty")?,
+                b"max_tokens" | b"max_completion_tokens" | b"max_output_tokens" => {
                     let limit = number(value, "max_tokens")?;
                     // Where several are given, the larger is what the provider may spend.
                     facts.max_tokens = facts.max_tokens.into_iter().chain(limit).reduce(f64::max);
                 }
-                "stream" => facts.stream = boolean(value, "stream")?,
-                "stop" | "stop_sequences" => facts.stop.extend(strings(value)),
-                "user" if !anthropic => facts.user = value.as_str().map(str::to_owned),
-                "metadata" if anthropic => {
+                b"stream" => facts.stream = boolean(value, "stream")?,
+                b"stop" | b"stop_sequences" => facts.stop.extend(strings(value)),
+                b"user" if !anthropic => facts.user = value.as_str().map(str::to_owned),
+                b"metadata" if anthropic => {
                     facts.user = value.str_at("user_id").map(str::to_owned);
                 }
-                "tools" | "functions" => {
+                b"tools" | b"functions" => {
                     facts
                         .tools
                         .extend(value.items().iter().filter_map(tool_name));
                 }
                 // A template that the provider keeps; its variables are in the request.
-                "prompt" if self.api == Api::Responses && !value.is_null() => {
+                b"prompt" if self.api == Api::Responses && !value.is_null() => {
                     self.read.unscanned = Some(STORED);
                 }
                 _ => {}
@@ -200,7 +201,7 @@ impl Reader {
     fn conversation(&mut self, members: &[Member<'_>]) -> Result<(), Unreadable> {
         self.read.facts.parts = Some(vec![]);
         if let Some(system) = json::get(members, "system") {
-            self.message("system", Some(system));
+            self.message("system".to_owned(), Some(system));
         }
         let messages = required(members, "messages")?;
         let Value::Array(messages) = &messages.value else {
@@ -218,7 +219,7 @@ impl Reader {
             };
             let role = string(required(fields, "role")?, "role")?
                 .ok_or(Unreadable::Missing { field: "role" })?;
-            self.message(&role, json::get(fields, "content"));
+            self.message(role, json::get(fields, "content"));
             self.others(fields, &["role", "content"]);
         }
         self.others(members, &["model", "messages", "system", "user", "seed"]);
@@ -229,11 +230,11 @@ impl Reader {
     fn input_items(&mut self, members: &[Member<'_>]) -> Result<(), Unreadable> {
         self.read.facts.parts = Some(vec![]);
         if let Some(instructions) = json::get(members, "instructions") {
-            self.message("system", Some(instructions));
+            self.message("system".to_owned(), Some(instructions));
         }
         match json::get(members, "input").map(|input| (&input.value, input)) {
             Some((Value::Array(items), _)) => items.iter().for_each(|item| self.input_item(item)),
-            Some((Value::String(_), input)) => self.message("user", Some(input)),
+            Some((Value::String(_), input)) => self.message("user".to_owned(), Some(input)),
             Some((Value::Null, _)) | None => {}
             Some(_) => {
                 return Err(Unreadable::WrongType {
@@ -251,11 +252,11 @@ impl Reader {
         let (kind, role) = (item.str_at("type"), item.str_at("role"));
         match (kind, role) {
             (None | Some("message"), Some(role)) => {
-                self.message(role, item.get("content"));
+                self.message(role.to_owned(), item.get("content"));
                 self.others(fields, &["role", "content"]);
             }
             (Some(kind), _) if kind.ends_with("_output") => {
-                self.message("tool", item.get("output"));
+                self.message("tool".to_owned(), item.get("output"));
                 self.others(fields, &["output"]);
             }
             _ => self.other(item),
@@ -273,8 +274,8 @@ impl Reader {
                 Value::Array(prompts) => prompts
                     .iter()
                     .filter(|prompt| prompt.as_str().is_some())
-                    .for_each(|prompt| self.message("user", Some(prompt))),
-                _ => self.message("user", Some(prompt)),
+                    .for_each(|prompt| self.message("user".to_owned(), Some(prompt))),
+                _ => self.message("user".to_owned(), Some(prompt)),
             }
         }
         self.others(members, &["model", "prompt", "user", "seed"]);
@@ -294,13 +295,13 @@ impl Reader {
         self.read.unscanned.get_or_insert(reason);
     }
 
-    fn message(&mut self, role: &str, content: Option<&Node<'_>>) {
+    fn message(&mut self, role: String, content: Option<&Node<'_>>) {
         let mut text = Joined::new(TextId::Message(self.read.facts.messages.len()));
         if let Some(content) = content {
             self.content(content, &mut text);
         }
         self.read.facts.messages.push(Message {
-            role: role.to_owned(),
+            role,
             content: text.into_text(),
         });
     }
