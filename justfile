@@ -52,6 +52,11 @@ bench *samples: setup
     scripts/probe.sh cel
     cargo run {{ locked }} --release -p jupiter-bench -- target/probe/cel.wasm {{ samples }}
 
+# Bytes per second that detectors and matchers read inside Envoy, worst texts included
+bench-scan *samples: setup
+    scripts/probe.sh tasks
+    cargo run {{ locked }} --release -p jupiter-bench --bin scan -- target/probe/tasks.wasm {{ samples }}
+
 # What loading and deciding policies adds to a module
 bench-size: setup
     @scripts/probe.sh reader evaluator

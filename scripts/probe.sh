@@ -4,6 +4,7 @@
 #
 #   reader      reads a request into facts, as a module without policies would
 #   evaluator   the same, and loads a bundle and decides
+#   tasks       takes tasks in its configuration
 #   cel         takes tasks, and knows the `cel` crate
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."

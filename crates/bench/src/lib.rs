@@ -5,3 +5,4 @@
 //! inside Envoy.
 
 pub mod sets;
+pub mod texts;

@@ -130,9 +130,6 @@ pub fn a_thousand() -> Vec<String> {
 
 /// Everything that is timed.
 pub fn timings(samples: u32) -> Result<Timings, String> {
-    let owned = |texts: &[&str]| -> Vec<String> { texts.iter().map(|it| (*it).into()).collect() };
-    let (first, _) = ON_FACTS.split_at(ON_FACTS.len() - ON_TEXT.len());
-    let mixed = [owned(first), owned(&ON_TEXT)].concat();
     let mut matching = facts();
     let analysis = &mut matching.processing.content_analysis;
     analysis.pii_detection.has_pii = Some(true);
@@ -142,10 +139,25 @@ pub fn timings(samples: u32) -> Result<Timings, String> {
         sets: vec![
             set("20 rules", owned(&ON_FACTS), facts())?,
             set("20 rules, the last matches", owned(&ON_FACTS), matching)?,
-            set("20 rules, 4 of them read the text", mixed, facts())?,
+            set("20 rules, 4 of them read the text", mixed(), facts())?,
             set("1,000 rules", a_thousand(), facts())?,
         ],
     })
+}
+
+fn owned(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|it| (*it).into()).collect()
+}
+
+/// 20 conditions, of which four are on the text.
+fn mixed() -> Vec<String> {
+    let (first, _) = ON_FACTS.split_at(ON_FACTS.len() - ON_TEXT.len());
+    [owned(first), owned(&ON_TEXT)].concat()
+}
+
+/// The bundle of 20 rules of which four read the text.
+pub fn twenty_with_text() -> Result<Vec<u8>, String> {
+    Ok(set("", mixed(), Facts::default())?.bundle)
 }
 
 fn set(name: &str, expressions: Vec<String>, facts: Facts) -> Result<Set, String> {

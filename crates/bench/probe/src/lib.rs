@@ -9,6 +9,8 @@ pub mod envoy;
 #[cfg(feature = "cel")]
 pub mod in_cel;
 #[cfg(feature = "tasks")]
+pub mod scans;
+#[cfg(feature = "tasks")]
 pub mod tasks;
 #[cfg(feature = "tasks")]
 mod timing;

@@ -3,6 +3,7 @@
 //! Bundles and facts travel as bytes, so that every number arrives as it was; answers
 //! are lines of text that begin with [`MARK`], the last of them [`END`].
 
+use crate::scans::Scans;
 use crate::timing::{self, Timed};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -26,6 +27,8 @@ pub enum Task {
     },
     /// Time sets of rules and the reading of a request; one line.
     Time(Timings),
+    /// Time the reading of texts by detectors and matchers; one line.
+    Scan(Box<Scans>),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -85,6 +88,13 @@ pub fn carry_out(configuration: &[u8], now_ns: &dyn Fn() -> u64, say: &mut dyn F
         }
         Some(Task::Time(timings)) => {
             let answer = match times(&timings, now_ns) {
+                Ok(times) => serde_json::to_string(&times).unwrap_or_default(),
+                Err(cause) => cause,
+            };
+            say(&format!("{MARK}{answer}"));
+        }
+        Some(Task::Scan(scans)) => {
+            let answer = match crate::scans::times(&scans, now_ns) {
                 Ok(times) => serde_json::to_string(&times).unwrap_or_default(),
                 Err(cause) => cause,
             };
