@@ -2,11 +2,14 @@
 //!
 //! An Aho-Corasick automaton over ASCII-folded bytes behind a filter: while no literal is
 //! in progress, a bitmap of the literals' first bytes, three at a time, says where one could
-//! begin. With longer literals the filter looks at every second, third, … place only. Both
-//! are linear in the text, whatever it is.
+//! begin. With longer literals the filter looks at every second, third, … place only. Of few
+//! literals the first bytes are looked for sixteen places at a time ([`crate::lanes`]). All of
+//! it is linear in the text, whatever it is.
 //!
 //! Built where a bundle is loaded: the literals themselves take a thirtieth of the room
 //! that a ready automaton takes, and there are no tables that could be corrupt.
+
+use crate::lanes::Fingerprints;
 
 const ROOT: u32 = 0;
 /// Bits of the filter's index.
@@ -21,6 +24,8 @@ pub(crate) struct Keywords {
     /// How far the filter may step without missing a literal; 0 when one is too short for it.
     stride: usize,
     filter: Vec<u64>,
+    /// Used instead, where there are few.
+    fingerprints: Option<Fingerprints>,
     states: Vec<State>,
     edges: Vec<(u8, u32)>,
     roots: Vec<u32>,
@@ -96,6 +101,10 @@ impl Keywords {
     /// The next position where a literal could begin; near the end that is any.
     fn candidate(&self, text: &[u8], from: usize) -> usize {
         let rest = text.get(from..).unwrap_or_default();
+        if let Some(fingerprints) = &self.fingerprints {
+            let looked_at = (rest.len() + 1).saturating_sub(WIDTH);
+            return from + fingerprints.find(rest).unwrap_or(looked_at);
+        }
         if self.stride == 0 {
             return from;
         }
@@ -223,6 +232,7 @@ impl Builder {
             lengths,
             stride,
             filter,
+            fingerprints: Fingerprints::new(&self.literals),
             states,
             edges,
             roots,

@@ -13,6 +13,7 @@
 mod compile;
 pub mod detectors;
 mod keywords;
+mod lanes;
 mod pattern;
 mod scanner;
 mod table;

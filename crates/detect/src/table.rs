@@ -8,6 +8,7 @@
 //! State 0 has matched and stays so. A match shows while reading the byte that follows
 //! it, or the end of the text, which is the last class of every row.
 
+use crate::lanes::ByteSet;
 use core::fmt;
 
 pub(crate) const VERSION: u8 = 2;
@@ -119,6 +120,8 @@ pub(crate) struct Table {
     dead: Option<u16>,
     /// Bytes that lead from no progress to no progress, except where a text starts.
     quiet: [bool; 256],
+    /// The others.
+    noisy: ByteSet,
 }
 
 /// What running a table over a part of a text came to.
@@ -191,8 +194,7 @@ impl Table {
         let mut run = self.run(state, text, 0);
         while let Run::Idle(at) = run {
             let rest = text.get(at..).unwrap_or_default();
-            let noisy = rest.iter().position(|byte| !self.is_quiet(*byte));
-            let at = at + noisy.unwrap_or(rest.len());
+            let at = at + self.noisy.find(rest).unwrap_or(rest.len());
             let before = at.checked_sub(1).and_then(|last| text.get(last).copied());
             run = self.run(self.start(before), text, at);
         }
@@ -201,21 +203,26 @@ impl Table {
 
     /// Runs from every byte of a part; whether any run matches.
     pub(crate) fn run_each(&self, live: &mut Live, text: &[u8], mut before: Option<u8>) -> bool {
-        for &byte in text {
-            let idle = live.is_empty() && before.is_some() && self.is_quiet(byte);
-            if !idle {
-                live.add(self.start(before));
-                let mut next = Live::default();
-                for state in live.states() {
-                    match self.read(state * self.classes(), byte) {
-                        0 => return true,
-                        dead if Some(dead) == self.dead => {}
-                        state => next.add(state),
-                    }
-                }
-                *live = next;
+        let mut at = 0;
+        while let Some(&byte) = text.get(at) {
+            if live.is_empty() && before.is_some() && self.is_quiet(byte) {
+                let rest = text.get(at..).unwrap_or_default();
+                at += self.noisy.find(rest).unwrap_or(rest.len());
+                before = at.checked_sub(1).and_then(|last| text.get(last).copied());
+                continue;
             }
+            live.add(self.start(before));
+            let mut next = Live::default();
+            for state in live.states() {
+                match self.read(state * self.classes(), byte) {
+                    0 => return true,
+                    dead if Some(dead) == self.dead => {}
+                    state => next.add(state),
+                }
+            }
+            *live = next;
             before = Some(byte);
+            at += 1;
         }
         false
     }
@@ -271,6 +278,7 @@ impl Table {
             begins,
             dead: None,
             quiet: [false; 256],
+            noisy: ByteSet::default(),
         };
         let rows = table.next.chunks(usize::from(classes)).zip(0..);
         table.dead = rows
@@ -295,6 +303,7 @@ impl Table {
         for (slot, quiet) in table.quiet.iter_mut().zip(quiet) {
             *slot = quiet;
         }
+        table.noisy = ByteSet::of(|byte| !table.is_quiet(byte));
         table
     }
 }

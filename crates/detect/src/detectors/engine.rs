@@ -6,17 +6,16 @@
 //! text is cut there, the candidate waits for more. So every division of a text into parts
 //! gives the same findings, and each byte is read a bounded number of times.
 
-use super::blocks::{BLOCK, Masks, masks};
+use super::blocks::BLOCK;
 use super::context::Context;
-use super::index::{Act, INDEX, key};
+use super::index::{Act, INDEX, PHRASE, key};
 use super::kind::{Confidence, Finding, Kind, KindSet};
 use super::phrases::Ahead;
+use super::sieve::{Look, Stretch};
 use super::text::{RUN, Text, is};
 
 /// How far before a candidate its finding may begin.
 pub(super) const BACK: usize = 64;
-/// A block, and as much after it as a key may take.
-const WINDOW: usize = BLOCK + 3;
 /// How much of the text behind is kept: for [`BACK`], and for the words before a finding.
 pub(super) const KEPT: usize = 192;
 /// Signs that a finding may begin with before its first letter or digit.
@@ -32,6 +31,10 @@ pub(super) struct State {
     pub(super) values_from: usize,
     /// IPv6 addresses are looked for from here.
     pub(super) addresses_from: usize,
+    /// Up to here nothing ends the authority of a URL that is read.
+    pub(super) authority_until: usize,
+    /// Up to here there is no option of a command line that a password follows.
+    pub(super) options_from: usize,
     /// A finding begins at or after this.
     pub(super) floor: usize,
     pub(super) context: Context,
@@ -79,15 +82,11 @@ impl Engine {
     pub(super) fn run(&mut self, text: &Text<'_>, found: &mut Vec<Finding>) {
         self.waits = false;
         while self.at < text.end() && !self.waits {
-            let rest = text.from(self.at);
-            match rest.first_chunk::<WINDOW>() {
-                Some(window) => self.block(text, window, WINDOW, found),
-                None => {
-                    let mut window = [0; WINDOW];
-                    for (to, from) in window.iter_mut().zip(rest) {
-                        *to = *from;
-                    }
-                    self.block(text, &window, rest.len(), found);
+            let stretch = Stretch::new(text, self.at, self.wants_phrases());
+            for look in stretch.looks() {
+                self.block(text, look, found);
+                if self.waits {
+                    break;
                 }
             }
         }
@@ -109,41 +108,21 @@ impl Engine {
         self.told = true;
     }
 
-    /// Goes through a block, of which and of what follows `length` bytes are there.
-    fn block(
-        &mut self,
-        text: &Text<'_>,
-        window: &[u8; WINDOW],
-        length: usize,
-        found: &mut Vec<Finding>,
-    ) {
+    /// Goes through the block at the place where it stands.
+    #[inline]
+    fn block(&mut self, text: &Text<'_>, look: &Look, found: &mut Vec<Finding>) {
         let start = self.at;
-        let Some(block) = window.first_chunk::<BLOCK>() else {
-            return;
-        };
-        let Masks {
-            words,
-            numbers,
-            ats,
-        } = masks(block, text.before(start));
-        let index = &*INDEX;
-        let mut hits = 0;
-        let mut left = words;
+        let mut hits = look.hits;
+        let mut left = look.words & look.near & !hits;
         while left != 0 {
-            let nth = (left.trailing_zeros() & 63) as usize;
+            let nth = left.trailing_zeros() as usize;
             left &= left - 1;
-            let known = window
-                .get(nth..nth + 4)
-                .is_some_and(|bytes| index.may_begin(key(bytes)));
-            hits |= u64::from(known) << nth;
+            if let Some(bytes) = text.from(start + nth).get(..4) {
+                hits |= u64::from(INDEX.flags(key(bytes)) & PHRASE != 0) << nth;
+            }
         }
-        // Words at the very end may go on.
-        let open = length.saturating_sub(3);
-        if length < WINDOW && open < BLOCK {
-            hits |= words & !0 << open;
-        }
-        let whole = length.min(BLOCK);
-        let mut left = hits | numbers | ats;
+        let whole = (text.end() - start).min(BLOCK);
+        let mut left = hits | look.numbers | look.ats;
         while left != 0 {
             let bit = left & left.wrapping_neg();
             left ^= bit;
@@ -152,10 +131,11 @@ impl Engine {
             if nth >= whole {
                 break;
             }
-            if bit & numbers != 0 && at < self.state.numbers_from {
+            let number = bit & look.numbers != 0;
+            if number && at < self.state.numbers_from {
                 continue;
             }
-            if !self.candidate(text, at, bit & hits != 0, bit & numbers != 0, found) {
+            if !self.candidate(text, at, bit & hits != 0, number, found) {
                 self.at = at;
                 self.waits = true;
                 return;
@@ -242,6 +222,12 @@ impl Engine {
                 confidence: Confidence::new(percent),
             });
         }
+    }
+
+    /// Whether a finding that begins here would be given up for the one before.
+    pub(super) fn is_outranked(&self, at: usize, kind: Kind) -> bool {
+        self.last
+            .is_some_and(|last| at < last.end && kind.rank() <= last.kind.rank())
     }
 
     /// Whether the candidate at hand gave something.

@@ -11,8 +11,17 @@ use std::sync::LazyLock;
 
 pub(super) static INDEX: LazyLock<Index> = LazyLock::new(Index::new);
 
-const BITS: u32 = 17;
-const WORDS: usize = 1 << (BITS - 6);
+/// Something is known by its first bytes alone.
+pub(super) const HARD: u8 = 1;
+/// Phrases begin with such a word.
+pub(super) const PHRASE: u8 = 1 << 1;
+/// It may be a word that tells a phrase.
+pub(super) const RARE: u8 = 1 << 2;
+
+/// Bits of the tables below.
+const FOUR: u32 = 14;
+const THREE: u32 = 12;
+const SIEVE: u32 = 15;
 
 /// Words that a URL with a password may begin with; of `postgresql+psycopg2` the last part.
 const SCHEMES: &[&str] = &[
@@ -113,9 +122,11 @@ impl Anchor {
 }
 
 pub(super) struct Index {
-    /// By the hash of a key of four bytes, and of one of three.
-    four: Box<[u64]>,
-    three: Box<[u64]>,
+    /// One bit by the hash of the first three bytes of what is [`HARD`] or [`RARE`].
+    sieve: Box<[u32; 1 << (SIEVE - 5)]>,
+    /// Flags by the hash of a key of four bytes, and of one of three.
+    four: Box<[u8; 1 << FOUR]>,
+    three: Box<[u8; 1 << THREE]>,
     /// Where the anchors of a key are; open addressing.
     slots: Box<[(u32, u16, u16)]>,
     /// Sorted by key; those of three bytes have a zero above.
@@ -151,9 +162,8 @@ fn short(key: u32) -> u32 {
 }
 
 #[inline]
-fn slot(key: u32) -> (usize, u32) {
-    let hash = key.wrapping_mul(0x9e37_79b1) >> (32 - BITS);
-    ((hash >> 6) as usize, hash & 63)
+fn hash(key: u32, bits: u32) -> usize {
+    (key.wrapping_mul(0x9e37_79b1) >> (32 - bits)) as usize
 }
 
 impl Index {
@@ -215,23 +225,30 @@ impl Index {
     }
 
     fn of(anchors: Vec<Anchor>, phrases: Phrases) -> Index {
-        let mut four = vec![0; WORDS].into_boxed_slice();
-        let mut three = four.clone();
+        let mut tables = Index {
+            sieve: Box::new([0; 1 << (SIEVE - 5)]),
+            four: Box::new([0; 1 << FOUR]),
+            three: Box::new([0; 1 << THREE]),
+            slots: Box::default(),
+            anchors: Vec::new(),
+            forms: Vec::new(),
+            phrases,
+        };
+        let telling: Vec<Vec<u8>> = tables
+            .phrases
+            .telling()
+            .map(|it| begin(it).into())
+            .collect();
+        for literal in telling {
+            tables.mark(&literal, RARE);
+        }
         let mut keyed: Vec<(u32, Anchor)> = Vec::with_capacity(anchors.len());
         for anchor in anchors {
-            let (table, key) = match anchor.literal.len() {
-                3 => {
-                    let mut bytes = anchor.literal.to_vec();
-                    bytes.push(0);
-                    (&mut three, short(key(&bytes)))
-                }
-                _ => (&mut four, key(&anchor.literal)),
+            let flag = match anchor.act {
+                Act::Phrase => PHRASE,
+                _ => HARD,
             };
-            let (word, bit) = slot(key);
-            if let Some(word) = table.get_mut(word) {
-                *word |= 1 << bit;
-            }
-            keyed.push((key, anchor));
+            keyed.push((tables.mark(&anchor.literal, flag), anchor));
         }
         keyed.sort_by_key(|(key, _)| *key);
         let mut slots = vec![(0, 0, 0); SLOTS].into_boxed_slice();
@@ -242,26 +259,57 @@ impl Index {
             }
         }
         Index {
-            four,
-            three,
             slots,
             anchors: keyed.into_iter().map(|(_, anchor)| anchor).collect(),
             forms: FAMILIES
                 .iter()
                 .map(|family| parts(family.body).unwrap_or_default())
                 .collect(),
-            phrases,
+            ..tables
         }
     }
 
-    /// Whether something may begin with these bytes; never a wrong no.
-    #[inline]
-    pub(super) fn may_begin(&self, key: u32) -> bool {
-        let has = |table: &[u64], key: u32| {
-            let (word, bit) = slot(key);
-            table.get(word).is_some_and(|word| word >> bit & 1 == 1)
+    /// Notes that something begins with these bytes; its key.
+    fn mark(&mut self, literal: &[u8], flag: u8) -> u32 {
+        let mut bytes = literal.to_vec();
+        bytes.resize(bytes.len().max(4), 0);
+        let (key, slot) = match literal.len() {
+            3 => {
+                let key = short(key(&bytes));
+                (key, self.three.get_mut(hash(key, THREE)))
+            }
+            _ => {
+                let key = key(&bytes);
+                (key, self.four.get_mut(hash(key, FOUR)))
+            }
         };
-        has(&self.four, key) || has(&self.three, short(key))
+        if let Some(slot) = slot {
+            *slot |= flag;
+        }
+        let bit = hash(short(key), SIEVE);
+        if flag != PHRASE
+            && let Some(word) = self.sieve.get_mut(bit >> 5)
+        {
+            *word |= 1 << (bit & 31);
+        }
+        key
+    }
+
+    /// Whether something [`HARD`] or [`RARE`] may begin with these bytes; never a wrong no.
+    #[inline]
+    pub(super) fn sifts(&self, key: u32) -> bool {
+        let bit = hash(short(key), SIEVE);
+        self.sieve
+            .get(bit >> 5)
+            .is_some_and(|word| word >> (bit & 31) & 1 == 1)
+    }
+
+    /// What may begin with these bytes; never too little.
+    #[inline]
+    pub(super) fn flags(&self, key: u32) -> u8 {
+        let four = self.four.get(hash(key, FOUR)).copied().unwrap_or(0);
+        let three = self.three.get(hash(short(key), THREE)).copied();
+        four | three.unwrap_or(0)
     }
 
     /// All that begins with these bytes.

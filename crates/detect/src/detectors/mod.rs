@@ -11,8 +11,9 @@
 //! - Nothing of a text is in what is told about it, except offsets.
 //! - Bytes that are no UTF-8 are read like any others.
 //!
-//! How it goes: [`blocks`] marks where words and numbers begin, 64 bytes at a time; [`engine`]
-//! looks at each such place with the lane that knows its form: [`number`] ([`phone`],
+//! How it goes: [`blocks`] marks where words and numbers begin, 64 bytes at a time; [`sieve`]
+//! lets go the words that begin nothing; [`engine`] looks at each other such place with the
+//! lane that knows its form: [`number`] ([`phone`],
 //! [`card`], [`address`]), [`email`], [`secrets`] over the table of [`families`],
 //! [`passwords`], [`phrases`]. What is known of their
 //! precision and recall is in `docs/reference/detectors.md`. The patterns and keywords of
@@ -33,6 +34,7 @@ mod phone;
 mod phrase_list;
 mod phrases;
 mod secrets;
+mod sieve;
 mod text;
 #[cfg(test)]
 mod work;

@@ -31,11 +31,18 @@ impl Engine {
             match text.at(at) {
                 byte if stops(byte) => break,
                 b'/' | b'?' | b'#' if colon.is_none() || sign.is_some() => break,
-                b':' if colon.is_none() && sign.is_none() => colon = Some(at),
+                b':' if colon.is_none() && sign.is_none() => {
+                    colon = Some(at);
+                    // As far as one before was read in vain nothing ends this one either.
+                    at = at.max(self.state.authority_until.saturating_sub(1));
+                }
                 b'@' => sign = Some(at),
                 _ => {}
             }
             at += 1;
+        }
+        if colon.is_some() && sign.is_none() {
+            self.state.authority_until = self.state.authority_until.max(at);
         }
         let (Some(colon), Some(sign)) = (colon, sign) else {
             return;
@@ -104,6 +111,9 @@ impl Engine {
             _ => None,
         };
         from += usize::from(quote.is_some());
+        if self.is_outranked(from, Kind::Password) {
+            return;
+        }
         let mut end = from;
         while end - from < 128 {
             let byte = text.at(end);
@@ -167,7 +177,8 @@ impl Engine {
 
     /// `-u name:password` on a command line.
     pub(super) fn curl(&mut self, text: &Text<'_>, from: usize) {
-        let mut at = from;
+        // What was read for a command before is not read again.
+        let mut at = from.max(self.state.options_from);
         while at - from < MAX_COMMAND {
             match text.at(at) {
                 b'\n' | 0 => return,
@@ -177,6 +188,7 @@ impl Engine {
             }
         }
         if at - from >= MAX_COMMAND {
+            self.state.options_from = at;
             return;
         }
         let at = text.run(at, DASH | LETTER, 8);

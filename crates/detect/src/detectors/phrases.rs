@@ -13,16 +13,16 @@ use super::text::{ALNUM, HIGH, LETTER, Text, is};
 use std::collections::BTreeMap;
 
 /// Longest word that is looked at.
-const MAX_WORD: usize = 40;
+pub(super) const MAX_WORD: usize = 40;
+/// Words after which the telling word of a phrase may stand at most.
+pub(super) const MAX_REACH: usize = 8;
 /// Signs between two words of a phrase.
-const MAX_BETWEEN: usize = 6;
+pub(super) const MAX_BETWEEN: usize = 6;
 
 /// Words before a phrase that are looked at, and bytes.
 const BEFORE: usize = 5;
 const MAX_BEFORE: usize = 48;
 const SLOTS: usize = 8192;
-/// Sets of words that there may be.
-const MAX_SETS: usize = 512;
 
 /// The phrases, ready to be followed.
 pub(super) struct Phrases {
@@ -32,10 +32,25 @@ pub(super) struct Phrases {
     sets: Vec<u64>,
     /// Words of a row.
     width: usize,
+    /// The bits of each row, folded to 64.
+    summaries: Vec<u64>,
     /// The words that phrases begin with, and by the hash of a word which of them it is.
-    starts: Vec<(String, Vec<Phrase>)>,
+    starts: Vec<Start>,
     start_words: Box<[(u64, u16)]>,
     wide: Vec<(String, Vec<WidePhrase>)>,
+    /// Words of which every phrase has one, and their hashes; open addressing.
+    telling: Vec<String>,
+    telling_words: Box<[u64]>,
+}
+
+/// A word that phrases begin with.
+struct Start {
+    word: String,
+    phrases: Vec<Phrase>,
+    /// How many words any of them may have after it, and has at most up to the first that
+    /// may not be missing.
+    reach: usize,
+    first_reach: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -46,21 +61,18 @@ struct Phrase {
     before: Vec<u16>,
     /// What follows the first word.
     steps: Vec<Step>,
-    /// The set of the first step that may not be missing, and after how many words it
-    /// stands at the latest.
-    needs: Option<(u16, usize)>,
+    /// The sets of the steps that may not be missing, as [`summary`] has them; and of the
+    /// first of these.
+    needs: u64,
+    needs_first: u64,
+    /// How many words it may have after the first word, and has at most up to that step.
+    reach: usize,
+    first_reach: usize,
 }
 
-/// The first step that may not be missing.
-fn needs(steps: &[Step]) -> Option<(u16, usize)> {
-    let mut reach = 0;
-    for step in steps {
-        reach += usize::from(step.gap) + 1;
-        if !step.optional {
-            return Some((step.set, reach));
-        }
-    }
-    None
+/// A set as one of 64 bits.
+fn summary(set: u16) -> u64 {
+    1 << (set % 64)
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -129,12 +141,21 @@ impl Phrases {
             })
         };
         let mut starts: BTreeMap<String, Vec<Phrase>> = BTreeMap::new();
+        let mut telling: Vec<String> = Vec::new();
         for (kind, rule, form) in PHRASES {
             let mut before = Vec::new();
             let mut steps = Vec::new();
             let mut gap = 0;
             let mut first = None;
+            let mut reach = 0;
             for part in form.split_whitespace() {
+                let (part, tells) = match part.strip_prefix('!') {
+                    Some(words) => (words, true),
+                    None => (part, false),
+                };
+                if tells {
+                    telling.extend(part.split('|').flat_map(fold));
+                }
                 if let Some(words) = part.strip_prefix('<') {
                     before.push(set_of(words));
                 } else if let Some(count) = part.strip_prefix('~') {
@@ -142,6 +163,7 @@ impl Phrases {
                 } else if first.is_none() {
                     first = Some(part);
                 } else {
+                    reach += usize::from(gap) + 1;
                     steps.push(Step {
                         set: set_of(part.trim_start_matches('?')),
                         gap,
@@ -156,26 +178,39 @@ impl Phrases {
                         kind: *kind,
                         rule,
                         before: before.clone(),
-                        needs: needs(&steps),
+                        needs: needed(&steps).fold(0, |all, (set, _)| all | summary(set)),
+                        needs_first: needed(&steps).next().map_or(0, |(set, _)| summary(set)),
+                        reach,
+                        first_reach: needed(&steps).next().map_or(0, |(_, reach)| reach),
                         steps: steps.clone(),
                     });
                 }
             }
         }
-        let starts: Vec<_> = starts.into_iter().collect();
+        let starts: Vec<Start> = starts
+            .into_iter()
+            .map(|(word, phrases)| Start {
+                reach: phrases.iter().map(|it| it.reach).max().unwrap_or(0),
+                first_reach: phrases.iter().map(|it| it.first_reach).max().unwrap_or(0),
+                word,
+                phrases,
+            })
+            .collect();
         let mut start_words = vec![(0, 0); SLOTS].into_boxed_slice();
-        for (nth, (word, _)) in starts.iter().enumerate() {
-            let hash = super::context::hash(word.as_bytes());
+        for (nth, start) in starts.iter().enumerate() {
+            let hash = super::context::hash(start.word.as_bytes());
             if let Some(slot) = find(&start_words, hash).and_then(|at| start_words.get_mut(at)) {
                 *slot = (hash, nth as u16);
             }
         }
         let width = ids.len().div_ceil(64);
         let mut sets = vec![0; width];
+        let mut summaries = vec![0];
         let mut words = vec![(0, 0); SLOTS].into_boxed_slice();
         for (hash, of) in members {
             let row = (sets.len() / width) as u16;
             let mut bits = vec![0u64; width];
+            summaries.push(of.iter().fold(0, |all, set| all | summary(*set)));
             for set in of {
                 if let Some(word) = bits.get_mut(usize::from(set) / 64) {
                     *word |= 1 << (set % 64);
@@ -219,15 +254,29 @@ impl Phrases {
             words,
             sets,
             width,
+            summaries,
             starts,
             start_words,
             wide: wide.into_iter().collect(),
+            telling_words: hashes(&telling),
+            telling,
         }
+    }
+
+    pub(super) fn telling(&self) -> impl Iterator<Item = &str> {
+        self.telling.iter().map(String::as_str)
+    }
+
+    /// Whether a word of this hash is a telling one.
+    pub(super) fn is_telling(&self, hash: u64) -> bool {
+        probe(hash)
+            .map_while(|at| self.telling_words.get(at).filter(|slot| **slot != 0))
+            .any(|slot| *slot == hash)
     }
 
     /// The words that phrases begin with, for the index.
     pub(super) fn starts(&self) -> impl Iterator<Item = &str> {
-        self.starts.iter().map(|(word, _)| word.as_str())
+        self.starts.iter().map(|start| start.word.as_str())
     }
 
     pub(super) fn wide_starts(&self) -> impl Iterator<Item = &str> {
@@ -240,9 +289,8 @@ impl Phrases {
             .map_or(0, |slot| slot.1)
     }
 
-    fn bits(&self, row: u16) -> &[u64] {
-        let at = usize::from(row) * self.width;
-        self.sets.get(at..at + self.width).unwrap_or_default()
+    fn summary(&self, row: u16) -> u64 {
+        self.summaries.get(usize::from(row)).copied().unwrap_or(0)
     }
 
     fn is_in(&self, row: u16, set: u16) -> bool {
@@ -253,21 +301,48 @@ impl Phrases {
     }
 }
 
+/// The steps that may not be missing: the set, and after how many words it stands at the
+/// latest.
+fn needed(steps: &[Step]) -> impl Iterator<Item = (u16, usize)> {
+    let reach = steps.iter().scan(0, |reach, step| {
+        *reach += usize::from(step.gap) + 1;
+        Some(*reach)
+    });
+    let needed = steps.iter().zip(reach).filter(|(step, _)| !step.optional);
+    needed.map(|(step, reach)| (step.set, reach))
+}
+
+/// Hashes of words; open addressing.
+fn hashes(words: &[String]) -> Box<[u64]> {
+    let mut slots = vec![0; SLOTS].into_boxed_slice();
+    for word in words {
+        let hash = super::context::hash(word.as_bytes());
+        let free = probe(hash).find(|at| slots.get(*at).is_none_or(|it| *it == 0 || *it == hash));
+        if let Some(slot) = free.and_then(|at| slots.get_mut(at)) {
+            *slot = hash;
+        }
+    }
+    slots
+}
+
+/// Where a hash may stand.
+fn probe(hash: u64) -> impl Iterator<Item = usize> {
+    (0..SLOTS).map(move |step| ((hash >> 24) as usize + step) % SLOTS)
+}
+
 /// The slot of a hash, or the free one where it belongs.
 fn find(words: &[(u64, u16)], hash: u64) -> Option<usize> {
-    (0..SLOTS)
-        .map(|step| ((hash >> 24) as usize + step) % SLOTS)
-        .find(|at| {
-            words
-                .get(*at)
-                .is_none_or(|slot| slot.0 == 0 || slot.0 == hash)
-        })
+    probe(hash).find(|at| {
+        words
+            .get(*at)
+            .is_none_or(|slot| slot.0 == 0 || slot.0 == hash)
+    })
 }
 
 impl Engine {
     /// The phrases that begin with the word at `at`.
     pub(super) fn phrase(&mut self, text: &Text<'_>, at: usize) {
-        if !self.wants_phrases() {
+        if !self.wants_phrases() || self.is_outranked(at, Kind::Jailbreak) {
             return;
         }
         let Some((hash, end)) = word(text, at) else {
@@ -277,19 +352,26 @@ impl Engine {
             .and_then(|at| INDEX.phrases.start_words.get(at))
             .filter(|slot| slot.0 == hash)
             .and_then(|slot| INDEX.phrases.starts.get(usize::from(slot.1)));
-        let Some((_, phrases)) = start else {
+        let Some(start) = start else {
             return;
         };
         self.ahead.begin(end);
-        let reach = phrases
-            .iter()
-            .filter_map(|phrase| phrase.needs)
-            .map(|(_, reach)| reach);
-        let union = self.ahead.union(text, reach.max().unwrap_or(0));
+        // Where enough is at hand, all that a phrase needs is asked for before it is followed;
+        // elsewhere nothing is waited for that a phrase would not wait for.
+        let far = end + (start.reach + 1) * (MAX_WORD + MAX_BETWEEN);
+        let at_hand = text.whole() || far < text.end();
+        let first = self.ahead.summary(text, start.first_reach);
+        let mut all = None;
         let mut before = None;
-        for phrase in phrases {
-            if phrase.needs.is_some_and(|(set, _)| !union.has(set)) {
+        for phrase in &start.phrases {
+            if phrase.needs_first & !first != 0 {
                 continue;
+            }
+            if at_hand {
+                let all = *all.get_or_insert_with(|| self.ahead.summary(text, start.reach));
+                if phrase.needs & !all != 0 {
+                    continue;
+                }
             }
             if !phrase.before.is_empty() {
                 let rows = *before.get_or_insert_with(|| rows_before(text, at));
@@ -323,7 +405,7 @@ impl Engine {
 
     /// The phrases of a script without spaces that begin at `at`.
     pub(super) fn wide(&mut self, text: &Text<'_>, at: usize, end: usize, nth: usize) {
-        if !self.wants_phrases() {
+        if !self.wants_phrases() || self.is_outranked(at, Kind::Jailbreak) {
             return;
         }
         let Some((_, phrases)) = INDEX.phrases.wide.get(nth) else {
@@ -337,7 +419,7 @@ impl Engine {
         }
     }
 
-    fn wants_phrases(&self) -> bool {
+    pub(super) fn wants_phrases(&self) -> bool {
         self.wants(Kind::PromptInjection) || self.wants(Kind::Jailbreak)
     }
 }
@@ -413,20 +495,10 @@ pub(super) struct Ahead {
 
 #[derive(Debug, Clone, Copy)]
 struct Word {
-    /// Its row among the sets.
+    /// Its row among the sets, and what of that is asked for first.
     row: u16,
+    summary: u64,
     end: usize,
-}
-
-/// The sets that any of some words is in.
-struct Union([u64; MAX_SETS / 64]);
-
-impl Union {
-    fn has(&self, set: u16) -> bool {
-        self.0
-            .get(usize::from(set) / 64)
-            .is_some_and(|word| word >> (set % 64) & 1 == 1)
-    }
 }
 
 /// More words than any phrase has.
@@ -446,37 +518,38 @@ impl Ahead {
         }
         if self.words.get(self.at).is_none_or(|word| word.end != end) {
             self.forget();
-            self.words.push(Word { row: 0, end });
+            self.words.push(Word {
+                row: 0,
+                summary: 0,
+                end,
+            });
         } else if self.at > KEPT_WORDS {
             self.words.drain(..self.at);
             self.at = 0;
         }
     }
 
-    /// What is among the next words.
-    fn union(&mut self, text: &Text<'_>, count: usize) -> Union {
-        let mut union = Union([0; MAX_SETS / 64]);
-        for nth in 0..count {
-            let Some(word) = self.word(text, nth) else {
-                break;
-            };
-            if word.row != 0 {
-                for (all, bits) in union.0.iter_mut().zip(INDEX.phrases.bits(word.row)) {
-                    *all |= bits;
-                }
-            }
-        }
-        union
+    /// What is among the next words, as [`summary`] has it.
+    fn summary(&mut self, text: &Text<'_>, count: usize) -> u64 {
+        self.read(text, self.at + count);
+        let words = self.words.iter().skip(self.at + 1).take(count);
+        words.fold(0, |all, word| all | word.summary)
     }
 
-    fn word(&mut self, text: &Text<'_>, nth: usize) -> Option<Word> {
-        let nth = self.at + 1 + nth;
+    /// Reads on to the nth word.
+    fn read(&mut self, text: &Text<'_>, nth: usize) {
         while self.words.len() <= nth && !self.over {
-            match next_word(text, self.words.last()?.end) {
+            let last = self.words.last().map_or(0, |word| word.end);
+            match next_word(text, last) {
                 Some(word) => self.words.push(word),
                 None => self.over = true,
             }
         }
+    }
+
+    fn word(&mut self, text: &Text<'_>, nth: usize) -> Option<Word> {
+        let nth = self.at + 1 + nth;
+        self.read(text, nth);
         self.words.get(nth).copied()
     }
 }
@@ -507,7 +580,7 @@ fn rows_before(text: &Text<'_>, at: usize) -> [u16; BEFORE] {
 }
 
 /// Whether a sign may stand between words of a phrase.
-fn joins(byte: u8) -> bool {
+pub(super) fn joins(byte: u8) -> bool {
     matches!(
         byte,
         b' ' | b'\t'
@@ -538,29 +611,35 @@ fn next_word(text: &Text<'_>, from: usize) -> Option<Word> {
         at += 1;
     }
     let (hash, end) = word(text, at)?;
+    let row = INDEX.phrases.row(hash);
     Some(Word {
-        row: INDEX.phrases.row(hash),
+        row,
+        summary: INDEX.phrases.summary(row),
         end,
     })
 }
 
 /// Hash and end of the word at a place.
 fn word(text: &Text<'_>, from: usize) -> Option<(u64, usize)> {
-    let mut at = from;
+    let rest = text.from(from);
     let mut hash = Hash::START;
-    loop {
-        let byte = text.at(at);
+    for (byte, at) in rest.iter().zip(from..) {
         // An apostrophe joins: `don't`.
-        let apostrophe = byte == b'\'' && is(text.at(at + 1), LETTER);
-        if !is(byte, ALNUM | HIGH) && !apostrophe {
+        let within = is(*byte, ALNUM | HIGH) || (*byte == b'\'' && is(text.at(at + 1), LETTER));
+        if !within {
+            text.count(at - from + 1);
             return Some((hash.value(), at));
         }
         if at - from >= MAX_WORD {
+            text.count(MAX_WORD);
             return None;
         }
         hash = hash.with(byte.to_ascii_lowercase());
-        at += 1;
     }
+    // It may go on.
+    text.at(from + rest.len());
+    text.count(rest.len());
+    Some((hash.value(), from + rest.len()))
 }
 
 #[cfg(test)]
@@ -568,9 +647,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_room_for_all_words_and_sets() {
+    fn every_phrase_has_telling_words_within_reach() {
+        for (_, rule, form) in PHRASES {
+            let (mut gap, mut reach, mut first, mut telling) = (0, 0, true, 0);
+            for part in form
+                .split_whitespace()
+                .filter(|part| !part.starts_with('<'))
+            {
+                if let Some(count) = part.strip_prefix('~') {
+                    gap = count.parse().expect("a number");
+                    continue;
+                }
+                reach += if first { 0 } else { gap + 1 };
+                (gap, first) = (0, false);
+                if let Some(words) = part.strip_prefix('!') {
+                    telling += 1;
+                    assert!(reach <= MAX_REACH, "{rule}: {form}");
+                    // Shorter words are not noticed.
+                    assert!(words.split('|').all(|it| it.len() >= 3), "{rule}: {form}");
+                }
+            }
+            assert_eq!(telling, 1, "{rule}: {form}");
+        }
+    }
+
+    #[test]
+    fn there_is_room_for_all_words() {
         let phrases = Phrases::new();
-        assert!(phrases.width * 64 <= MAX_SETS, "{}", phrases.width);
         for table in [&phrases.words, &phrases.start_words] {
             let taken = table.iter().filter(|slot| slot.0 != 0).count();
             assert!(taken * 2 <= SLOTS, "{taken}");

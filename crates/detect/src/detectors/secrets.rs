@@ -197,6 +197,9 @@ impl Engine {
         let Some(family) = FAMILIES.get(nth) else {
             return;
         };
+        if self.is_outranked(at, family.kind) {
+            return;
+        }
         let before = text.before(at);
         let escaped = matches!(before, b'n' | b't' | b'r')
             && at.checked_sub(1).is_some_and(|at| text.before(at) == b'\\');
@@ -348,10 +351,21 @@ struct Look {
     distinct: u32,
     hex: bool,
     uuid: bool,
-    /// Letters in runs of six or more small ones: words.
+    /// Letters in runs of five or more small ones that could be words.
     wordy: usize,
+    /// Changes between small letters and capitals.
+    turns: usize,
     dots: usize,
     slashes: usize,
+}
+
+/// Small letters in a row that may be a word: `strengths` has as many consonants together as
+/// words have.
+fn wordy(run: usize, consonants: usize) -> usize {
+    match run >= 5 && consonants <= 5 {
+        true => run,
+        false => 0,
+    }
 }
 
 impl Look {
@@ -364,11 +378,14 @@ impl Look {
             hex: true,
             uuid: value.len() == 36,
             wordy: 0,
+            turns: 0,
             dots: 0,
             slashes: 0,
         };
         let mut seen = 0u128;
         let mut run = 0;
+        let (mut harsh, mut harshest) = (0, 0);
+        let mut before = 0;
         for (nth, byte) in value.iter().enumerate() {
             seen |= 1u128.checked_shl(u32::from(*byte)).unwrap_or(0);
             look.digits += usize::from(byte.is_ascii_digit());
@@ -379,14 +396,20 @@ impl Look {
             look.hex &= byte.is_ascii_hexdigit();
             look.uuid &=
                 byte.is_ascii_hexdigit() || (*byte == b'-' && matches!(nth, 8 | 13 | 18 | 23));
+            let cases = |one: u8, two: u8| one.is_ascii_lowercase() && two.is_ascii_uppercase();
+            look.turns += usize::from(cases(before, *byte) || cases(*byte, before));
+            before = *byte;
             if byte.is_ascii_lowercase() {
                 run += 1;
+                let vowel = matches!(byte, b'a' | b'e' | b'i' | b'o' | b'u' | b'y');
+                harsh = if vowel { 0 } else { harsh + 1 };
+                harshest = harshest.max(harsh);
             } else {
-                look.wordy += if run >= 5 { run } else { 0 };
-                run = 0;
+                look.wordy += wordy(run, harshest);
+                (run, harsh, harshest) = (0, 0, 0);
             }
         }
-        look.wordy += if run >= 5 { run } else { 0 };
+        look.wordy += wordy(run, harshest);
         look.distinct = seen.count_ones();
         look
     }
@@ -400,9 +423,11 @@ impl Look {
         let distinct = self.distinct as usize;
         let small = self.letters - self.upper;
         let mixed = self.upper >= 3 && small >= 3;
+        // Names in camel case change at each word, chance at every other letter.
+        let restless = mixed && length >= 20 && self.turns * 5 > length * 2 && self.wordy == 0;
         if distinct < 6
             || distinct * 4 < length.min(40)
-            || self.digits + usize::from(mixed) < 2
+            || self.digits + usize::from(mixed) + usize::from(restless) < 2
             || self.letters < 2
         {
             return false;

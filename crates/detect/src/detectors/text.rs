@@ -34,6 +34,11 @@ impl<'t> Text<'t> {
         self.base + self.bytes.len()
     }
 
+    /// Whether nothing follows what is at hand.
+    pub(super) fn whole(&self) -> bool {
+        self.whole
+    }
+
     /// Position of the first byte at hand.
     pub(super) fn base(&self) -> usize {
         self.base
@@ -142,7 +147,7 @@ impl<'t> Text<'t> {
 
     /// Counts reads, in the test that bounds them.
     #[inline]
-    fn count(&self, _reads: usize) {
+    pub(super) fn count(&self, _reads: usize) {
         #[cfg(test)]
         self.reads.set(self.reads.get() + _reads as u64);
     }
