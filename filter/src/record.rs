@@ -9,14 +9,18 @@ mod noted;
 use crate::inspector::{Redacted, RequestHead, StreamReport, UNREADABLE_RESPONSE};
 use jupiter_detect::detectors::Kind;
 use jupiter_evidence::{
-    DecisionKind, Emitter, EvidenceRecord, InspectionStatus, MatchedRule, Outcome, PolicyInForce,
-    RECORD_VERSION, Tag, rfc3339_micros, salted_digest,
+    AttachmentCount, DecisionKind, Emitter, EvidenceRecord, InspectionStatus, MatchedRule, Outcome,
+    PolicyInForce, RECORD_VERSION, Tag, rfc3339_micros, salted_digest,
 };
+use jupiter_policy::facts::Attachment;
 use jupiter_policy::{ActionRequest, Decision, Effect, Verdict};
 use jupiter_provider::{Api, Dialect, ReadRequest, Summary};
 use jupiter_tokens::prices::{CURRENCY, Price};
 use noted::Noted;
 use sha2::{Digest, Sha256};
+
+/// Media types told apart in one record.
+const MAX_MEDIA_TYPES: usize = 20;
 
 /// What an exchange starts with: when, and randomness of its own.
 #[derive(Debug, Clone, Copy)]
@@ -100,6 +104,7 @@ impl Recorder {
             deciding_facts: vec![],
             actions_not_applied: vec![],
             response_rules: vec![],
+            attachments: vec![],
             findings: vec![],
             redactions: vec![],
             changed_fields: vec![],
@@ -196,6 +201,7 @@ impl Recorder {
         let record = &mut self.record;
         record.request_model = read.facts.model.as_deref().map(clip);
         record.stream |= read.facts.stream.unwrap_or(false);
+        record.attachments = attachments(&read.facts.attachments);
         (record.request_inspection, record.request_unscanned_reason) =
             if let Some(reason) = read.unscanned {
                 (InspectionStatus::Unscanned, Some(reason.to_owned()))
@@ -487,6 +493,36 @@ fn trace_context(traceparent: &str) -> Option<(&str, &str)> {
         text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
     };
     (is_hex(trace_id, 32) && is_hex(span_id, 16)).then_some((trace_id, span_id))
+}
+
+/// Attachments by kind and media type; beyond so many types they are counted by kind alone.
+fn attachments(all: &[Attachment]) -> Vec<AttachmentCount> {
+    let mut counts: Vec<AttachmentCount> = Vec::new();
+    for attachment in all {
+        let kind = attachment.kind.as_str();
+        let is = |it: &AttachmentCount, media_type: &Option<String>| {
+            it.kind == kind && it.media_type == *media_type
+        };
+        let known = counts.iter().any(|it| is(it, &attachment.media_type));
+        let media_type = match known || counts.len() < MAX_MEDIA_TYPES {
+            true => attachment.media_type.clone(),
+            false => None,
+        };
+        let bytes = attachment.bytes.unwrap_or(0);
+        match counts.iter_mut().find(|it| is(it, &media_type)) {
+            Some(counted) => {
+                counted.count += 1;
+                counted.bytes += bytes;
+            }
+            None => counts.push(AttachmentCount {
+                kind: kind.to_owned(),
+                media_type,
+                count: 1,
+                bytes,
+            }),
+        }
+    }
+    counts
 }
 
 fn matched_rule(matched: &jupiter_policy::MatchedRule) -> MatchedRule {

@@ -49,6 +49,7 @@ fn record(number: u64) -> EvidenceRecord {
         shadow_rules: vec![],
         deciding_facts: vec!["request.model".into()],
         response_rules: vec![],
+        attachments: vec![],
         findings: vec![],
         redactions: vec![],
         changed_fields: vec![],

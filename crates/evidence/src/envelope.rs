@@ -176,6 +176,7 @@ pub(crate) mod tests {
             deciding_facts: vec!["request.model".into()],
             actions_not_applied: vec![],
             response_rules: vec![],
+            attachments: vec![],
             findings: vec![],
             redactions: vec![],
             changed_fields: vec![],

@@ -16,8 +16,8 @@ pub mod verify;
 pub use chain::{EmitterChain, LeafHash, SealedRecord};
 pub use envelope::{Envelope, EnvelopeError, salted_digest};
 pub use record::{
-    DecisionKind, Emitter, EvidenceRecord, FindingCount, InspectionStatus, MatchedRule, Outcome,
-    PolicyInForce, RECORD_VERSION, RedactionCount, Tag, rfc3339_micros,
+    AttachmentCount, DecisionKind, Emitter, EvidenceRecord, FindingCount, InspectionStatus,
+    MatchedRule, Outcome, PolicyInForce, RECORD_VERSION, RedactionCount, Tag, rfc3339_micros,
 };
 
 /// The JSON Schema of a record, as it is published.

@@ -47,6 +47,9 @@ pub struct EvidenceRecord {
     /// Rules on the answer that matched, in the order of evaluation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub response_rules: Vec<MatchedRule>,
+    /// What the request's messages carry or refer to that is no text: told, not scanned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<AttachmentCount>,
     /// What detectors found, where rules asked for it; never the text.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<FindingCount>,
@@ -161,6 +164,20 @@ pub struct EvidenceRecord {
     /// The same of what the client got, where that is not what the provider sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivered_response_digest: Option<String>,
+}
+
+/// Attachments of one kind and media type.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttachmentCount {
+    /// `image`, `audio`, `video`, `file` or `other`.
+    pub kind: String,
+    /// As the request says it; absent for what it only refers to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_type: Option<String>,
+    pub count: u64,
+    /// Decoded, of all of them that the request carries.
+    pub bytes: u64,
 }
 
 /// How often a kind was found in a text.

@@ -7,9 +7,9 @@
 )]
 
 use jupiter_evidence::{
-    DecisionKind, Emitter, EvidenceRecord, FindingCount, InspectionStatus, MatchedRule, Outcome,
-    PolicyInForce, RECORD_SCHEMA, RECORD_VERSION, RedactionCount, Tag, rfc3339_micros,
-    salted_digest,
+    AttachmentCount, DecisionKind, Emitter, EvidenceRecord, FindingCount, InspectionStatus,
+    MatchedRule, Outcome, PolicyInForce, RECORD_SCHEMA, RECORD_VERSION, RedactionCount, Tag,
+    rfc3339_micros, salted_digest,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -42,6 +42,12 @@ fn full() -> EvidenceRecord {
         shadow_rules: vec![rule.clone()],
         deciding_facts: vec!["request.model".into()],
         response_rules: vec![rule.clone()],
+        attachments: vec![AttachmentCount {
+            kind: "image".into(),
+            media_type: Some("image/png".into()),
+            count: 2,
+            bytes: 4096,
+        }],
         findings: vec![FindingCount {
             place: "request.text".into(),
             kind: "email".into(),

@@ -36,6 +36,8 @@ pub struct RequestFacts {
     pub other_texts: Vec<String>,
     /// The parts of all messages in order; a plain text is one part.
     pub parts: Option<Vec<Part>>,
+    /// What is no text in messages.
+    pub attachments: Vec<Attachment>,
 }
 
 /// One message; `content` holds all its text parts, joined by newlines.
@@ -53,6 +55,19 @@ pub struct Part {
     /// Index into [`RequestFacts::messages`].
     pub message: u32,
     pub kind: PartKind,
+}
+
+/// An image, a sound, a file in a message: what can be told of it without reading its bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attachment {
+    /// Index into [`RequestFacts::messages`].
+    pub message: u32,
+    pub kind: PartKind,
+    /// As the request says it; `None` for what it only refers to.
+    pub media_type: Option<String>,
+    /// Decoded; `None` for what it only refers to.
+    pub bytes: Option<u64>,
 }
 
 /// What a part of a message is, whatever its dialect calls it.

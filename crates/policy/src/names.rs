@@ -52,6 +52,7 @@ fn text_path(field: TextField) -> Cow<'static, str> {
         TextField::EveryText => "request.text",
         TextField::Tools | TextField::Entry(Entry::Name) => "request.tools",
         TextField::Stop => "request.stop",
+        TextField::AttachmentTypes => "request.attachments.media_types",
         TextField::PiiTypes => "processing.content_analysis.pii_detection.pii_types",
         TextField::SensitiveCategories => {
             "processing.content_analysis.sensitive_content.categories"
@@ -144,6 +145,8 @@ fn number_path(field: NumberField) -> &'static str {
         NumberField::UsagePromptTokens => "response.usage.prompt_tokens",
         NumberField::UsageCompletionTokens => "response.usage.completion_tokens",
         NumberField::UsageTotalTokens => "response.usage.total_tokens",
+        NumberField::AttachmentCount => "request.attachments.count",
+        NumberField::AttachmentBytes => "request.attachments.bytes",
         NumberField::MessageCount | NumberField::Length(_) => "len(request.messages)",
     }
 }

@@ -289,6 +289,8 @@ pub(crate) enum TextField {
     ResponseContent,
     /// All text of the answer.
     ResponseText,
+    /// Media types of the attachments that the request carries.
+    AttachmentTypes,
 }
 
 /// Roles that a message can be chosen by.
@@ -410,6 +412,9 @@ pub(crate) enum NumberField {
     UsageCompletionTokens,
     UsageTotalTokens,
     MessageCount,
+    AttachmentCount,
+    /// Of all attachments that the request carries, decoded.
+    AttachmentBytes,
     /// Texts of a list, characters of a text.
     Length(TextField),
 }

@@ -2,7 +2,7 @@
 
 use crate::decision::{ChosenAnswer, ChosenTexts};
 use crate::eval::{Evaluation, ListEntry};
-use crate::facts::{Message, Part, PartKind, Place};
+use crate::facts::{Attachment, Message, Part, PartKind, Place};
 use crate::program::{
     BoolField, Entry, Field, KindFilter, NumberField, PartFilter, Role, SingleText, TextField,
 };
@@ -44,6 +44,7 @@ impl<'a> Evaluation<'a> {
                 self.facts.response.content.as_deref(),
                 self.facts.response.other_texts.iter(),
             ),
+            TextField::AttachmentTypes => Texts::MediaTypes(request.attachments.iter()),
         }
     }
 
@@ -155,6 +156,11 @@ impl<'a> Evaluation<'a> {
             NumberField::UsageCompletionTokens => self.facts.response.usage.completion_tokens,
             NumberField::UsageTotalTokens => self.facts.response.usage.total_tokens,
             NumberField::MessageCount => Some(request.messages.len() as f64),
+            NumberField::AttachmentCount => Some(request.attachments.len() as f64),
+            NumberField::AttachmentBytes => {
+                let bytes = request.attachments.iter().filter_map(|it| it.bytes);
+                Some(bytes.sum::<u64>() as f64)
+            }
             NumberField::Length(field) => self.length(field),
         }
     }
@@ -271,6 +277,7 @@ pub(crate) enum Texts<'a> {
     Chosen(Role, std::slice::Iter<'a, Message>),
     Parts(std::slice::Iter<'a, Part>, KindFilter, Option<usize>),
     Answer(Option<&'a str>, std::slice::Iter<'a, String>),
+    MediaTypes(std::slice::Iter<'a, Attachment>),
 }
 
 impl<'a> Iterator for Texts<'a> {
@@ -299,6 +306,7 @@ impl<'a> Iterator for Texts<'a> {
                 let content = content.take();
                 content.or_else(|| others.next().map(String::as_str))
             }
+            Texts::MediaTypes(attachments) => attachments.find_map(|it| it.media_type.as_deref()),
         }
     }
 }

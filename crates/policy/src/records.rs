@@ -161,7 +161,8 @@ records! {
     UserRoles MANY 0 ();
     ResponseContent ONE PROMPT ();
     ResponseText MANY PROMPT ();
-    NumberField NUMBER 0 (Below(35));
+    AttachmentTypes MANY 0 ();
+    NumberField NUMBER 0 (Below(37));
     LengthField NUMBER LONG (Of(ONE | MANY, 0));
     BoolField BOOL 0 (Below(4));
     FoundField BOOL LONG (Below(3), Of(ONE | MANY, 0));

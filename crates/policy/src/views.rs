@@ -49,7 +49,7 @@ words! {
         InjectionConfidence SentimentScore RiskScore ComplexityScore ContextWindowUsage
         ContextWindowPercent RequestsThisHour RequestsToday DailyTokenUsage MonthlyTokenUsage
         DailyCost MonthlyCost UsagePromptTokens UsageCompletionTokens UsageTotalTokens
-        MessageCount;
+        MessageCount AttachmentCount AttachmentBytes;
 }
 
 /// Which kinds of parts: any, each one alone, all but each one.
@@ -119,6 +119,7 @@ impl Program {
             Op::UserRoles => TextField::UserRoles,
             Op::ResponseContent => TextField::ResponseContent,
             Op::ResponseText => TextField::ResponseText,
+            Op::AttachmentTypes => TextField::AttachmentTypes,
             Op::NumberField => return NumberField::numbered(first).map(Field::Number),
             Op::LengthField => {
                 return Some(Field::Number(NumberField::Length(self.text_field(first)?)));

@@ -10,6 +10,7 @@
 
 mod answer;
 mod api;
+mod attached;
 mod error;
 mod json;
 mod literal;

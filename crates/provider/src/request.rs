@@ -8,12 +8,13 @@
 //! over in silence. [`ReadRequest::places`] says where each text stands, for
 //! [`crate::rewrite`].
 
+use crate::attached::Carried;
 use crate::json::{self, Fault, LoneSurrogates, Member, Node, Span, Value};
 use crate::literal::{self, Form, Inside};
 use crate::places::{Joined, Places, TextId};
 use crate::text::{NON_TEXT, Opaque, Reading, is_data_url, is_known_key, is_telling_number};
 use crate::{Api, Dialect};
-use jupiter_policy::facts::{Message, Part, PartKind, RequestFacts};
+use jupiter_policy::facts::{Attachment, Message, Part, PartKind, RequestFacts};
 use std::fmt;
 
 /// What a request body said.
@@ -331,6 +332,7 @@ impl Reader {
         self.note_part(part_kind);
         if part_kind != PartKind::Text {
             self.unscanned(NON_TEXT);
+            self.attach(part_kind, fields);
         }
         let mut told = vec!["type"];
         for key in ["text", "content"] {
@@ -357,6 +359,18 @@ impl Reader {
             told.push("source");
         }
         self.others(fields, &told);
+    }
+
+    /// Something that is no text, in the message that is being read.
+    fn attach(&mut self, kind: PartKind, fields: &[Member<'_>]) {
+        let message = u32::try_from(self.read.facts.messages.len()).unwrap_or(u32::MAX);
+        let carried = Carried::of(kind, fields);
+        self.read.facts.attachments.push(Attachment {
+            message,
+            kind,
+            bytes: carried.as_ref().map(|carried| carried.bytes),
+            media_type: carried.and_then(|carried| carried.media_type),
+        });
     }
 
     /// A part of the message that is being read.

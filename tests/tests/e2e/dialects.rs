@@ -442,3 +442,89 @@ async fn usage_and_ends_of_typed_streams_are_recorded_however_they_are_cut() {
         );
     }
 }
+
+const ATTACHMENTS: &str = r#"
+mpl_version: "1.0"
+name: attachments
+version: "1.0.0"
+rules:
+  - name: no-documents
+    conditions:
+      - {field: request.attachments.media_types, operator: contains, value: application/pdf}
+    actions:
+      - {type: deny, message: "no documents", code: document}
+  - name: small-ones
+    conditions:
+      - {field: request.attachments.bytes, operator: ">", value: 6}
+    actions:
+      - {type: deny, message: "too large", code: too_large}
+"#;
+
+#[tokio::test]
+async fn type_size_and_count_of_what_is_no_text_are_facts_and_recorded() {
+    let instance = Instance::builder()
+        .policy("attachments", ATTACHMENTS)
+        .start()
+        .await;
+    let url = |url: &str| json!({"type": "image_url", "image_url": {"url": url}});
+    let source = |kind: &str, media_type: &str, data: &str| json!({"type": kind, "source": {"type": "base64", "media_type": media_type, "data": data}});
+    let png = "data:image/png;base64,AAAA";
+    let told = |kind: &str, media_type: Option<&str>, count: u64, bytes: u64| {
+        let mut told = json!({"kind": kind, "count": count, "bytes": bytes});
+        if let Some(media_type) = media_type {
+            told["media_type"] = json!(media_type);
+        }
+        told
+    };
+    for (path, parts, status, code, attachments) in [
+        (
+            "/v1/chat/completions",
+            json!([url(png), url(png), url("https://example.com/a.png")]),
+            200,
+            Value::Null,
+            json!([
+                told("image", Some("image/png"), 2, 6),
+                told("image", None, 1, 0)
+            ]),
+        ),
+        (
+            "/v1/chat/completions",
+            json!([url("data:image/png;base64,AAAAAAAAAAA=")]),
+            403,
+            json!("too_large"),
+            json!([told("image", Some("image/png"), 1, 8)]),
+        ),
+        (
+            "/v1/messages",
+            json!([source("image", "image/jpeg", "AAAA")]),
+            200,
+            Value::Null,
+            json!([told("image", Some("image/jpeg"), 1, 3)]),
+        ),
+        (
+            "/v1/messages",
+            json!([source("document", "application/pdf", "AAAA")]),
+            403,
+            json!("document"),
+            json!([told("file", Some("application/pdf"), 1, 3)]),
+        ),
+    ] {
+        let model = if path == "/v1/messages" {
+            "claude-sonnet-5"
+        } else {
+            "gpt-4o"
+        };
+        let body = json!({"model": model, "max_tokens": 9, "messages": [{"role": "user", "content": parts}]});
+        let answer = send(&instance, path, &body).await;
+        assert_eq!(answer.status, status, "{path}: {}", answer.text());
+        assert_record(
+            &record_of(&instance, &answer).await,
+            &json!({
+                "attachments": attachments,
+                "reason": code,
+                "request_inspection": "unscanned",
+                "request_unscanned_reason": "non_text_content",
+            }),
+        );
+    }
+}

@@ -83,6 +83,7 @@ pub fn record(us: u64, number: u64) -> EvidenceRecord {
         deciding_facts: vec![],
         actions_not_applied: vec![],
         response_rules: vec![],
+        attachments: vec![],
         findings: vec![],
         redactions: vec![],
         changed_fields: vec![],

@@ -121,6 +121,7 @@ impl Encoder {
             TextField::UserRoles => Op::UserRoles,
             TextField::ResponseContent => Op::ResponseContent,
             TextField::ResponseText => Op::ResponseText,
+            TextField::AttachmentTypes => Op::AttachmentTypes,
         };
         self.record(op, &[])
     }

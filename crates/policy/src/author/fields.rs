@@ -190,6 +190,12 @@ const TABLE: &[Row] = &[
         .one_of(PART_KINDS)
         .later(),
     texts("request.text", TextField::EveryText),
+    number("request.attachments.count", NumberField::AttachmentCount),
+    number("request.attachments.bytes", NumberField::AttachmentBytes),
+    texts(
+        "request.attachments.media_types",
+        TextField::AttachmentTypes,
+    ),
     number("request.temperature", NumberField::Temperature),
     number("request.max_tokens", NumberField::MaxTokens),
     number("request.top_p", NumberField::TopP),
@@ -384,6 +390,7 @@ pub(super) fn type_of(field: Field) -> FieldType {
             TextField::Tools
             | TextField::Stop
             | TextField::Parts(_)
+            | TextField::AttachmentTypes
             | TextField::PiiTypes
             | TextField::SensitiveCategories
             | TextField::UserRoles,

@@ -123,8 +123,14 @@ impl Checker<'_> {
 
     fn new_value(&mut self, target: &Resolved, operand: Operand, span: Span) -> Option<NewValue> {
         let kind = match target.field {
-            Field::Text(TextField::Tools | TextField::Parts(_)) | Field::Messages => None,
-            Field::Number(NumberField::MessageCount | NumberField::Length(_)) => None,
+            Field::Text(TextField::Tools | TextField::Parts(_) | TextField::AttachmentTypes)
+            | Field::Messages => None,
+            Field::Number(
+                NumberField::MessageCount
+                | NumberField::AttachmentCount
+                | NumberField::AttachmentBytes
+                | NumberField::Length(_),
+            ) => None,
             _ => Some(target.field_type),
         };
         Some(match (kind, operand) {

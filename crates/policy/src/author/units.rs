@@ -40,6 +40,8 @@ pub(super) fn range(field: NumberField) -> Range {
         F::MaxTokens
         | F::TurnCount
         | F::MessageCount
+        | F::AttachmentCount
+        | F::AttachmentBytes
         | F::Length(_)
         | F::EstimatedPromptTokens
         | F::EstimatedCompletionTokens

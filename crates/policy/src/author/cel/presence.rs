@@ -137,6 +137,8 @@ pub(super) fn need(field: Field, at: &At) -> Option<Need> {
                 | NumberField::Year
                 | NumberField::Timestamp
                 | NumberField::MessageCount
+                | NumberField::AttachmentCount
+                | NumberField::AttachmentBytes
         ),
         Field::Bool(_) => false,
         Field::Messages => true,

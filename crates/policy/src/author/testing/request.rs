@@ -6,7 +6,8 @@ use crate::author::fields::field_reference;
 use crate::author::yaml::{Entry, Node, Value};
 use crate::calendar;
 use crate::facts::{
-    ContextFacts, Facts, Message, Part, PartKind, ProcessingFacts, RequestFacts, ResponseFacts,
+    Attachment, ContextFacts, Facts, Message, Part, PartKind, ProcessingFacts, RequestFacts,
+    ResponseFacts,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
@@ -212,6 +213,14 @@ impl Checker<'_> {
                         message: index,
                         kind,
                     });
+                    if kind != PartKind::Text {
+                        facts.attachments.push(Attachment {
+                            message: index,
+                            kind,
+                            media_type: None,
+                            bytes: None,
+                        });
+                    }
                     if let Some(text) = text {
                         if !content.is_empty() {
                             content.push('\n');
