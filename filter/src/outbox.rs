@@ -141,6 +141,13 @@ impl Outbox {
         Some(body)
     }
 
+    /// Whether a batch is full, or half of the room is taken. What is less waits for the
+    /// next look at the outbox: a call costs as much for one record as for many.
+    pub fn has_full_batch(&self, capacity: usize) -> bool {
+        self.queue.len() >= self.batch_records.min(capacity / 2).max(1)
+            || self.queued_bytes >= BATCH_BYTES
+    }
+
     /// The batch left under `token`.
     pub fn sent(&mut self, token: u32) {
         if let Some(batch) = &mut self.on_the_way {
@@ -290,6 +297,19 @@ mod tests {
         let mut outbox = with(2);
         assert_eq!(outbox.push("x".into(), 2), Err(Full));
         assert_eq!((outbox.len(), outbox.dropped), (2, 1));
+    }
+
+    #[test]
+    fn full_batch_goes_at_once_and_less_may_wait() {
+        for (lines, capacity, full) in [
+            (499, 10_000, false),
+            (500, 10_000, true),
+            (5, 10, true),
+            (1, 1, true),
+            (0, 1, false),
+        ] {
+            assert_eq!(with(lines).has_full_batch(capacity), full, "{lines}");
+        }
     }
 
     #[test]

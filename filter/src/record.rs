@@ -9,8 +9,8 @@ mod noted;
 use crate::inspector::{Redacted, RequestHead, StreamReport, UNREADABLE_RESPONSE};
 use jupiter_detect::detectors::Kind;
 use jupiter_evidence::{
-    AttachmentCount, DecisionKind, Emitter, EvidenceRecord, InspectionStatus, MatchedRule, Outcome,
-    PolicyInForce, RECORD_VERSION, Tag, rfc3339_micros, salted_digest,
+    AttachmentCount, DecisionKind, Emitter, EvidenceRecord, InspectionStatus, MAX_INTEGER,
+    MatchedRule, Outcome, PolicyInForce, RECORD_VERSION, Tag, hex, rfc3339_micros, salted_digest,
 };
 use jupiter_policy::facts::Attachment;
 use jupiter_policy::{ActionRequest, Decision, Effect, Verdict};
@@ -65,9 +65,6 @@ pub enum Ending {
     Refused,
     Passed,
 }
-
-/// Greatest whole number that every reader of JSON reads as it is: 2⁵³ − 1.
-const MAX_INTEGER: u64 = 9_007_199_254_740_991;
 
 /// Longest text of the client's that a record takes over (model, path, ids).
 const MAX_TEXT: usize = 256;
@@ -436,7 +433,9 @@ impl Recorder {
             .take(16)
             .map(|it| clip(it))
             .collect();
-        (record.input_tokens, record.output_tokens) = (summary.input_tokens, summary.output_tokens);
+        let told = |tokens: Option<u64>| tokens.map(|tokens| tokens.min(MAX_INTEGER));
+        record.input_tokens = told(summary.input_tokens);
+        record.output_tokens = told(summary.output_tokens);
         if let (Some(price), Some(input), Some(output)) =
             (self.price, summary.input_tokens, summary.output_tokens)
         {
@@ -543,10 +542,6 @@ fn effect_name(effect: Effect) -> &'static str {
 
 fn clip(text: &str) -> String {
     text.chars().take(MAX_TEXT).collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! whatever else it shows.
 
 use crate::inspector::RequestHead;
+use jupiter_evidence::hex;
 use jupiter_policy::facts::UserAttributes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -207,12 +208,8 @@ fn key_digest(head: &RequestHead) -> Option<String> {
         .or(bearer)
         .filter(|key| !key.is_empty())?;
     let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
-    let hex: String = digest
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    Some(format!("key:{hex}"))
+    let (start, _) = digest.split_first_chunk::<8>()?;
+    Some(format!("key:{}", hex(start)))
 }
 
 fn clip(text: &str) -> String {

@@ -4,7 +4,7 @@
 //! gap, or a `prev` does not fit. [`LeafHash`] is the RFC 6962 leaf hash, so
 //! that chain and tree speak of a record by the same name.
 
-use crate::envelope::EnvelopeError;
+use crate::envelope::{EnvelopeError, hex};
 use crate::record::{Emitter, EvidenceRecord};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -26,7 +26,7 @@ impl LeafHash {
 
 impl fmt::Display for LeafHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex(&self.0))
     }
 }
 
@@ -48,7 +48,7 @@ pub struct SealedRecord {
 impl EmitterChain {
     /// A chain that starts now; `epoch` must be random.
     pub fn start(epoch: [u8; 16]) -> EmitterChain {
-        let epoch = epoch.iter().map(|byte| format!("{byte:02x}")).collect();
+        let epoch = hex(&epoch);
         EmitterChain {
             epoch,
             next_seq: 0,

@@ -6,7 +6,7 @@
 //! its canonical bytes, so that nobody can store one text and prove another.
 
 use crate::record::EvidenceRecord;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -68,14 +68,6 @@ struct Wire<'a> {
     provisional: bool,
 }
 
-#[derive(Serialize)]
-struct WireOut<'a> {
-    record: &'a RawValue,
-    salt: &'a str,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    provisional: bool,
-}
-
 impl Envelope {
     /// Reads one line, checking that the record stands there canonically.
     pub fn parse(line: &[u8]) -> Result<Envelope, EnvelopeError> {
@@ -115,23 +107,36 @@ impl Envelope {
         })
     }
 
-    /// One line, without its line end.
+    /// One line, without its line end, of a record's canonical bytes and a salt in hex.
     pub fn write(canonical: &[u8], salt: &str, provisional: bool) -> Result<String, EnvelopeError> {
-        let record: &RawValue =
-            serde_json::from_slice(canonical).map_err(|_| EnvelopeError::Unwritable)?;
-        serde_json::to_string(&WireOut {
+        let record = std::str::from_utf8(canonical).map_err(|_| EnvelopeError::Unwritable)?;
+        let provisional = if provisional {
+            r#","provisional":true"#
+        } else {
+            ""
+        };
+        let parts = [
+            r#"{"record":"#,
             record,
+            r#","salt":""#,
             salt,
+            "\"",
             provisional,
-        })
-        .map_err(|_| EnvelopeError::Unwritable)
+            "}",
+        ];
+        Ok(parts.concat())
     }
 }
 
 impl EvidenceRecord {
-    /// The bytes that are hashed, stored and exported (RFC 8785).
+    /// The bytes that are hashed, stored and exported (RFC 8785): fields stand in the
+    /// order that the canonical form asks for, and its way with texts and whole numbers
+    /// is `serde_json`'s own.
     pub fn to_canonical(&self) -> Result<Vec<u8>, EnvelopeError> {
-        serde_json_canonicalizer::to_vec(self).map_err(|_| EnvelopeError::Unwritable)
+        match self.is_exact() {
+            true => serde_json::to_vec(self).map_err(|_| EnvelopeError::Unwritable),
+            false => Err(EnvelopeError::Unwritable),
+        }
     }
 }
 
@@ -142,7 +147,19 @@ pub fn salted_digest(salt: &[u8; 16], body: &[u8]) -> String {
     hasher.update(salt);
     hasher.update(body);
     let digest: [u8; 32] = hasher.finalize().into();
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&digest)
+}
+
+/// Bytes in lower-case hex digits.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |value: u8| char::from(DIGITS.get(usize::from(value)).copied().unwrap_or(b'?'));
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(digit(byte >> 4));
+        text.push(digit(byte & 15));
+    }
+    text
 }
 
 #[cfg(test)]
@@ -225,6 +242,94 @@ pub(crate) mod tests {
         assert_eq!(back.canonical.as_bytes(), canonical);
         assert_eq!(back.record, sample());
         assert!(!back.provisional);
+    }
+
+    /// A record in which nothing is left out, with `text` wherever a text may stand.
+    fn full(text: &str) -> EvidenceRecord {
+        let some = || Some(text.to_owned());
+        let rule = || MatchedRule {
+            policy: text.to_owned(),
+            rule: text.to_owned(),
+            effect: "log".to_owned(),
+        };
+        EvidenceRecord {
+            subject: some(),
+            reason: some(),
+            stored_first: Some(true),
+            matched_rules: vec![rule()],
+            shadow_rules: vec![rule()],
+            response_rules: vec![rule()],
+            deciding_facts: vec![text.to_owned()],
+            actions_not_applied: vec![text.to_owned()],
+            changed_fields: vec![text.to_owned()],
+            findings: vec![FindingCount {
+                place: text.to_owned(),
+                kind: text.to_owned(),
+                count: 1,
+            }],
+            redactions: vec![RedactionCount {
+                place: text.to_owned(),
+                kind: text.to_owned(),
+                method: text.to_owned(),
+                count: MAX_INTEGER,
+            }],
+            tags: vec![Tag {
+                name: text.to_owned(),
+                value: text.to_owned(),
+            }],
+            policy: Some(PolicyInForce {
+                digest: text.to_owned(),
+                commit: some(),
+                confirmed: some(),
+            }),
+            request_unscanned_reason: some(),
+            response_unscanned_reason: some(),
+            operation: some(),
+            provider: some(),
+            request_model: some(),
+            response_model: some(),
+            response_id: some(),
+            finish_reasons: vec![text.to_owned(), text.to_owned()],
+            input_tokens: Some(0),
+            output_tokens: Some(MAX_INTEGER),
+            cost_nano: Some(1),
+            currency: some(),
+            status_code: Some(200),
+            request_id: some(),
+            trace_id: some(),
+            span_id: some(),
+            request_digest: some(),
+            response_digest: some(),
+            forwarded_request_digest: some(),
+            delivered_response_digest: some(),
+            ..sample()
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn record_is_written_as_rfc_8785_asks(text in "\\PC*|(.|\\p{Cc}){0,20}") {
+            let record = full(&text);
+            let canonical = serde_json_canonicalizer::to_vec(&record).unwrap();
+            proptest::prop_assert_eq!(record.to_canonical().unwrap(), canonical);
+        }
+    }
+
+    #[test]
+    fn every_field_is_in_the_full_record() {
+        let record = serde_json::to_value(full("x")).unwrap();
+        let schema: serde_json::Value = serde_json::from_str(crate::RECORD_SCHEMA).unwrap();
+        let keys = |value: &serde_json::Value| -> Vec<String> {
+            value.as_object().unwrap().keys().cloned().collect()
+        };
+        assert_eq!(keys(&record), keys(&schema["properties"]));
+    }
+
+    #[test]
+    fn number_that_some_readers_would_round_is_not_written() {
+        let mut record = sample();
+        record.input_tokens = Some(MAX_INTEGER + 1);
+        assert_eq!(record.to_canonical(), Err(EnvelopeError::Unwritable));
     }
 
     #[test]

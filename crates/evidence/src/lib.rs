@@ -14,10 +14,11 @@ pub mod tree;
 pub mod verify;
 
 pub use chain::{EmitterChain, LeafHash, SealedRecord};
-pub use envelope::{Envelope, EnvelopeError, salted_digest};
+pub use envelope::{Envelope, EnvelopeError, hex, salted_digest};
 pub use record::{
     AttachmentCount, DecisionKind, Emitter, EvidenceRecord, FindingCount, InspectionStatus,
-    MatchedRule, Outcome, PolicyInForce, RECORD_VERSION, RedactionCount, Tag, rfc3339_micros,
+    MAX_INTEGER, MatchedRule, Outcome, PolicyInForce, RECORD_VERSION, RedactionCount, Tag,
+    rfc3339_micros,
 };
 
 /// The JSON Schema of a record, as it is published.

@@ -1,11 +1,15 @@
 //! The record of one exchange.
 //!
 //! Integers and strings only, so that its canonical form is the same
-//! everywhere. Where OpenTelemetry has a name, the key is that name; the
-//! GenAI conventions still move, so [`RECORD_VERSION`] freezes ours.
+//! everywhere. INVARIANT: fields stand in the order of their keys, which is the
+//! order of the canonical form; so writing a record down is all that takes. Where
+//! OpenTelemetry has a name, the key is that name; the GenAI conventions still move, so [`RECORD_VERSION`] freezes ours.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+/// Greatest whole number that every reader of JSON reads as it is: 2⁵³ − 1.
+pub const MAX_INTEGER: u64 = 9_007_199_254_740_991;
 
 /// Written as `v`; a change of meaning or name raises it.
 pub const RECORD_VERSION: u32 = 1;
@@ -17,64 +21,37 @@ pub const RECORD_VERSION: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvidenceRecord {
-    pub v: u32,
-    /// UUIDv7; also the decision id that the client sees.
-    pub id: Uuid,
-    /// When the request arrived, RFC 3339 in UTC with microseconds.
-    pub time: String,
-    pub region: String,
-    pub emitter: Emitter,
-    /// Who asked: `jwt:` or `header:` and a name, or `key:` and a digest of the API key;
-    /// absent when unknown.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub subject: Option<String>,
-    pub decision: DecisionKind,
-    /// Stable code of a denial or a failure: the rule's code, or ours.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    pub outcome: Outcome,
-    /// Of a request whose record policies wanted stored before it left: whether it was.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stored_first: Option<bool>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub matched_rules: Vec<MatchedRule>,
-    /// Rules in shadow mode that would have acted.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub shadow_rules: Vec<MatchedRule>,
-    /// Names of the fields that made the matched rules hold; never their text.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub deciding_facts: Vec<String>,
-    /// Rules on the answer that matched, in the order of evaluation.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub response_rules: Vec<MatchedRule>,
-    /// What the request's messages carry or refer to that is no text: told, not scanned.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub attachments: Vec<AttachmentCount>,
-    /// What detectors found, where rules asked for it; never the text.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub findings: Vec<FindingCount>,
-    /// What was taken out on the way; never the text.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub redactions: Vec<RedactionCount>,
-    /// Fields that rules set, as policies name them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub changed_fields: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tags: Vec<Tag>,
     /// Kinds of action that matched rules asked for and that were not carried
     /// out, as `policy/rule: kind`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub actions_not_applied: Vec<String>,
+    /// What the request's messages carry or refer to that is no text: told, not scanned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<AttachmentCount>,
+    /// Fields that rules set, as policies name them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changed_fields: Vec<String>,
+    /// What the reported tokens cost by the prices that the filter knows, in 10⁻⁹ of the
+    /// currency; absent when the model has no price or the provider reported no usage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub policy: Option<PolicyInForce>,
-    /// Whether the request was read in full before it was decided upon.
-    pub request_inspection: InspectionStatus,
+    pub cost_nano: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub request_unscanned_reason: Option<String>,
-    /// Whether the response was read in full; `none` when there was no body.
-    pub response_inspection: InspectionStatus,
+    pub currency: Option<String>,
+    /// Names of the fields that made the matched rules hold; never their text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deciding_facts: Vec<String>,
+    pub decision: DecisionKind,
+    /// The same of what the client got, where that is not what the provider sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub response_unscanned_reason: Option<String>,
+    pub delivered_response_digest: Option<String>,
+    pub duration_us: u64,
+    pub emitter: Emitter,
+    /// What detectors found, where rules asked for it; never the text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<FindingCount>,
+    /// The same of what the provider got, where that is not what the client sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwarded_request_digest: Option<String>,
     #[serde(
         rename = "gen_ai.operation.name",
         default,
@@ -94,11 +71,11 @@ pub struct EvidenceRecord {
     )]
     pub request_model: Option<String>,
     #[serde(
-        rename = "gen_ai.response.model",
+        rename = "gen_ai.response.finish_reasons",
         default,
-        skip_serializing_if = "Option::is_none"
+        skip_serializing_if = "Vec::is_empty"
     )]
-    pub response_model: Option<String>,
+    pub finish_reasons: Vec<String>,
     #[serde(
         rename = "gen_ai.response.id",
         default,
@@ -106,11 +83,11 @@ pub struct EvidenceRecord {
     )]
     pub response_id: Option<String>,
     #[serde(
-        rename = "gen_ai.response.finish_reasons",
+        rename = "gen_ai.response.model",
         default,
-        skip_serializing_if = "Vec::is_empty"
+        skip_serializing_if = "Option::is_none"
     )]
-    pub finish_reasons: Vec<String>,
+    pub response_model: Option<String>,
     #[serde(
         rename = "gen_ai.usage.input_tokens",
         default,
@@ -123,19 +100,8 @@ pub struct EvidenceRecord {
         skip_serializing_if = "Option::is_none"
     )]
     pub output_tokens: Option<u64>,
-    /// What the reported tokens cost by the prices that the filter knows, in 10⁻⁹ of the
-    /// currency; absent when the model has no price or the provider reported no usage.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cost_nano: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub currency: Option<String>,
-    /// Whether the client asked for, or got, a stream.
-    pub stream: bool,
     #[serde(rename = "http.request.method")]
     pub method: String,
-    /// Path without the query.
-    #[serde(rename = "url.path")]
-    pub path: String,
     /// Absent when no answer left for the client.
     #[serde(
         rename = "http.response.status_code",
@@ -143,62 +109,100 @@ pub struct EvidenceRecord {
         skip_serializing_if = "Option::is_none"
     )]
     pub status_code: Option<u16>,
-    /// The client's own id of its request (`x-request-id`), as Envoy keeps it.
+    /// UUIDv7; also the decision id that the client sees.
+    pub id: Uuid,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub matched_rules: Vec<MatchedRule>,
+    pub outcome: Outcome,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub request_id: Option<String>,
+    pub policy: Option<PolicyInForce>,
+    /// Stable code of a denial or a failure: the rule's code, or ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trace_id: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub span_id: Option<String>,
-    pub duration_us: u64,
+    pub reason: Option<String>,
+    /// What was taken out on the way; never the text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub redactions: Vec<RedactionCount>,
+    pub region: String,
     pub request_bytes: u64,
-    pub response_bytes: u64,
     /// SHA-256 over salt and body; the salt travels beside the record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_digest: Option<String>,
+    /// The client's own id of its request (`x-request-id`), as Envoy keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// Whether the request was read in full before it was decided upon.
+    pub request_inspection: InspectionStatus,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_unscanned_reason: Option<String>,
+    pub response_bytes: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_digest: Option<String>,
-    /// The same of what the provider got, where that is not what the client sent.
+    /// Whether the response was read in full; `none` when there was no body.
+    pub response_inspection: InspectionStatus,
+    /// Rules on the answer that matched, in the order of evaluation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub response_rules: Vec<MatchedRule>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub forwarded_request_digest: Option<String>,
-    /// The same of what the client got, where that is not what the provider sent.
+    pub response_unscanned_reason: Option<String>,
+    /// Rules in shadow mode that would have acted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shadow_rules: Vec<MatchedRule>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub delivered_response_digest: Option<String>,
+    pub span_id: Option<String>,
+    /// Of a request whose record policies wanted stored before it left: whether it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored_first: Option<bool>,
+    /// Whether the client asked for, or got, a stream.
+    pub stream: bool,
+    /// Who asked: `jwt:` or `header:` and a name, or `key:` and a digest of the API key;
+    /// absent when unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<Tag>,
+    /// When the request arrived, RFC 3339 in UTC with microseconds.
+    pub time: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+    /// Path without the query.
+    #[serde(rename = "url.path")]
+    pub path: String,
+    pub v: u32,
 }
 
 /// Attachments of one kind and media type.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AttachmentCount {
+    /// Decoded, of all of them that the request carries.
+    pub bytes: u64,
+    pub count: u64,
     /// `image`, `audio`, `video`, `file` or `other`.
     pub kind: String,
     /// As the request says it; absent for what it only refers to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media_type: Option<String>,
-    pub count: u64,
-    /// Decoded, of all of them that the request carries.
-    pub bytes: u64,
 }
 
 /// How often a kind was found in a text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FindingCount {
+    pub count: u64,
+    pub kind: String,
     /// The text, as policies name it.
     pub place: String,
-    pub kind: String,
-    pub count: u64,
 }
 
 /// How often a kind was taken out of a text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RedactionCount {
-    pub place: String,
+    pub count: u64,
     pub kind: String,
     /// `mask`, `remove`, `replace` or `tokenize`.
     pub method: String,
-    pub count: u64,
+    pub place: String,
 }
 
 /// A label that a rule gave the exchange.
@@ -214,22 +218,20 @@ pub struct Tag {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Emitter {
-    /// The instance whose Envoy the VM runs in.
-    pub id: String,
     /// Random for each VM, 32 hex digits.
     pub epoch: String,
-    /// From 0, without gaps.
-    pub seq: u64,
+    /// The instance whose Envoy the VM runs in.
+    pub id: String,
     /// Leaf hash of the record with the previous `seq`, empty for the first.
     pub prev: String,
+    /// From 0, without gaps.
+    pub seq: u64,
 }
 
 /// The bundle that decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyInForce {
-    /// `sha256:` and 64 hex digits.
-    pub digest: String,
     /// The Git commit its policies came from; absent when they came otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
@@ -237,16 +239,18 @@ pub struct PolicyInForce {
     /// of a bundle is too old.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirmed: Option<String>,
+    /// `sha256:` and 64 hex digits.
+    pub digest: String,
 }
 
 /// A rule that matched, in the order of evaluation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MatchedRule {
-    pub policy: String,
-    pub rule: String,
     /// `allow`, `deny` or `log`.
     pub effect: String,
+    pub policy: String,
+    pub rule: String,
 }
 
 /// What the filter answered to the question whether the exchange may happen.
@@ -257,6 +261,26 @@ pub enum DecisionKind {
     Deny,
     /// Could not decide; the configured failure mode applied.
     Error,
+}
+
+impl EvidenceRecord {
+    /// Whether every whole number in it is one that every reader of JSON reads as it is.
+    pub(crate) fn is_exact(&self) -> bool {
+        let counted = self.findings.iter().map(|it| it.count);
+        let taken_out = self.redactions.iter().map(|it| it.count);
+        let told = [self.cost_nano, self.input_tokens, self.output_tokens];
+        [
+            self.emitter.seq,
+            self.duration_us,
+            self.request_bytes,
+            self.response_bytes,
+        ]
+        .into_iter()
+        .chain(told.into_iter().flatten())
+        .chain(counted)
+        .chain(taken_out)
+        .all(|number| number <= MAX_INTEGER)
+    }
 }
 
 impl DecisionKind {

@@ -82,6 +82,7 @@ unsafe extern "C" {
         data: *mut *mut u8,
         size: *mut usize,
     ) -> i32;
+    fn proxy_get_header_map_pairs(map: i32, data: *mut *mut u8, size: *mut usize) -> i32;
     fn proxy_replace_header_map_value(
         map: i32,
         key: *const u8,
@@ -224,6 +225,42 @@ pub(super) fn header(map: Map, name: &str) -> Option<String> {
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// All headers of a message, fetched at once: a call for each costs more.
+pub(super) struct Headers {
+    bytes: Vec<u8>,
+}
+
+pub(super) fn headers(map: Map) -> Headers {
+    let bytes = fetch("proxy_get_header_map_pairs", |data, size| {
+        // SAFETY: the host writes one pointer and one size.
+        unsafe { proxy_get_header_map_pairs(map as i32, data, size) }
+    });
+    Headers {
+        bytes: bytes.ok().flatten().unwrap_or_default(),
+    }
+}
+
+impl Headers {
+    /// A header as text, its values joined where there are several; bytes that are not
+    /// UTF-8 are replaced.
+    pub(super) fn get(&self, name: &str) -> Option<String> {
+        let mut joined: Option<String> = None;
+        for (_, value) in
+            pairs_of(&self.bytes).filter(|(it, _)| it.eq_ignore_ascii_case(name.as_bytes()))
+        {
+            let value = String::from_utf8_lossy(value);
+            match &mut joined {
+                None => joined = Some(value.into_owned()),
+                Some(before) => {
+                    before.push_str(", ");
+                    before.push_str(&value);
+                }
+            }
+        }
+        joined
+    }
+}
+
 pub(super) fn set_header(map: Map, name: &str, value: &str) -> Result<(), HostError> {
     // SAFETY: the host reads both texts during the call.
     check("proxy_replace_header_map_value", unsafe {
@@ -286,6 +323,25 @@ pub(super) fn property(path: &[&str]) -> Option<Vec<u8>> {
         unsafe { proxy_get_property(path.as_ptr(), path.len(), data, size) }
     });
     bytes.ok().flatten()
+}
+
+/// The names and values of a header map in the ABI's form: their count, their sizes, then
+/// each with a NUL behind it. What is not of that form has none.
+fn pairs_of(bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let number = |at: usize| {
+        let bytes = bytes.get(at..at.checked_add(4)?)?.try_into().ok()?;
+        usize::try_from(u32::from_le_bytes(bytes)).ok()
+    };
+    let count = number(0).unwrap_or(0);
+    let mut at = count.saturating_mul(8).saturating_add(4);
+    (0..count).map_while(move |nth| {
+        let (name, value) = (number(4 + nth * 8)?, number(8 + nth * 8)?);
+        let between = at.checked_add(name)?;
+        let end = between.checked_add(1)?.checked_add(value)?;
+        let pair = (bytes.get(at..between)?, bytes.get(between + 1..end)?);
+        at = end + 1;
+        Some(pair)
+    })
 }
 
 /// A property that is a list of texts, in the ABI's form: a header map of names alone.

@@ -12,7 +12,7 @@ use crate::inspector::{Flow, Inspector, LocalResponse, RequestHead, ResponseHead
 use crate::outbox::{Delivery, Outbox};
 use crate::record::{ExchangeEnd, Seed};
 use crate::subject::SubjectConfig;
-use jupiter_evidence::{EmitterChain, Envelope, EvidenceRecord};
+use jupiter_evidence::{EmitterChain, Envelope};
 use jupiter_policy::LogLevel;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -203,7 +203,8 @@ impl Vm {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return Action::Continue;
         };
-        let header = |name| abi::header(Map::Response, name);
+        let headers = abi::headers(Map::Response);
+        let header = |name| headers.get(name);
         let head = ResponseHead {
             status: header(":status").and_then(|status| status.parse().ok()),
             content_type: header("content-type"),
@@ -410,7 +411,13 @@ impl Vm {
     fn batch_answered(&mut self, id: u32, token: u32, status: Option<u16>) {
         let before = self.outbox.refused;
         match self.outbox.answered(token, status, abi::now_us()) {
-            Delivery::Acknowledged => self.tick(id),
+            Delivery::Acknowledged => {
+                let closing = self.roots.get(&id).is_some_and(|root| root.closing);
+                let capacity = capacity(&self.roots, id);
+                if closing || self.outbox.has_full_batch(capacity) {
+                    self.tick(id);
+                }
+            }
             Delivery::Refused => {
                 self.metrics.refused(self.outbox.refused - before);
                 abi::log(
@@ -671,7 +678,8 @@ fn capacity(roots: &BTreeMap<u32, Root>, root: u32) -> usize {
 }
 
 fn request_head(subject: &SubjectConfig) -> RequestHead {
-    let header = |name| abi::header(Map::Request, name);
+    let headers = abi::headers(Map::Request);
+    let header = |name: &str| headers.get(name);
     RequestHead {
         method: header(":method").unwrap_or_default(),
         path: header(":path").unwrap_or_default(),
