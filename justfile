@@ -47,17 +47,37 @@ e2e *args: test-setup filter probe
     cargo test {{ locked }} --workspace --no-run --test cli
     cargo test {{ locked }} --workspace --test e2e {{ args }}
 
-# Time the policy engine natively and inside Envoy, beside the `cel` crate
-bench *samples: setup
+# Measure: policy (the engine beside `cel`), envoy (what the filter costs one), ingest, load, size
+bench name="policy" *args:
+    @{{ just }} bench-{{ name }} {{ args }}
+
+[private]
+bench-policy *samples: setup
     scripts/probe.sh cel
     cargo run {{ locked }} --release -p jupiter-bench -- target/probe/cel.wasm {{ samples }}
 
 # Bytes per second that detectors and matchers read inside Envoy, worst texts included
+[private]
 bench-scan *samples: setup
     scripts/probe.sh tasks
     cargo run {{ locked }} --release -p jupiter-bench --bin scan -- target/probe/tasks.wasm {{ samples }}
 
-# What loading and deciding policies adds to a module
+[private]
+bench-envoy: bench-setup filter
+    cargo build {{ locked }} --profile filter --target wasm32-unknown-unknown -p jupiter-bench-empty
+    cargo test {{ locked }} --workspace --no-run --test cli
+    cargo bench {{ locked }} --workspace --profile dev --bench envoy
+
+[private]
+bench-ingest: test-setup
+    cargo bench {{ locked }} --workspace --profile dev --bench ingest
+
+# `mercator benchmark` beside wrk and h2load: speed, agreement, a stalled server
+[private]
+bench-load *seconds:
+    cargo bench {{ locked }} --workspace --profile dev --bench load -- {{ seconds }}
+
+[private]
 bench-size: setup
     @scripts/probe.sh reader evaluator
 
@@ -101,14 +121,6 @@ account count="100000" seed="1": test-setup filter
 postgres *args: test-setup
     cargo test {{ locked }} --workspace --test postgres {{ args }}
 
-# Records per second into Postgres and SQLite, beside what COPY reaches in Postgres
-bench-ingest: test-setup
-    cargo bench {{ locked }} --workspace --profile dev --bench ingest
-
-# `mercator benchmark` beside wrk and h2load: speed, agreement, a stalled server
-bench-load *seconds:
-    cargo bench {{ locked }} --workspace --profile dev --bench load -- {{ seconds }}
-
 # What CI runs
 ci:
     .ci/run
@@ -129,6 +141,10 @@ test-setup:
 [private]
 check-setup:
     @scripts/setup.sh check
+
+[private]
+bench-setup:
+    @scripts/setup.sh bench
 
 [private]
 fuzz-setup:

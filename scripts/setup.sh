@@ -4,10 +4,11 @@
 #   scripts/setup.sh run     Rust, the wasm target, a C compiler, Envoy
 #   scripts/setup.sh test    the same, Postgres, and the client libraries that the tests drive
 #   scripts/setup.sh check   Rust, the wasm target, a C compiler, cargo-deny
+#   scripts/setup.sh bench   the same as run, and wrk
 #   scripts/setup.sh fuzz    Rust, a C++ compiler, cargo-fuzz
 #
-# Everything fetched is pinned and goes into .tools/ (ignored by git); Postgres alone
-# is the system's own package. Running it again costs a fraction of a second.
+# Everything fetched is pinned and goes into .tools/ (ignored by git); Postgres and
+# wrk alone are the system's own packages. Running it again costs a fraction of a second.
 set -euo pipefail
 
 purpose=${1:-run}
@@ -177,6 +178,21 @@ need_postgres() {
             "set MERCATOR_POSTGRES_BIN to the folder of \`postgres\`, \`initdb\` and \`psql\`, version 15 or newer"
 }
 
+install_wrk() {
+    apt-get update -qq && apt-get install -y -qq --no-install-recommends wrk
+}
+
+need_wrk() {
+    command -v wrk >/dev/null && return
+    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+        echo "setup: installing wrk (Debian's package)" >&2
+        DEBIAN_FRONTEND=noninteractive quietly install_wrk
+    fi
+    command -v wrk >/dev/null ||
+        lacking "no wrk here (it sends the requests of \`just bench envoy\`)" \
+            "Debian: \`apt-get install wrk\`, then run this again"
+}
+
 need_openssl() {
     command -v openssl >/dev/null ||
         lacking "no openssl here (tests of TLS to Postgres make their certificates with it)" \
@@ -211,10 +227,11 @@ need_cargo_fuzz() {
 case $purpose in
     run) need_rust; need_c_compiler; need_wasm_target; need_envoy ;;
     test) need_rust; need_c_compiler; need_wasm_target; need_envoy; need_postgres; need_openssl; scripts/setup-clients.sh || missing=1 ;;
+    bench) need_rust; need_c_compiler; need_wasm_target; need_envoy; need_wrk ;;
     check) need_rust; need_c_compiler; need_wasm_target; need_cargo_deny ;;
     fuzz) need_rust; need_cxx_compiler; need_cargo_fuzz ;;
     *)
-        echo "usage: scripts/setup.sh [run|test|check|fuzz]" >&2
+        echo "usage: scripts/setup.sh [run|test|bench|check|fuzz]" >&2
         exit 2
         ;;
 esac

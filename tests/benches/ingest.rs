@@ -1,4 +1,4 @@
-//! How many records per second are acknowledged: `./justw bench-ingest`.
+//! How many records per second are acknowledged: `./justw bench ingest`.
 //!
 //! In one run, on one machine: our path into Postgres and into SQLite, and what
 //! Postgres itself takes by `COPY` into the same tables, without asking whether

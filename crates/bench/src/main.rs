@@ -1,4 +1,4 @@
-//! `just bench`: the same measurements natively and inside Envoy (the `envoy` on `PATH`), as
+//! `just bench policy`: the same measurements natively and inside Envoy (the `envoy` on `PATH`), as
 //! a table.
 
 use jupiter_bench::sets;

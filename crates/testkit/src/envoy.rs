@@ -28,15 +28,16 @@ pub fn envoy_binary() -> PathBuf {
         })
 }
 
-/// Run Envoy on a configuration as it lies there.
-pub(crate) fn start(config: &Path, log: PathBuf) -> Program {
+/// Run Envoy on a configuration as it lies there, with so many worker threads.
+pub fn start_envoy(config: &Path, log: PathBuf, workers: u32) -> Program {
     let mut command = Command::new(envoy_binary());
     command
         .arg("--config-path")
         .arg(config)
         // Several Envoys on one machine would otherwise share a memory segment.
         .arg("--disable-hot-restart")
-        .args(["--concurrency", "2", "--log-level", "warning"])
+        .args(["--concurrency", &workers.to_string()])
+        .args(["--log-level", "warning"])
         // As `mercator run` does: a line of the access log is written when it is made.
         .args(["--file-flush-min-size-kb", "0"]);
     Program::start("envoy", command, log)

@@ -6,7 +6,7 @@
 //! logs of all its programs are printed.
 
 use std::fmt::Write;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::admin::Admin;
-use crate::envoy::{self, envoy_binary};
+use crate::envoy::{envoy_binary, start_envoy};
 use crate::fake_provider::FakeProvider;
 use crate::ports::free_port;
 use crate::process::{self, Program, built, target_dir};
@@ -24,6 +24,9 @@ use crate::wait::{self, OrFail, fail};
 
 /// How many lines at the end of each log a failure shows.
 const LOG_LINES: usize = 120;
+
+/// Of Envoys that an instance starts beside its own; as many as that one has.
+const WORKERS: u32 = 2;
 
 /// The filter's module as it is built.
 pub fn filter_module() -> PathBuf {
@@ -48,6 +51,7 @@ pub struct InstanceBuilder {
     environment: Option<String>,
     openai_key: String,
     anthropic_key: String,
+    provider: Option<SocketAddr>,
 }
 
 impl InstanceBuilder {
@@ -129,6 +133,13 @@ impl InstanceBuilder {
         self
     }
 
+    /// Another provider of both kinds than the fake one, which then gets no requests.
+    #[must_use]
+    pub fn provider_at(mut self, address: SocketAddr) -> Self {
+        self.provider = Some(address);
+        self
+    }
+
     /// Start, and wait until it answers on all its ports.
     pub async fn start(self) -> Instance {
         let provider = FakeProvider::start()
@@ -145,7 +156,8 @@ impl InstanceBuilder {
             envoy_admin: free_port(),
         };
         let config = folder.path().join("mercator.yaml");
-        let text = self.config(folder.path(), &ports, &provider);
+        let provider_address = self.provider.unwrap_or_else(|| provider.address());
+        let text = self.config(folder.path(), &ports, provider_address);
         std::fs::write(&config, text).or_fail("cannot write the configuration");
         let mut instance = Instance {
             control_plane: None,
@@ -168,7 +180,7 @@ impl InstanceBuilder {
         instance
     }
 
-    fn config(&self, folder: &Path, ports: &Ports, provider: &FakeProvider) -> String {
+    fn config(&self, folder: &Path, ports: &Ports, provider: SocketAddr) -> String {
         let filter = self.filter.clone().unwrap_or_else(filter_module);
         let lines = |lines: &[String]| {
             lines.iter().fold(String::new(), |mut text, line| {
@@ -199,8 +211,8 @@ impl InstanceBuilder {
              {subject}\
              {prices}\
              providers:\n  \
-               - {{name: openai, kind: openai, base_url: \"{openai}\", api_key: \"{openai_key}\"}}\n  \
-               - {{name: anthropic, kind: anthropic, base_url: \"{anthropic}\", api_key: \"{anthropic_key}\"}}\n",
+               - {{name: openai, kind: openai, base_url: \"http://{provider}/v1\", api_key: \"{openai_key}\"}}\n  \
+               - {{name: anthropic, kind: anthropic, base_url: \"http://{provider}\", api_key: \"{anthropic_key}\"}}\n",
             environment = self.environment.as_deref().unwrap_or("production"),
             data = folder.join("data").display(),
             admin = ports.admin,
@@ -215,9 +227,7 @@ impl InstanceBuilder {
             evidence = section("evidence", &self.evidence),
             subject = section("subject", &self.subject),
             prices = section("prices", &self.prices),
-            openai = provider.openai_base_url(),
             openai_key = self.openai_key,
-            anthropic = provider.anthropic_base_url(),
             anthropic_key = self.anthropic_key,
             name = self.name.as_deref().unwrap_or("jupiter-test"),
         )
@@ -414,7 +424,7 @@ impl Instance {
         .await;
         let config = self.data_dir().join("envoy/envoy.yaml");
         let log = self.next_log("envoy-alone");
-        self.lone_envoy = Some(envoy::start(&config, log));
+        self.lone_envoy = Some(start_envoy(&config, log, WORKERS));
         self.wait_for_traffic().await;
     }
 
@@ -456,7 +466,7 @@ impl Instance {
         let config = folder.join("envoy.yaml");
         std::fs::write(&config, printed.stdout).or_fail("cannot write Envoy's configuration");
 
-        let program = envoy::start(&config, self.next_log("envoy-polling"));
+        let program = start_envoy(&config, self.next_log("envoy-polling"), WORKERS);
         let traffic = Traffic::new(self.http.clone(), ports[0]);
         PollingEnvoy { program, traffic }
     }

@@ -28,7 +28,7 @@ pub mod wait;
 #[cfg(feature = "harness")]
 pub use admin::{Admin, AdminReply};
 #[cfg(feature = "harness")]
-pub use envoy::envoy_binary;
+pub use envoy::{envoy_binary, start_envoy};
 #[cfg(feature = "harness")]
 pub use instance::{Instance, InstanceBuilder, PollingEnvoy, filter_module};
 #[cfg(feature = "harness")]

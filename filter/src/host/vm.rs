@@ -12,7 +12,7 @@ use crate::inspector::{Flow, Inspector, LocalResponse, RequestHead, ResponseHead
 use crate::outbox::{Delivery, Outbox};
 use crate::record::{ExchangeEnd, Seed};
 use crate::subject::SubjectConfig;
-use jupiter_evidence::{EmitterChain, Envelope};
+use jupiter_evidence::{EmitterChain, Envelope, EvidenceRecord};
 use jupiter_policy::LogLevel;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
