@@ -31,7 +31,8 @@ impl Metrics {
             &format!("decisions_total|verdict={}", record.decision.as_str()),
             1,
         );
-        let enforced = record.matched_rules.iter().map(|rule| (rule, "enforce"));
+        let enforced = record.matched_rules.iter().chain(&record.response_rules);
+        let enforced = enforced.map(|rule| (rule, "enforce"));
         let shadow = record.shadow_rules.iter().map(|rule| (rule, "shadow"));
         for (rule, mode) in enforced.chain(shadow) {
             let series = |policy: &str, name: &str| {

@@ -6,7 +6,18 @@ use std::collections::BTreeMap;
 use jupiter_testkit::{Instance, wait};
 use reqwest::Method;
 
-use crate::support::{REFUSED_MODEL, ask, guarded, question, record_of};
+use crate::support::{GUARD, REFUSED_MODEL, ask, question, record_of};
+
+/// Notes answers that name a city.
+const CITIES: &str = "
+mpl_version: '1.0'
+name: cities
+version: 1.0.0
+rules:
+  - name: named-cities
+    when: response.text.contains('Lisbon')
+    actions: [{type: log, level: info, message: a city}]
+";
 
 /// Samples by name and labels as they stand in the text.
 type Samples = BTreeMap<String, f64>;
@@ -77,7 +88,8 @@ fn value(samples: &Samples, name: &str, labels: &[(&str, &str)]) -> f64 {
 
 #[tokio::test]
 async fn counts_move_with_the_exchanges_and_carry_their_labels() {
-    let instance = guarded().await;
+    let builder = Instance::builder().policy("guard", GUARD);
+    let instance = builder.policy("cities", CITIES).start().await;
     for (model, count) in [("gpt-4o", 3), (REFUSED_MODEL, 2)] {
         for _ in 0..count {
             let answer = ask(&instance, &question(model)).await;
@@ -85,6 +97,10 @@ async fn counts_move_with_the_exchanges_and_carry_their_labels() {
         }
     }
     let traffic = instance.traffic();
+    let answered = traffic
+        .chat(&question("gpt-4o"))
+        .header("x-fake-reply", "It is Lisbon.");
+    assert_eq!(traffic.complete(answered).await.status, 200);
     let malformed = traffic
         .request(Method::POST, "/v1/chat/completions")
         .header("content-type", "application/json")
@@ -92,7 +108,7 @@ async fn counts_move_with_the_exchanges_and_carry_their_labels() {
     assert_eq!(traffic.complete(malformed).await.status, 400);
 
     // Envoy adds up what its workers counted when it is asked, and histograms every five seconds.
-    let samples = wait::until("six decisions", async || {
+    let samples = wait::until("seven decisions", async || {
         let samples = scrape(&instance).await;
         let seen = [
             value(&samples, "mercator_decisions_total", &[]),
@@ -103,7 +119,7 @@ async fn counts_move_with_the_exchanges_and_carry_their_labels() {
             ),
         ];
         match seen {
-            [6.0, 6.0] => Ok(samples),
+            [7.0, 7.0] => Ok(samples),
             _ => Err(samples),
         }
     })
@@ -111,7 +127,7 @@ async fn counts_move_with_the_exchanges_and_carry_their_labels() {
     let one = |name: &str, labels: &[(&str, &str)]| value(&samples, name, labels);
     assert_eq!(
         one("mercator_decisions_total", &[("verdict", "allow")]),
-        3.0
+        4.0
     );
     assert_eq!(one("mercator_decisions_total", &[("verdict", "deny")]), 2.0);
     assert_eq!(
@@ -120,6 +136,8 @@ async fn counts_move_with_the_exchanges_and_carry_their_labels() {
     );
     let rule = [("policy", "guard"), ("effect", "deny"), ("mode", "enforce")];
     assert_eq!(one("mercator_rule_matches_total", &rule), 2.0);
+    let rule = [("policy", "cities"), ("effect", "log"), ("mode", "enforce")];
+    assert_eq!(one("mercator_rule_matches_total", &rule), 1.0);
     let malformed = [("direction", "request"), ("reason", "malformed_json")];
     assert_eq!(one("mercator_unscanned_total", &malformed), 1.0);
     assert!(one("mercator_request_bytes_total", &[]) > 100.0);
@@ -132,7 +150,7 @@ async fn counts_move_with_the_exchanges_and_carry_their_labels() {
         1.0
     );
     for sample in samples.keys() {
-        for said in ["capital", "gpt-4", "sk-test", "sekret", "key:"] {
+        for said in ["capital", "Lisbon", "gpt-4", "sk-test", "sekret", "key:"] {
             assert!(!sample.contains(said), "{sample}");
         }
     }
