@@ -8,6 +8,8 @@ use std::path::Path;
 use jupiter_testkit::{Answer, Instance, filter_module, wait};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::support::{GUARD, ask, assert_record, question, reached_provider, record_of};
 use crate::trapping::trapping_at;
@@ -36,6 +38,29 @@ enum Cause {
     NoBundle,
     StaleBundle,
     OutboxFull,
+    NoRoom,
+    Trap,
+}
+
+impl Cause {
+    /// The test that tries it.
+    fn test(self) -> &'static str {
+        match self {
+            Cause::Request(..) | Cause::Answer(..) => {
+                "what_cannot_be_read_follows_the_failure_mode"
+            }
+            Cause::NoBundle => "without_a_bundle_everything_is_refused_in_either_mode",
+            Cause::StaleBundle => "bundle_that_nobody_confirms_follows_the_failure_mode",
+            Cause::OutboxFull => "full_outbox_refuses_or_goes_on_as_configured",
+            Cause::NoRoom => "bodies_beyond_the_memory_limit_are_refused_and_it_is_free_again",
+            Cause::Trap => "trap_is_answered_with_503_and_leaves_its_record_with_the_witness",
+        }
+    }
+
+    /// The failure mode has no say.
+    fn is_always_refused(self) -> bool {
+        matches!(self, Cause::NoBundle | Cause::Trap)
+    }
 }
 
 const CHAT: &str = "/v1/chat/completions";
@@ -135,6 +160,18 @@ const ROWS: &[Row] = &[
         reason: OUTBOX_FULL,
         closed: Some(503),
     },
+    Row {
+        what: "more than 48 MiB of bodies held at a time",
+        cause: Cause::NoRoom,
+        reason: NO_ROOM,
+        closed: Some(503),
+    },
+    Row {
+        what: "filter that traps",
+        cause: Cause::Trap,
+        reason: TRAP,
+        closed: Some(503),
+    },
 ];
 
 const TOO_DEEP: &str = "too_complex";
@@ -142,11 +179,16 @@ const NON_TEXT: &str = "non_text_content";
 const NO_BUNDLE: &str = "no_policy_bundle";
 const STALE_BUNDLE: &str = "stale_policy_bundle";
 const OUTBOX_FULL: &str = "evidence_unavailable";
+const NO_ROOM: &str = "memory_limit";
+const TRAP: &str = "filter_fault";
 
 impl Row {
     /// Whether the failure keeps something from being read.
     fn is_unscanned(&self) -> bool {
-        matches!(self.cause, Cause::Request(..) | Cause::Answer(..))
+        matches!(
+            self.cause,
+            Cause::Request(..) | Cause::Answer(..) | Cause::NoRoom
+        )
     }
 
     fn direction(&self) -> &'static str {
@@ -158,6 +200,10 @@ impl Row {
 
     /// What the record says, refused or gone on.
     fn record(&self, refused: bool) -> Value {
+        if let Cause::Trap = self.cause {
+            // As the witness has it: what was known when the VM died.
+            return json!({"decision": "allow", "outcome": "filter_fault"});
+        }
         let mut record = match (self.is_unscanned(), self.closed) {
             (true, Some(_)) => json!({"decision": "error", "reason": self.reason}),
             (true, None) => json!({"decision": "allow"}),
@@ -180,6 +226,10 @@ impl Row {
 
     fn metric(&self) -> String {
         match self.is_unscanned() {
+            _ if matches!(self.cause, Cause::Trap) => {
+                "mercator_evidence_records_total{source=\"witness\",outcome=\"accepted\"}"
+                    .to_owned()
+            }
             true => format!(
                 "mercator_unscanned_total{{direction=\"{}\",reason=\"{}\"}}",
                 self.direction(),
@@ -194,15 +244,15 @@ impl Row {
             Some(status) => format!("{status}, code `{}`", self.reason),
             None => "goes on".to_owned(),
         };
-        let open = match self.cause {
-            Cause::NoBundle => closed.clone(),
-            _ => "goes on".to_owned(),
+        let open = match self.cause.is_always_refused() {
+            true => closed.clone(),
+            false => "goes on".to_owned(),
         };
         let told = |record: &Value| {
             let record = record.as_object().expect("an object");
             let words = record
                 .iter()
-                .filter(|(key, value)| *key != "outcome" && !(*key == "reason" && value.is_null()));
+                .filter(|(_, value)| **value != json!("refused") && !value.is_null());
             let words: Vec<_> = words
                 .map(|(key, value)| format!("`{key}` {}", value.as_str().unwrap_or("none")))
                 .collect();
@@ -212,14 +262,15 @@ impl Row {
             told(&self.record(self.closed.is_some())),
             told(&self.record(false)),
         );
-        let record = match refused == passed || self.reason == NO_BUNDLE {
+        let record = match refused == passed || self.cause.is_always_refused() {
             true => refused,
             false => format!("{refused}; open: {passed}"),
         };
         format!(
-            "| {} | {closed} | {open} | {record} | `{}` |\n",
+            "| {} | {closed} | {open} | {record} | `{}` | `{}` |\n",
             self.what,
-            self.metric()
+            self.metric(),
+            self.cause.test()
         )
     }
 }
@@ -300,7 +351,10 @@ async fn assert_row(instance: &Instance, row: &Row, open: bool) {
 async fn what_cannot_be_read_follows_the_failure_mode() {
     for open in [false, true] {
         let instance = instance(open).policy("guard", GUARD).start().await;
-        for row in ROWS.iter().filter(|row| row.is_unscanned()) {
+        for row in ROWS
+            .iter()
+            .filter(|row| row.cause.test() == Cause::Answer("", "").test())
+        {
             assert_row(&instance, row, open).await;
         }
     }
@@ -405,22 +459,30 @@ async fn trap_is_answered_with_503_and_leaves_its_record_with_the_witness() {
     let shipped = std::fs::read(filter_module()).expect("the filter");
     let trapping = trapping_at(shipped, "proxy_on_response_headers");
     std::fs::write(&module, trapping).expect("the module is written");
+    for open in [false, true] {
+        trap(instance(open).filter(&module).start().await).await;
+    }
+}
+
+async fn trap(instance: Instance) {
+    let row = row(TRAP);
+    let before = counted(&instance, row).await;
     // Its policy is published afterwards: to ask for the bundle in force is answered by
     // the filter, which traps then too.
-    let instance = instance(true).filter(&module).start().await;
     let admin = instance.admin();
     admin.put_policy("guard", GUARD).await.expect_success();
     // The VM is started anew after each trap, and until it is, nothing passes either.
     for turn in 1..=3 {
-        wait::until("a request to reach the provider", async || {
-            let answer = send(&instance, row(NO_BUNDLE)).await;
-            assert_eq!(answer.status, 503, "{}", answer.text());
+        let answer = wait::until("a request to reach the provider", async || {
+            let answer = send(&instance, row).await;
+            assert_eq!(Some(answer.status), row.closed, "{}", answer.text());
             match reached_provider(&instance) {
-                reached if reached >= turn => Ok(()),
+                reached if reached >= turn => Ok(answer),
                 reached => Err(reached),
             }
         })
         .await;
+        assert_eq!(answer.json()["error"]["code"], row.reason);
     }
     let records = wait::until("three records from the witness", async || {
         let mut records = instance.admin().evidence("").await;
@@ -432,18 +494,95 @@ async fn trap_is_answered_with_503_and_leaves_its_record_with_the_witness() {
     })
     .await;
     for record in records {
-        let expected = json!({
-            "decision": "allow", "outcome": "filter_fault",
-            "gen_ai.request.model": "gpt-4o", "response_inspection": "none",
-        });
-        assert_record(&record, &expected);
+        assert_record(&record, &row.record(true));
+        let known = json!({"gen_ai.request.model": "gpt-4o", "response_inspection": "none"});
+        assert_record(&record, &known);
     }
+    wait::until("the witness's records to be counted", async || {
+        let now = counted(&instance, row).await;
+        if now > before { Ok(()) } else { Err(now) }
+    })
+    .await;
+}
+
+/// A request of nearly 4 MiB, and how much of it is sent at first: all but its last byte.
+fn large_request() -> (Vec<u8>, usize) {
+    let body = question("gpt-4o").to_string();
+    let body = body.replace("What", &"what ".repeat((4 << 18) / 5 * 4 - 100));
+    let head = format!(
+        "POST {CHAT} HTTP/1.1\r\nhost: jupiter\r\nauthorization: Bearer sk-test\r\n\
+         content-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let request = [head, body].concat().into_bytes();
+    let most = request.len() - 1;
+    (request, most)
+}
+
+#[tokio::test]
+async fn bodies_beyond_the_memory_limit_are_refused_and_it_is_free_again() {
+    const CLIENTS: usize = 18;
+    let instance = Instance::builder()
+        .inspection("max_body_bytes: 4194304")
+        .envoy("concurrency: 1")
+        .policy("guard", GUARD)
+        .start()
+        .await;
+    let (row, envoy) = (row(NO_ROOM), instance.envoy_pid());
+    let before = counted(&instance, row).await;
+    let (request, most) = large_request();
+    // Twice: what was held in the first turn is free in the second.
+    for turn in 1..=2 {
+        let mut waiting = vec![];
+        for _ in 0..CLIENTS {
+            let address = ("127.0.0.1", instance.traffic().port());
+            let mut socket = TcpStream::connect(address).await.expect("a connection");
+            // One that is refused may not take the rest.
+            let _ = socket.write_all(&request[..most]).await;
+            waiting.push(socket);
+        }
+        // 48 MiB hold twelve of them; the others are answered without their last byte.
+        let refused = wait::until("those beyond the limit to be refused", async || {
+            let at = counted(&instance, row).await - before;
+            match at >= (6 * turn) as f64 {
+                true => Ok(at),
+                false => Err(at),
+            }
+        })
+        .await;
+        let mut statuses = vec![];
+        for mut socket in waiting {
+            let _ = socket.write_all(&request[most..]).await;
+            let mut answer = vec![];
+            let _ = socket.read_to_end(&mut answer).await;
+            let answer = String::from_utf8_lossy(&answer).into_owned();
+            let status = answer.get(9..12).unwrap_or_default().to_owned();
+            if status == "503" {
+                assert!(answer.contains(row.reason), "{answer}");
+            }
+            statuses.push(status);
+        }
+        let passed = statuses.iter().filter(|status| *status == "200").count();
+        assert!(passed >= 10, "turn {turn}: {statuses:?}, {refused} refused");
+    }
+    let records = instance.admin().wait_for_records("", 2 * CLIENTS).await;
+    let reason = |record: &Value| record["reason"] == row.reason;
+    let (refused, passed): (Vec<_>, Vec<_>) = records.into_iter().partition(reason);
+    assert!(refused.len() >= 12, "{}", refused.len());
+    for record in &refused {
+        assert_record(record, &row.record(true));
+    }
+    for record in &passed {
+        assert_record(record, &json!({"request_inspection": "inspected"}));
+    }
+    assert_eq!(instance.envoy_pid(), envoy, "Envoy survives");
 }
 
 #[test]
 fn reference_shows_the_rows_that_are_tried() {
     let mut table = String::from(
-        "| what fails | closed | open | record | metric |\n| --- | --- | --- | --- | --- |\n",
+        "| what fails | closed | open | record | metric | test |\n\
+         | --- | --- | --- | --- | --- | --- |\n",
     );
     for row in ROWS {
         write!(table, "{}", row.line()).expect("text");
