@@ -9,10 +9,12 @@ use jupiter_testkit::{Answer, Instance};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::support::{assert_record, record_of};
+use crate::support::{assert_record, reached_provider, record_of};
 
 const ANSWERS: &str = include_str!("policies/answers.yaml");
 const ADDRESS: &str = "ada.lovelace@example.com";
+/// Of the form of a key, and nobody's.
+const SECRET: &str = "ghp_0123456789abcdefghijABCDEFGHIJ012345";
 
 pub(crate) async fn instance() -> Instance {
     Instance::builder().policy("answers", ANSWERS).start().await
@@ -125,6 +127,38 @@ fn last_received(instance: &Instance) -> (String, Option<usize>) {
     let last = received.last().expect("a request at the provider");
     let length = last.header("content-length").and_then(|it| it.parse().ok());
     (String::from_utf8_lossy(&last.body).into_owned(), length)
+}
+
+#[tokio::test]
+async fn requests_are_allowed_or_refused_in_every_dialect_whole_and_streamed() {
+    let instance = instance().await;
+    for (wire, stream) in WIRES.into_iter().flat_map(|it| [(it, false), (it, true)]) {
+        let body = wire.body("anyone", "What is new?", stream);
+        let request = wire.request(&instance, &body);
+        let answer = complete(&instance, request.header("x-fake-reply", "Nothing is.")).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(wire.text(&answer, stream), "Nothing is.");
+        assert_eq!(last_received(&instance).0, body.to_string());
+        let record = record_of(&instance, &answer).await;
+        let expected = json!({
+            "decision": "allow", "outcome": "completed", "stream": stream,
+            "request_inspection": "inspected", "response_inspection": "inspected",
+        });
+        assert_record(&record, &expected);
+
+        let reached = reached_provider(&instance);
+        let body = wire.body("anyone", &format!("Is {SECRET} valid?"), stream);
+        let answer = complete(&instance, wire.request(&instance, &body)).await;
+        assert_eq!(answer.status, 403, "{wire:?}: {}", answer.text());
+        assert_eq!(answer.json()["error"]["code"], "secret_found");
+        assert_eq!(reached_provider(&instance), reached);
+        let record = record_of(&instance, &answer).await;
+        let expected = json!({
+            "decision": "deny", "outcome": "refused", "reason": "secret_found", "stream": stream,
+            "request_inspection": "inspected", "response_inspection": "none",
+        });
+        assert_record(&record, &expected);
+    }
 }
 
 #[tokio::test]
@@ -388,8 +422,7 @@ async fn what_only_the_whole_answer_decides_is_decided_before_it_looks_whole() {
 #[tokio::test]
 async fn secrets_are_sensitive_content_and_stay_out_of_the_record() {
     let instance = instance().await;
-    let token = "ghp_0123456789abcdefghijABCDEFGHIJ012345";
-    let body = Wire::Chat.body("anyone", &format!("my token is {token}"), false);
+    let body = Wire::Chat.body("anyone", &format!("my token is {SECRET}"), false);
     let answer = complete(&instance, Wire::Chat.request(&instance, &body)).await;
     assert_eq!(answer.status, 403, "{}", answer.text());
     assert_eq!(
