@@ -233,6 +233,7 @@ fn cases() -> Vec<(Code, String, &'static str, &'static str)> {
         (C::ActionNotProvided, actions("{type: modify, field: request.stream, value: false}"), "setting `request.stream` is not carried out", "nothing else happens"),
         (C::ActionNotProvided, actions("{type: alert, message: x}"), "action `alert` is not carried out by this version", "nothing else happens"),
         (C::ActionTarget, actions("{type: redact, fields: [request.max_tokens], method: mask}"), "`request.max_tokens` holds no text", "request.text"),
+        (C::ActionNotProvided, rules("  - {name: r, phase: response, conditions: [], actions: [{type: modify, field: response.content, value: x}]}\n"), "in a stream, `response.content` is not set", "whole answers are changed"),
         (C::ActionTarget, actions("{type: modify, field: context.client_ip, value: x}"), "`context.client_ip` is not a part of the exchange", "begins with `request.`"),
         (C::ActionTarget, actions("{type: modify, field: request.messages, value: x}"), "cannot be set to a value", ""),
         (C::ValueType, actions("{type: modify, field: request.max_tokens, value: many}"), "the field is a number, and the value is a text", ""),

@@ -113,6 +113,11 @@ impl Checker<'_> {
             let name = names::path(target.field);
             let message = format!("setting `{name}` is not carried out by this version");
             self.report_with_help(Code::ActionNotProvided, span, message, NOT_DONE);
+        } else if let Field::Text(TextField::ResponseContent) = target.field {
+            let message = "in a stream, `response.content` is not set: its text has left by then";
+            let help = "whole answers are changed; of a stream the record names the action. \
+                        `redact` changes both, a `deny` where `request.stream` holds refuses them";
+            self.report_with_help(Code::ActionNotProvided, span, message, help);
         }
         let value = self.new_value(&target, operand?, value.map_or(span, |node| node.span))?;
         Some(Action::Modify {
