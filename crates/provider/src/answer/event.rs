@@ -4,6 +4,8 @@ use super::{Channel, Role, SUMMARIES, TextKind, Texts, Walk};
 use crate::Api;
 use crate::json::Node;
 
+const FOREIGN_EVENT: &str = "foreign_event";
+
 /// What an event holds.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Event<'t> {
@@ -57,10 +59,31 @@ pub(crate) fn event<'t>(api: Api, root: &'t Node<'t>) -> Event<'t> {
             }
         }
     }
+    if is_foreign(api, root) {
+        walk.unscanned(FOREIGN_EVENT);
+    }
     Event {
         texts: walk.found,
         ends,
         last,
+    }
+}
+
+/// Whether it is an event of another API's streams: what its pieces are pieces of is not
+/// known here, so what they say together is not read.
+fn is_foreign(api: Api, root: &Node<'_>) -> bool {
+    let kind = root.str_at("type").unwrap_or_default();
+    let has = |key| root.get(key).is_some();
+    match api {
+        Api::Messages | Api::CountTokens | Api::Models => {
+            has("choices") || kind.starts_with("response.")
+        }
+        Api::Responses | Api::StoredResponses => {
+            has("choices") || kind.starts_with("content_block_")
+        }
+        Api::ChatCompletions | Api::Completions | Api::Embeddings => {
+            !has("choices") && has("delta")
+        }
     }
 }
 

@@ -30,6 +30,25 @@ fn usage_comes_from_the_last_chunk_of_a_stream() {
 }
 
 #[test]
+fn stream_of_another_api_is_not_taken_for_read() {
+    let chat = r#"{"choices":[{"delta":{"content":"a"}}]}"#;
+    let responses = r#"{"type":"response.output_text.delta","delta":"a"}"#;
+    let messages = r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":"a"}}"#;
+    for (api, own) in [
+        (Api::ChatCompletions, chat),
+        (Api::Responses, responses),
+        (Api::Messages, messages),
+    ] {
+        for event in [chat, responses, messages] {
+            let mut reader = ResponseReader::new(api, BodyKind::EventStream, 1 << 20);
+            reader.push(format!("data: {event}\n\n").as_bytes());
+            let foreign = reader.finish(true).unscanned == Some("foreign_event");
+            assert_eq!(foreign, event != own, "{api:?}: {event}");
+        }
+    }
+}
+
+#[test]
 fn anthropic_stream_joins_usage_of_its_first_and_last_events() {
     let stream = concat!(
         "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"m1\",\"model\":\"claude\",\"usage\":{\"input_tokens\":3,\"output_tokens\":1}}}\n\n",
