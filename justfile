@@ -89,6 +89,17 @@ fuzz target="mpl" seconds="60": fuzz-setup
 fuzz-ci seconds="30": fuzz-setup
     @scripts/fuzz.sh {{ seconds }} mpl cel bundle request
 
+# Send a running Envoy whatever may break the filter, from another seed each time
+fuzz-envoy seconds="600": test-setup filter
+    cargo test {{ locked }} --workspace --no-run --test cli
+    MERCATOR_FUZZ_SECONDS={{ seconds }} MERCATOR_FUZZ_SEED="${MERCATOR_FUZZ_SEED:-$(date +%s)}" \
+        cargo test {{ locked }} --workspace --test e2e hostile:: -- --nocapture
+
+# Send so many exchanges of all kinds through one Envoy, and say whether its memory stays
+soak count="200000": test-setup filter
+    cargo test {{ locked }} --workspace --no-run --test cli
+    cargo bench {{ locked }} --workspace --profile dev --bench soak -- {{ count }}
+
 # Formatting, lints, licences: all that is judged without running anything
 check: check-setup
     cargo fmt --all --check

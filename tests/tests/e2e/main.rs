@@ -32,6 +32,8 @@ mod failure_modes;
 #[cfg(test)]
 mod gitops;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod metrics;
 #[cfg(test)]
 mod outage;
