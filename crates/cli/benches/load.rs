@@ -1,7 +1,7 @@
 //! `mercator benchmark` beside wrk and h2load: how fast it can send, whether it
 //! measures the same, and what a stalled server looks like in each.
 //!
-//! `./justw bench-load [SECONDS]`. Clients run on one core, servers on another,
+//! `./justw bench load [SECONDS]`. Clients run on one core, servers on another,
 //! taking turns; the middle of three rounds counts.
 
 #![allow(
