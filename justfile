@@ -47,7 +47,7 @@ e2e *args: test-setup filter probe
     cargo test {{ locked }} --workspace --no-run --test cli
     cargo test {{ locked }} --workspace --test e2e {{ args }}
 
-# Measure: policy (the engine beside `cel`), envoy (what the filter costs one), ingest, load, size
+# Measure: policy (the engine beside `cel`), scan, envoy (what the filter costs one), ingest, load, size
 bench name="policy" *args:
     @{{ just }} bench-{{ name }} {{ args }}
 
@@ -56,7 +56,6 @@ bench-policy *samples: setup
     scripts/probe.sh cel
     cargo run {{ locked }} --release -p jupiter-bench -- target/probe/cel.wasm {{ samples }}
 
-# Bytes per second that detectors and matchers read inside Envoy, worst texts included
 [private]
 bench-scan *samples: setup
     scripts/probe.sh tasks
