@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use jupiter_bench_probe::envoy;
 use jupiter_bench_probe::tasks::Task;
+use jupiter_policy::author::generate;
 use jupiter_policy::author::testing::parse_tests;
 use jupiter_policy::facts::{ContextFacts, Facts, Message, RequestFacts};
 use jupiter_policy::{Bundle, check, compile, decide, render};
@@ -113,7 +114,7 @@ fn condition() -> impl Strategy<Value = String> {
         0..20u8,
     )
         .prop_map(|(field, length)| format!("size({field}) > {length}"));
-    let day = "(monday|tuesday|wednesday|thursday|friday|saturday|sunday)"
+    let day = "(Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday)"
         .prop_map(|day| format!("context.time.day_of_week == '{day}'"));
     let each =
         word.prop_map(|word| format!("request.messages.exists(m, m.content.contains('{word}'))"));
@@ -206,4 +207,18 @@ fn generated_policies_are_decided_in_envoy_as_they_are_natively() {
     };
     let (bundles, facts) = some(150, 40);
     assert_eq!(assert_same(bundles, facts), 6_000);
+}
+
+#[test]
+fn generated_structures_are_decided_in_envoy_as_they_are_natively() {
+    let mut runner = TestRunner::deterministic();
+    let choices = proptest::collection::vec(any::<u8>(), 200..900);
+    let bundles = (0..300).map(|_| {
+        let choices = choices.new_tree(&mut runner).expect("choices").current();
+        generate::bundle(&choices)
+    });
+    let bundles = bundles.collect();
+    let facts = (0..10).map(|_| facts().new_tree(&mut runner).expect("facts").current());
+    let facts = facts.collect();
+    assert_eq!(assert_same(bundles, facts), 3_000);
 }

@@ -122,6 +122,118 @@ async fn claims_of_a_verified_token_decide_and_name_the_subject() {
 }
 
 #[tokio::test]
+async fn every_attribute_a_token_tells_is_asked_by_policies() {
+    // One rule for each, and each for a model of its own.
+    let rule = |model: &str, field: &str, test: &str| {
+        format!(
+            "  - name: {model}\n    conditions:\n      \
+             - {{field: request.model, operator: \"==\", value: {model}}}\n      \
+             - {{field: context.user_attributes.{field}, {test}}}\n    \
+             actions: [{{type: deny, message: no, code: {model}}}]\n"
+        )
+    };
+    let rules = [
+        rule("of-tier", "tier", "operator: \"!=\", value: gold"),
+        rule("of-region", "region", "operator: not_in, value: [eu, ch]"),
+        rule(
+            "of-department",
+            "department",
+            "operator: starts_with, value: ext",
+        ),
+        rule("of-roles", "roles", "operator: contains, value: intern"),
+        rule(
+            "of-user",
+            "user_id",
+            "operator: ends_with, value: \"@partner\"",
+        ),
+    ];
+    let policy = format!(
+        "mpl_version: \"1.0\"\nname: attributes\nversion: 1.0.0\nrules:\n{}",
+        rules.concat()
+    );
+    let issuer = Issuer::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    let keys = folder.path().join("jwks.json");
+    issuer.write_keys(&keys);
+    let instance = Instance::builder()
+        .policy("attributes", &policy)
+        .subject(&format!(
+            "jwt: {{issuer: \"{ISSUER}\", audiences: jupiter, jwks_file: \"{}\", claims: \
+             {{tier: plan, region: org.region, department: org.department, roles: roles}}}}",
+            keys.display()
+        ))
+        .provider_keys("sk-of-the-instance", "sk-ant-of-the-instance")
+        .start()
+        .await;
+    let token = |user: &str, tier: &str, region: &str, department: &str, role: &str| {
+        let mut claims = claims(user, department, &[role]);
+        claims["plan"] = json!(tier);
+        claims["org"]["region"] = json!(region);
+        format!("Bearer {}", issuer.token(&claims))
+    };
+    let welcome = token("ada", "gold", "eu", "research", "author");
+    let other = token("bob@partner", "free", "us", "external", "intern");
+    for model in [
+        "of-tier",
+        "of-region",
+        "of-department",
+        "of-roles",
+        "of-user",
+    ] {
+        let answer = ask_with(&instance, &[("authorization", &welcome)], model).await;
+        assert_eq!(answer.status, 200, "{model}: {}", answer.text());
+        let answer = ask_with(&instance, &[("authorization", &other)], model).await;
+        assert_eq!(answer.status, 403, "{model}: {}", answer.text());
+        assert_eq!(answer.json()["error"]["code"], model);
+    }
+    assert_eq!(reached_provider(&instance), 5);
+}
+
+#[tokio::test]
+async fn time_of_day_decides_by_the_clock_of_the_machine() {
+    // The hour may end while this is asked, and with it the day.
+    let at = now();
+    let hours = [at, at + 3_600].map(|at| at / 3_600 % 24);
+    let names = [
+        "Thursday",
+        "Friday",
+        "Saturday",
+        "Sunday",
+        "Monday",
+        "Tuesday",
+        "Wednesday",
+    ];
+    let days = [at, at + 3_600].map(|at| names[(at / 86_400 % 7) as usize]);
+    let rule = |name: &str, field: &str, operator: &str, values: String| {
+        format!(
+            "  - name: {name}\n    conditions:\n      \
+             - {{field: request.model, operator: \"==\", value: {name}}}\n      \
+             - {{field: context.time.{field}, operator: {operator}, value: [{values}]}}\n    \
+             actions: [{{type: deny, message: \"refused at {{{{ context.time.hour }}}} h\", code: {name}}}]\n"
+        )
+    };
+    let (hours, days) = (hours.map(|it| it.to_string()).join(", "), days.join(", "));
+    let policy = format!(
+        "mpl_version: \"1.0\"\nname: hours\nversion: 1.0.0\nrules:\n{}{}{}{}",
+        rule("in-this-hour", "hour", "in", hours.clone()),
+        rule("in-other-hours", "hour", "not_in", hours),
+        rule("on-this-day", "day_of_week", "in", days.clone()),
+        rule("on-other-days", "day_of_week", "not_in", days),
+    );
+    let instance = Instance::builder().policy("hours", &policy).start().await;
+    for (model, status) in [
+        ("in-this-hour", 403),
+        ("in-other-hours", 200),
+        ("on-this-day", 403),
+        ("on-other-days", 200),
+    ] {
+        let answer = ask_with(&instance, &[("authorization", "Bearer sk-test")], model).await;
+        assert_eq!(answer.status, status, "{model}: {}", answer.text());
+    }
+    assert_eq!(reached_provider(&instance), 2);
+}
+
+#[tokio::test]
 async fn token_that_does_not_hold_is_refused_and_recorded() {
     let issuer = Issuer::new();
     let (instance, _keys) = with_tokens(&issuer, "").await;
