@@ -79,6 +79,7 @@ bench-load *seconds:
 [private]
 bench-size: setup
     @scripts/probe.sh reader evaluator
+    @scripts/size.sh
 
 # Feed a parser with whatever may break it: mpl, cel, bundle or request
 fuzz target="mpl" seconds="60": fuzz-setup
@@ -104,6 +105,7 @@ check: check-setup
     cargo fmt --all --check
     cargo clippy {{ locked }} --workspace --all-targets -- -D warnings
     cargo clippy {{ locked }} --profile filter --target wasm32-unknown-unknown -p jupiter-filter -- -D warnings
+    {{ just }} bench-size
     {{ just }} deny
 
 # Licences, sources and bans of every dependency (the advisories: `just advisories`)

@@ -193,3 +193,25 @@ fn policy(text: &str) -> Result<Policy, String> {
         render(&errors, text, "policy")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jupiter_policy::{Bundle, Verdict, decide};
+
+    #[test]
+    fn the_sets_compile_and_decide_what_their_names_say() {
+        let sets = timings(1).expect("sets that compile").sets;
+        let decided = sets.iter().map(|set| {
+            let bundle = Bundle::load(&set.bundle).expect("a bundle that loads");
+            let rules: usize = bundle.policies().map(|policy| policy.rules).sum();
+            (rules, decide(&bundle, &set.facts).verdict)
+        });
+        let decided: Vec<_> = decided.collect();
+        let (allow, deny) = (Verdict::Allow, Verdict::Deny);
+        assert_eq!(
+            decided,
+            [(20, allow), (20, deny), (20, allow), (1_000, allow)]
+        );
+    }
+}

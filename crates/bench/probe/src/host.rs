@@ -78,7 +78,9 @@ fn now_ns() -> u64 {
 }
 
 /// Reads the configuration as a request; with the evaluator, decides it by the bundle
-/// behind its first NUL. What both of them need, digests included, is in both.
+/// behind its first NUL. What both of them need is in both, and so is what the filter's
+/// other parts need anyway: digests, and of the standard library the search in texts and
+/// their writing in quotes.
 #[cfg(not(feature = "tasks"))]
 fn answer(input: &[u8], say: &mut dyn FnMut(&str)) {
     use jupiter_provider::{Api, read_request};
@@ -87,6 +89,10 @@ fn answer(input: &[u8], say: &mut dyn FnMut(&str)) {
     let cut = input.iter().position(|byte| *byte == 0);
     let (body, bundle) = input.split_at(cut.unwrap_or(input.len()));
     say(&format!("{:?}", Sha256::digest(bundle)));
+    let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
+    if text(body).contains(text(bundle)) {
+        say(&format!("{:?}", text(body)));
+    }
     match read_request(Api::ChatCompletions, body) {
         Err(cause) => say(&cause.to_string()),
         Ok(read) => {

@@ -1,4 +1,4 @@
-//! `just bench-scan`: how fast texts are read inside Envoy (the `envoy` on `PATH`), as a table.
+//! `just bench scan`: how fast texts are read inside Envoy (the `envoy` on `PATH`), as a table.
 //!
 //! Detectors alone, matchers of 20 rules alone, and both, which is what the filter does.
 //! Of the hostile texts the slowest are shown.
