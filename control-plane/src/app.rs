@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use tokio::sync::watch;
 
+use crate::envoy::admin::EnvoyAdmin;
 use crate::envoy::ecds::PluginSettings;
 use crate::health::{Health, HealthTargets, PROBE_TIMEOUT};
 use crate::ingest::Intake;
@@ -16,6 +17,7 @@ use crate::metrics::Metrics;
 use crate::publish::{self, PublishError, PublishedBundle, Publisher};
 use crate::seal::LogView;
 use crate::source::{SourceKind, SourceState};
+use crate::standing::Standings;
 use crate::store::Store;
 
 /// What time it is.
@@ -48,6 +50,8 @@ pub struct App {
     /// The log as it may be told to anyone.
     pub log: Arc<LogView>,
     pub health: Arc<Health>,
+    /// Whether this instance asks for traffic.
+    pub standings: Arc<Standings>,
     /// What filters are told besides their bundle.
     pub plugin: Arc<PluginSettings>,
 }
@@ -60,6 +64,7 @@ impl App {
         plugin: PluginSettings,
         source: SourceKind,
         targets: &HealthTargets,
+        envoy: EnvoyAdmin,
     ) -> Result<App, PublishError> {
         let publisher = Arc::new(Publisher::default());
         let bundles = publisher.subscribe();
@@ -76,6 +81,7 @@ impl App {
             intake,
             log: Arc::default(),
             health: Arc::new(Health::new(probes)),
+            standings: Arc::new(Standings::new(envoy)),
             plugin: Arc::new(plugin),
         };
         publish::restore(&app).await?;

@@ -1,5 +1,6 @@
 //! The control plane: policies, evidence, health, and the Envoy beside it.
 
+pub mod agent;
 pub mod api;
 pub mod app;
 pub mod auth;
@@ -14,6 +15,7 @@ pub mod replay;
 pub mod run;
 pub mod seal;
 pub mod source;
+pub mod standing;
 pub mod store;
 #[cfg(test)]
 mod testing;

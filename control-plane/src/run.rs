@@ -23,6 +23,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::agent;
 use crate::api;
 use crate::app::{App, SystemClock};
 use crate::auth::{self, BootstrapError};
@@ -125,18 +126,25 @@ pub async fn run(
     let keys = LogKeys::load(&config.data_dir, origin, key)?;
     let admin = bind("admin.listen", &mut config.admin.listen).await?;
     let metrics = bind("metrics.listen", &mut config.metrics.listen).await?;
+    let agent = match &mut config.agent.listen {
+        Some(listen) => Some(bind("agent.listen", listen).await?),
+        None => None,
+    };
     if config.envoy.manage {
         config.envoy.filter = install_filter(&config)?;
     }
     let config = Arc::new(config);
 
     let (status_in, status) = watch::channel(EnvoyStatus::unmanaged());
-    let app = start_app(&config).await?;
+    let envoy = EnvoyAdmin::new(config.envoy.admin)?;
+    let app = start_app(&config, envoy.clone()).await?;
     let sealer = Sealer::new(app.clone(), &config.data_dir, &config.evidence.origin, keys)?;
     let sealing = Sealing::start(sealer);
-    follow_envoy(&app, status);
-    let envoy = EnvoyAdmin::new(config.envoy.admin)?;
+    follow_envoy(&app, status.clone());
     let mut servers = Servers::start(&app, admin, metrics, envoy.clone());
+    if let Some(agent) = agent {
+        servers.add_agent(&app, agent, status);
+    }
     let ended = serve(
         &app,
         &config,
@@ -171,6 +179,7 @@ async fn serve(
     let ended = match start_envoy(config, status, shutdown).await {
         Err(error) => Err(error.into()),
         Ok(envoy) => {
+            app.standings.begin().await;
             tracing::info!(
                 traffic = %config.envoy.listen,
                 admin = %config.admin.listen,
@@ -188,6 +197,7 @@ async fn serve(
             };
             tracing::info!("stopping");
             if let Some(envoy) = envoy {
+                app.standings.stop();
                 envoy.stop().await;
             }
             ended
@@ -235,7 +245,7 @@ impl Drop for Following {
     }
 }
 
-async fn start_app(config: &Config) -> Result<App, RunError> {
+async fn start_app(config: &Config, envoy: EnvoyAdmin) -> Result<App, RunError> {
     let (store, postgres) = open_store(config).await?;
     let clock = Arc::new(SystemClock);
     let started = async {
@@ -244,7 +254,8 @@ async fn start_app(config: &Config) -> Result<App, RunError> {
         let plugin = PluginSettings::new(config);
         let targets = HealthTargets::new(config);
         let source = config.policy.kind();
-        Ok(App::start(Arc::clone(&store), clock, plugin, source, &targets).await?)
+        let store = Arc::clone(&store);
+        Ok(App::start(store, clock, plugin, source, &targets, envoy).await?)
     };
     let app = started.await;
     match (&app, postgres) {
@@ -413,7 +424,7 @@ fn forget_old_filters(config: &Config) {
     }
 }
 
-/// Shows how Envoy is doing in the metrics.
+/// Shows how Envoy is doing in the metrics, and drains a new one of a drained instance.
 fn follow_envoy(app: &App, mut status: watch::Receiver<EnvoyStatus>) {
     let (up, restarts) = (Gauge::<i64>::default(), Counter::<u64>::default());
     app.metrics.register(|r| {
@@ -424,6 +435,7 @@ fn follow_envoy(app: &App, mut status: watch::Receiver<EnvoyStatus>) {
             restarts.clone(),
         );
     });
+    let standings = Arc::clone(&app.standings);
     tokio::spawn(async move {
         let mut counted = 0;
         while status.changed().await.is_ok() {
@@ -431,6 +443,7 @@ fn follow_envoy(app: &App, mut status: watch::Receiver<EnvoyStatus>) {
             up.set(i64::from(now.phase == EnvoyPhase::Running));
             restarts.inc_by(now.restarts.saturating_sub(counted));
             counted = now.restarts;
+            standings.follow(&now).await;
         }
     });
 }
@@ -458,6 +471,17 @@ impl Servers {
                 .map_err(|error| format!("the metrics: {error}"))
         });
         Servers { stop, tasks }
+    }
+
+    fn add_agent(
+        &mut self,
+        app: &App,
+        listener: TcpListener,
+        status: watch::Receiver<EnvoyStatus>,
+    ) {
+        let agent = agent::serve(listener, app.clone(), status, self.stop.clone());
+        self.tasks
+            .spawn(async { agent.await.map_err(|error| format!("the agent: {error}")) });
     }
 
     /// When one ends by itself, which none should.

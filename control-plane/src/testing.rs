@@ -15,6 +15,7 @@ use crate::api;
 use crate::app::{App, Clock};
 use crate::auth::{self, Principal, Role};
 use crate::config::Config;
+use crate::envoy::admin::EnvoyAdmin;
 use crate::envoy::ecds::PluginSettings;
 use crate::health::{Checkup, Health, HealthTargets, Probe, Probes};
 use crate::source::SourceKind;
@@ -107,7 +108,10 @@ impl TestApp {
         let config = Config::parse("instance: jupiter-1", "test", &|_| None).unwrap();
         let plugin = PluginSettings::new(&config);
         let targets = HealthTargets::new(&config);
-        let started = App::start(faults.clone(), clock.clone(), plugin, source, &targets).await;
+        // Nothing listens there: what is asked of Envoy fails.
+        let envoy = EnvoyAdmin::new(([127, 0, 0, 1], 1).into()).unwrap();
+        let (store, clock_) = (faults.clone(), clock.clone());
+        let started = App::start(store, clock_, plugin, source, &targets, envoy).await;
         let mut app = started.unwrap();
         let probes = TestProbes::default();
         app.health = Arc::new(probes.health());

@@ -95,6 +95,8 @@ callers! {
     ConfigurationReader needs ReadConfiguration,
     /// May make and revoke tokens.
     TokenManager needs ManageTokens,
+    /// May drain the instance.
+    InstanceManager needs ManageInstance,
     /// May read the description of the API.
     ApiReader needs ReadApi,
 }

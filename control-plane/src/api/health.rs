@@ -24,6 +24,9 @@ pub(super) struct DeepView {
     status: &'static str,
     checks: ChecksView,
     uptime_seconds: u64,
+    /// For a token that may read evidence: `starting`, `serving`, `draining` or `stopping`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    standing: Option<&'static str>,
     /// For a token that may read evidence, where several servers make the database.
     #[serde(skip_serializing_if = "Option::is_none")]
     database_servers: Option<Vec<ServerView>>,
@@ -71,7 +74,7 @@ fn in_order<S: Serializer>(pairs: &[(String, String)], out: S) -> Result<S::Ok, 
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct HealthView {
-    /// `ok`, or `unhealthy`.
+    /// `ok`, `draining` or `unhealthy`.
     status: &'static str,
 }
 
@@ -99,6 +102,7 @@ fn view(report: &HealthReport) -> DeepView {
             evidence_storage: word(&report.evidence_storage),
         },
         uptime_seconds: report.uptime.as_secs(),
+        standing: None,
         database_servers: None,
     }
 }
@@ -129,6 +133,7 @@ pub(super) async fn deep(State(app): State<App>, headers: HeaderMap) -> Response
     }
     let mut view = view(&report);
     if admitted {
+        view.standing = Some(app.standings.now().as_str());
         view.database_servers = servers(&app);
     }
     let status = status_of(report.status() != Status::Unhealthy);
@@ -141,10 +146,12 @@ pub(super) async fn deep(State(app): State<App>, headers: HeaderMap) -> Response
     (status = 200, body = HealthView), (status = 503, body = HealthView)))]
 pub(super) async fn health(State(app): State<App>) -> Response {
     let (database, evidence) = tokio::join!(app.health.database(), app.health.evidence_storage());
-    let well = database.is_ok() && evidence.is_ok();
-    let status = match well {
-        true => "ok",
-        false => "unhealthy",
+    let leaving = app.standings.now().is_leaving();
+    let well = database.is_ok() && evidence.is_ok() && !leaving;
+    let status = match (well, leaving) {
+        (true, _) => "ok",
+        (false, true) => "draining",
+        (false, false) => "unhealthy",
     };
     (status_of(well), NO_STORE, Json(HealthView { status })).into_response()
 }
@@ -172,12 +179,21 @@ pub(super) async fn ready(
     Query(parameters): Query<ReadyParameters>,
 ) -> Response {
     let (database, evidence) = tokio::join!(app.health.database(), app.health.evidence_storage());
-    let ready = database.is_ok() && evidence.is_ok();
+    let standing = match app.standings.now() {
+        leaving if leaving.is_leaving() => Err(leaving.as_str().to_owned()),
+        _ => Ok(()),
+    };
+    let ready = database.is_ok() && evidence.is_ok() && standing.is_ok();
     if ready && parameters.verbose.is_none() {
         return (NO_STORE, "ok").into_response();
     }
     let mut text = String::new();
-    for (name, checkup) in [("database", database), ("evidence_storage", evidence)] {
+    let checks = [
+        ("database", database),
+        ("evidence_storage", evidence),
+        ("standing", standing),
+    ];
+    for (name, checkup) in checks {
         match checkup {
             Ok(()) => text.push_str(&format!("[+]{name} ok\n")),
             Err(reason) => text.push_str(&format!("[-]{name} failed: {reason}\n")),

@@ -14,6 +14,7 @@ mod extract;
 mod frame;
 mod gaps;
 mod health;
+mod instance;
 mod log;
 mod metrics;
 mod openapi;
@@ -88,6 +89,9 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(emitters::list))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
+        .routes(routes!(instance::get))
+        .routes(routes!(instance::drain))
+        .routes(routes!(instance::undrain))
         .routes(routes!(openapi::document))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))

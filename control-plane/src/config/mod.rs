@@ -43,6 +43,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     pub admin: AdminConfig,
     pub metrics: MetricsConfig,
+    pub agent: AgentConfig,
     pub envoy: EnvoyConfig,
     pub policy: PolicySource,
     pub inspection: InspectionConfig,
@@ -65,6 +66,12 @@ pub struct MetricsConfig {
     pub listen: SocketAddr,
 }
 
+/// Where HAProxy asks whether this instance wants traffic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentConfig {
+    pub listen: Option<SocketAddr>,
+}
+
 /// The Envoy beside this control plane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnvoyConfig {
@@ -82,6 +89,8 @@ pub struct EnvoyConfig {
     pub concurrency: u32,
     /// The longest silence on a stream; also how long a request hangs whose VM trapped.
     pub stream_idle_timeout: Duration,
+    /// How long a drain is announced before a stop refuses connections.
+    pub drain_delay: Duration,
     /// How long a stop waits for exchanges in flight.
     pub drain_timeout: Duration,
     /// How long a worker may spin before Envoy aborts and is started again.
@@ -290,6 +299,7 @@ fn read(document: &mut Document<'_>, root: &mut Section) -> Option<Config> {
     let data_dir = document.value(root, "data_dir", "./data", values::path);
     let admin = read_admin(document, root);
     let metrics = read_metrics(document, root);
+    let agent = read_agent(document, root);
     let envoy = read_envoy(document, root);
     let policy = policy::read(document, root);
     let inspection = read_inspection(document, root);
@@ -306,6 +316,7 @@ fn read(document: &mut Document<'_>, root: &mut Section) -> Option<Config> {
         data_dir: data_dir?,
         admin: admin?,
         metrics: metrics?,
+        agent: agent?,
         envoy: envoy?,
         policy: policy?,
         inspection: inspection?,
@@ -330,6 +341,13 @@ fn read_metrics(document: &mut Document<'_>, root: &mut Section) -> Option<Metri
     Some(MetricsConfig { listen: listen? })
 }
 
+fn read_agent(document: &mut Document<'_>, root: &mut Section) -> Option<AgentConfig> {
+    let mut section = document.section(root, "agent");
+    let listen = document.value(&mut section, "listen", "", values::optional_address);
+    document.finish(&section);
+    Some(AgentConfig { listen: listen? })
+}
+
 fn read_envoy(document: &mut Document<'_>, root: &mut Section) -> Option<EnvoyConfig> {
     let mut s = document.section(root, "envoy");
     let manage = document.value(&mut s, "manage", "true", values::boolean);
@@ -339,7 +357,8 @@ fn read_envoy(document: &mut Document<'_>, root: &mut Section) -> Option<EnvoyCo
     let admin = document.value(&mut s, "admin", "127.0.0.1:9901", values::address);
     let concurrency = document.value(&mut s, "concurrency", "2", values::concurrency);
     let idle = document.value(&mut s, "stream_idle_timeout", "300s", values::duration);
-    let drain = document.value(&mut s, "drain_timeout", "5s", values::duration);
+    let delay = document.value(&mut s, "drain_delay", "1500ms", values::duration);
+    let drain = document.value(&mut s, "drain_timeout", "60s", values::duration);
     let kill = document.value(&mut s, "kill_timeout", "10s", values::duration);
     let source = document.value(&mut s, "bundle_source", "file", bundle_source);
     let ca_file = document.value(&mut s, "ca_file", &values::system_ca_file(), values::path);
@@ -352,6 +371,7 @@ fn read_envoy(document: &mut Document<'_>, root: &mut Section) -> Option<EnvoyCo
         admin: admin?,
         concurrency: concurrency?,
         stream_idle_timeout: idle?,
+        drain_delay: delay?,
         drain_timeout: drain?,
         kill_timeout: kill?,
         bundle_source: source?,

@@ -123,6 +123,14 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+/// Empty: none.
+pub(super) fn optional_address(text: &str) -> Result<Option<SocketAddr>, String> {
+    match text {
+        "" => Ok(None),
+        text => address(text).map(Some),
+    }
+}
+
 pub(super) fn boolean(text: &str) -> Result<bool, String> {
     choice(text, &[("true", true), ("false", false)])
 }

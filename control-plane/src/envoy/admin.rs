@@ -50,6 +50,11 @@ impl EnvoyAdmin {
         self.post("/healthcheck/fail").await
     }
 
+    /// Takes [`EnvoyAdmin::fail_health`] back.
+    pub async fn pass_health(&self) -> Result<(), EnvoyAdminError> {
+        self.post("/healthcheck/ok").await
+    }
+
     /// No further connection is taken; those that exist go on.
     pub async fn stop_listening(&self) -> Result<(), EnvoyAdminError> {
         self.post("/drain_listeners").await

@@ -13,11 +13,26 @@ pub(super) fn local_reply_config() -> Value {
     let unreachable = "the provider could not be reached or broke off (%RESPONSE_FLAGS%)";
     let failed = "the filter failed while it inspected this exchange";
     json!({"mappers": [
+        drained_not_found(),
         anthropic(by_flags(), unreachable, "provider_unreachable"),
         openai(by_flags(), unreachable, "provider_unreachable"),
         anthropic(by_trap(), failed, "filter_fault"),
         openai(by_trap(), failed, "filter_fault"),
     ]})
+}
+
+/// HAProxy's `http-check disable-on-404` takes a server out of rotation and lets
+/// it finish what it has begun; any other failure of a check counts it as dead.
+/// It asks for this by the path of its check.
+fn drained_not_found() -> Value {
+    let path = json!({"header_filter": {"header": {
+        "name": ":path", "string_match": {"exact": "/health?draining=404"},
+    }}});
+    let drained = expression("response.code_details == 'health_check_failed'");
+    json!({
+        "filter": {"and_filter": {"filters": [path, drained]}},
+        "status_code": 404,
+    })
 }
 
 fn openai(filter: Value, message: &str, code: &str) -> Value {

@@ -157,6 +157,7 @@ struct Runner {
     config_file: PathBuf,
     notes: Notes,
     admin: EnvoyAdmin,
+    drain_delay: Duration,
     drain_timeout: Duration,
     status: watch::Sender<EnvoyStatus>,
     stop: CancellationToken,
@@ -186,6 +187,7 @@ impl Runner {
             },
             config_file,
             admin: EnvoyAdmin::new(config.envoy.admin)?,
+            drain_delay: config.envoy.drain_delay,
             drain_timeout: config.envoy.drain_timeout,
             status,
             stop: CancellationToken::new(),
@@ -344,8 +346,8 @@ impl Runner {
         let drained = async {
             let asked = async {
                 self.admin.fail_health().await?;
-                // Load balancers that look often find out before connections are refused.
-                sleep(OUTBOX_WITHIN).await;
+                // Load balancers find out before connections are refused.
+                sleep(self.drain_delay).await;
                 self.admin.stop_listening().await
             };
             if let Err(error) = asked.await {

@@ -44,9 +44,17 @@ impl World {
         let plugin = PluginSettings::new(&self.config);
         let targets = HealthTargets::new(&self.config);
         let clock = Arc::new(SystemClock);
-        App::start(Arc::new(store), clock, plugin, SourceKind::Api, &targets)
-            .await
-            .unwrap()
+        let envoy = EnvoyAdmin::new(self.config.envoy.admin).unwrap();
+        App::start(
+            Arc::new(store),
+            clock,
+            plugin,
+            SourceKind::Api,
+            &targets,
+            envoy,
+        )
+        .await
+        .unwrap()
     }
 
     /// An envelope as the filter makes them, next in its sequence.

@@ -154,6 +154,7 @@ impl InstanceBuilder {
             admin: free_port(),
             metrics: free_port(),
             envoy_admin: free_port(),
+            agent: free_port(),
         };
         let config = folder.path().join("mercator.yaml");
         let provider_address = self.provider.unwrap_or_else(|| provider.address());
@@ -199,6 +200,7 @@ impl InstanceBuilder {
              data_dir: {data}\n\
              admin: {{listen: \"127.0.0.1:{admin}\"}}\n\
              metrics: {{listen: \"127.0.0.1:{metrics}\"}}\n\
+             agent: {{listen: \"127.0.0.1:{agent}\"}}\n\
              envoy:\n  \
                binary: {envoy}\n  \
                filter: {filter}\n  \
@@ -217,6 +219,7 @@ impl InstanceBuilder {
             data = folder.join("data").display(),
             admin = ports.admin,
             metrics = ports.metrics,
+            agent = ports.agent,
             envoy = envoy_binary().display(),
             filter = filter.display(),
             traffic = ports.traffic,
@@ -240,6 +243,7 @@ struct Ports {
     admin: u16,
     metrics: u16,
     envoy_admin: u16,
+    agent: u16,
 }
 
 /// An Envoy that only polls the control plane; killed when dropped.
@@ -303,6 +307,19 @@ impl Instance {
         Traffic::new(self.http.clone(), self.ports.traffic)
     }
 
+    pub fn admin_port(&self) -> u16 {
+        self.ports.admin
+    }
+
+    pub fn metrics_port(&self) -> u16 {
+        self.ports.metrics
+    }
+
+    /// Where HAProxy asks whether the instance wants traffic.
+    pub fn agent_port(&self) -> u16 {
+        self.ports.agent
+    }
+
     pub fn config_file(&self) -> &Path {
         &self.config
     }
@@ -334,6 +351,23 @@ impl Instance {
 
     pub fn thaw_control_plane(&self) {
         process::signal(self.control_plane_pid(), Signal::CONT);
+    }
+
+    /// SIGSTOP to Envoy: it holds its sockets and answers nothing.
+    pub fn freeze_envoy(&self) {
+        let pid = self.envoy_pid().or_fail("there is no Envoy to freeze");
+        process::signal(pid, Signal::STOP);
+    }
+
+    pub fn thaw_envoy(&self) {
+        let pid = self.envoy_pid().or_fail("there is no Envoy to thaw");
+        process::signal(pid, Signal::CONT);
+    }
+
+    /// SIGKILL to all of it, as when the machine is lost.
+    pub async fn kill(&mut self) {
+        self.kill_control_plane();
+        self.kill_envoy().await;
     }
 
     /// Of the process that is frozen and killed.
@@ -578,7 +612,7 @@ impl Drop for Instance {
     }
 }
 
-fn client() -> reqwest::Client {
+pub(crate) fn client() -> reqwest::Client {
     reqwest::Client::builder()
         .http1_only()
         .no_proxy()

@@ -170,7 +170,7 @@ async fn address_in_use_is_told_with_its_key() {
         .lines()
         .map(|line| match line.split(':').next() {
             Some("data_dir") => data.clone(),
-            Some("admin" | "metrics") => {
+            Some("admin" | "metrics" | "agent") => {
                 line.replace(line.split("127.0.0.1:").nth(1).expect("an address"), "0\"}") + "\n"
             }
             _ => format!("{line}\n"),

@@ -224,7 +224,7 @@ fn doors() -> Vec<Door> {
             [401, 200, 403, 403, 403],
         ),
         door(
-            post,
+            post.clone(),
             "/v1/tokens",
             "/v1/tokens",
             JSON,
@@ -238,6 +238,31 @@ fn doors() -> Vec<Door> {
             "",
             "",
             [401, 404, 403, 403, 403],
+        ),
+        door(
+            get.clone(),
+            "/v1/instance",
+            "/v1/instance",
+            "",
+            "",
+            [401, 200, 403, 403, 403],
+        ),
+        // Allowed, but no Envoy is there to be told.
+        door(
+            post.clone(),
+            "/v1/instance/drain",
+            "/v1/instance/drain",
+            "",
+            "",
+            [401, 503, 403, 403, 403],
+        ),
+        door(
+            post.clone(),
+            "/v1/instance/undrain",
+            "/v1/instance/undrain",
+            "",
+            "",
+            [401, 503, 403, 403, 403],
         ),
         door(
             get,
