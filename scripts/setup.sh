@@ -2,13 +2,13 @@
 # Puts in place what building and running needs; says what to do where it can't.
 #
 #   scripts/setup.sh run     Rust, the wasm target, a C compiler, Envoy
-#   scripts/setup.sh test    the same, Postgres, and the client libraries that the tests drive
+#   scripts/setup.sh test    the same, Postgres, HAProxy, and the client libraries that the tests drive
 #   scripts/setup.sh check   Rust, the wasm target, a C compiler, cargo-deny
 #   scripts/setup.sh bench   the same as run, and wrk
 #   scripts/setup.sh fuzz    Rust, a C++ compiler, cargo-fuzz
 #
-# Everything fetched is pinned and goes into .tools/ (ignored by git); Postgres and
-# wrk alone are the system's own packages. Running it again costs a fraction of a second.
+# Everything fetched is pinned and goes into .tools/ (ignored by git); Postgres,
+# HAProxy and wrk are the system's own packages. Running it again costs a fraction of a second.
 set -euo pipefail
 
 purpose=${1:-run}
@@ -193,6 +193,33 @@ need_wrk() {
             "Debian: \`apt-get install wrk\`, then run this again"
 }
 
+# True when there is an HAProxy that the tests will find.
+has_haproxy() {
+    [ -n "${TESTKIT_HAPROXY:-}" ] || type -P haproxy >/dev/null || [ -x /usr/sbin/haproxy ]
+}
+
+# The program; Debian would also start one, which nobody needs here.
+install_haproxy() {
+    local policy=/usr/sbin/policy-rc.d ours=0 status=0
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod 755 "$policy" && ours=1
+    fi
+    { apt-get update -qq && apt-get install -y -qq --no-install-recommends haproxy; } || status=1
+    [ "$ours" -eq 0 ] || rm -f "$policy"
+    return "$status"
+}
+
+need_haproxy() {
+    has_haproxy && return
+    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+        echo "setup: installing HAProxy (Debian's package)" >&2
+        DEBIAN_FRONTEND=noninteractive quietly install_haproxy
+    fi
+    has_haproxy ||
+        lacking "no HAProxy here (tests put real ones before instances)" \
+            "Debian: \`apt-get install haproxy\`; or set TESTKIT_HAPROXY to one, version 2.6 or newer"
+}
+
 need_openssl() {
     command -v openssl >/dev/null ||
         lacking "no openssl here (tests of TLS to Postgres make their certificates with it)" \
@@ -226,7 +253,7 @@ need_cargo_fuzz() {
 
 case $purpose in
     run) need_rust; need_c_compiler; need_wasm_target; need_envoy ;;
-    test) need_rust; need_c_compiler; need_wasm_target; need_envoy; need_postgres; need_openssl; scripts/setup-clients.sh || missing=1 ;;
+    test) need_rust; need_c_compiler; need_wasm_target; need_envoy; need_postgres; need_haproxy; need_openssl; scripts/setup-clients.sh || missing=1 ;;
     bench) need_rust; need_c_compiler; need_wasm_target; need_envoy; need_wrk ;;
     check) need_rust; need_c_compiler; need_wasm_target; need_cargo_deny ;;
     fuzz) need_rust; need_cxx_compiler; need_cargo_fuzz ;;

@@ -3,7 +3,8 @@
 //! The fake is [`fake_provider`], because no test may depend on, or pay for, a
 //! real model. It is also what `mercator fake-provider` serves. All else is
 //! real: [`Instance`] runs `mercator run` and its Envoy, [`Traffic`] speaks to
-//! the one, [`Admin`] to the other, [`postgres`] runs databases. A harness that cannot go on fails the test
+//! the one, [`Admin`] to the other, [`postgres`] runs databases, [`HaProxy`] stands
+//! before several instances, [`load`] asks at a fixed rate. A harness that cannot go on fails the test
 //! with advice; it never skips.
 
 pub mod fake_provider;
@@ -13,7 +14,11 @@ mod admin;
 #[cfg(feature = "harness")]
 mod envoy;
 #[cfg(feature = "harness")]
+mod haproxy;
+#[cfg(feature = "harness")]
 mod instance;
+#[cfg(feature = "harness")]
+pub mod load;
 #[cfg(feature = "harness")]
 mod ports;
 #[cfg(feature = "harness")]
@@ -29,6 +34,8 @@ pub mod wait;
 pub use admin::{Admin, AdminReply};
 #[cfg(feature = "harness")]
 pub use envoy::{envoy_binary, start_envoy};
+#[cfg(feature = "harness")]
+pub use haproxy::{HaProxy, Server, Shipped, check_haproxy_config, haproxy_binary};
 #[cfg(feature = "harness")]
 pub use instance::{Instance, InstanceBuilder, PollingEnvoy, filter_module};
 #[cfg(feature = "harness")]

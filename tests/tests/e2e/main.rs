@@ -9,6 +9,8 @@ mod accounting;
 #[cfg(test)]
 mod answers;
 #[cfg(test)]
+mod behind_haproxy;
+#[cfg(test)]
 mod benchmark;
 #[cfg(test)]
 mod clients;
