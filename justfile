@@ -133,6 +133,11 @@ account count="100000" seed="1": test-setup filter
 postgres *args: test-setup
     cargo test {{ locked }} --workspace --test postgres {{ args }}
 
+# Break a whole installation piece by piece under load, and write docs/failover.md; root, minutes
+failover *seconds: test-setup filter
+    cargo test {{ locked }} --workspace --no-run --test cli
+    @scripts/failover.sh {{ seconds }}
+
 # What CI runs
 ci:
     .ci/run

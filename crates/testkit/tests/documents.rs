@@ -144,3 +144,52 @@ fn cores_have_no_io_clock_or_randomness() {
         }
     }
 }
+
+/// The rows that `docs/seed-checklist.md` has to have.
+const SEED_ROWS: [std::ops::RangeInclusive<u32>; 7] = [
+    12..=33,
+    40..=46,
+    48..=49,
+    55..=55,
+    57..=57,
+    62..=66,
+    67..=67,
+];
+
+#[test]
+fn every_row_of_the_seeds_checklist_names_a_test_or_a_command_that_exists() {
+    let root = root();
+    let text = fs::read_to_string(root.join("docs/seed-checklist.md")).unwrap();
+    let justfile = fs::read_to_string(root.join("justfile")).unwrap();
+    let rows = text.lines().filter_map(|line| {
+        let mut cells = line.strip_prefix("| ")?.split(" | ");
+        let number: u32 = cells.next()?.parse().ok()?;
+        Some((number, cells.next_back()?.to_owned()))
+    });
+    let mut numbers = vec![];
+    for (number, held_by) in rows {
+        numbers.push(number);
+        let mut file = None;
+        let mut named = 0;
+        for word in held_by.split('`').skip(1).step_by(2) {
+            if let Some(command) = word.strip_prefix("./justw ") {
+                let recipe = format!("\n{}", command.split(' ').next().unwrap_or_default());
+                let known = [":", " "]
+                    .iter()
+                    .any(|end| justfile.contains(&format!("{recipe}{end}")));
+                assert!(known, "row {number}: no recipe `{command}`");
+                named += 1;
+            } else if word.ends_with(".rs") {
+                let source = fs::read_to_string(root.join(word));
+                file = Some(source.unwrap_or_else(|e| panic!("row {number}: `{word}`: {e}")));
+            } else if let Some(source) = &file {
+                let test = format!("fn {word}(");
+                assert!(source.contains(&test), "row {number}: no test `{word}`");
+                named += 1;
+            }
+        }
+        assert!(named > 0, "row {number} names neither a test nor a command");
+    }
+    let due: Vec<u32> = SEED_ROWS.into_iter().flatten().collect();
+    assert_eq!(numbers, due);
+}

@@ -1,0 +1,298 @@
+//! What is broken, how it is mended, and what clients may notice meanwhile.
+
+use std::time::Duration;
+
+use jupiter_testkit::load::Kind;
+
+use crate::installation::Installation;
+use crate::network::Partition;
+
+/// One thing that happens to an installation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Case {
+    DrainInstance,
+    RestartInstances,
+    SwitchPrimary,
+    RestartStandbys,
+    KillEnvoy,
+    FreezeEnvoy,
+    KillControlPlane,
+    FreezeControlPlane,
+    KillInstance,
+    FreezeInstance,
+    KillPrimary,
+    FreezePrimary,
+    KillStandby,
+    FreezeStandby,
+    NoControlPlaneAndNoDatabase,
+    CutEnvoyFromHaproxy,
+    CutControlPlaneFromEnvoy,
+    CutPrimaryFromAll,
+    CutProviderFromEnvoy,
+}
+
+/// What clients may notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cost {
+    Nothing,
+    /// What the part had in hand and could not be sent again.
+    InHand,
+    /// The same, and what was sent to it until it was found out.
+    UntilFoundOut,
+}
+
+impl Cost {
+    pub(crate) fn allows(self, kind: Kind) -> bool {
+        match self {
+            Cost::Nothing => false,
+            Cost::InHand => kind != Kind::Get,
+            Cost::UntilFoundOut => true,
+        }
+    }
+}
+
+impl Case {
+    pub(crate) const ALL: [Case; 19] = [
+        Case::DrainInstance,
+        Case::RestartInstances,
+        Case::SwitchPrimary,
+        Case::RestartStandbys,
+        Case::KillEnvoy,
+        Case::FreezeEnvoy,
+        Case::KillControlPlane,
+        Case::FreezeControlPlane,
+        Case::KillInstance,
+        Case::FreezeInstance,
+        Case::KillPrimary,
+        Case::FreezePrimary,
+        Case::KillStandby,
+        Case::FreezeStandby,
+        Case::NoControlPlaneAndNoDatabase,
+        Case::CutEnvoyFromHaproxy,
+        Case::CutControlPlaneFromEnvoy,
+        Case::CutPrimaryFromAll,
+        Case::CutProviderFromEnvoy,
+    ];
+
+    /// Those that every run tries.
+    pub(crate) const CHEAP: [Case; 4] = [
+        Case::KillEnvoy,
+        Case::FreezeControlPlane,
+        Case::KillPrimary,
+        Case::NoControlPlaneAndNoDatabase,
+    ];
+
+    /// Component and fault, as the table names them.
+    pub(crate) fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Case::DrainInstance => ("instance", "planned: drain, and back"),
+            Case::RestartInstances => ("all instances", "planned: one restart after another"),
+            Case::SwitchPrimary => ("Postgres primary", "planned: switchover"),
+            Case::RestartStandbys => ("both standbys", "planned: one restart after another"),
+            Case::KillEnvoy => ("Envoy", "`kill -9`"),
+            Case::FreezeEnvoy => ("Envoy", "SIGSTOP"),
+            Case::KillControlPlane => ("control plane", "`kill -9`"),
+            Case::FreezeControlPlane => ("control plane", "SIGSTOP"),
+            Case::KillInstance => ("instance", "`kill -9` of both"),
+            Case::FreezeInstance => ("instance", "SIGSTOP of both"),
+            Case::KillPrimary => ("Postgres primary", "`kill -9`"),
+            Case::FreezePrimary => ("Postgres primary", "SIGSTOP"),
+            Case::KillStandby => ("a standby", "`kill -9`"),
+            Case::FreezeStandby => ("a standby", "SIGSTOP"),
+            Case::NoControlPlaneAndNoDatabase => {
+                ("all control planes and all of Postgres", "gone for a while")
+            }
+            Case::CutEnvoyFromHaproxy => ("HAProxy to one Envoy", "packets dropped"),
+            Case::CutControlPlaneFromEnvoy => ("Envoy to its control plane", "packets dropped"),
+            Case::CutPrimaryFromAll => ("everything to the primary", "packets dropped"),
+            Case::CutProviderFromEnvoy => ("one Envoy to its provider", "packets dropped"),
+        }
+    }
+
+    pub(crate) fn cost(self) -> Cost {
+        match self {
+            Case::KillEnvoy | Case::KillInstance => Cost::InHand,
+            Case::FreezeEnvoy
+            | Case::FreezeInstance
+            | Case::CutEnvoyFromHaproxy
+            | Case::CutProviderFromEnvoy => Cost::UntilFoundOut,
+            Case::DrainInstance
+            | Case::RestartInstances
+            | Case::SwitchPrimary
+            | Case::RestartStandbys
+            | Case::KillControlPlane
+            | Case::FreezeControlPlane
+            | Case::KillPrimary
+            | Case::FreezePrimary
+            | Case::KillStandby
+            | Case::FreezeStandby
+            | Case::NoControlPlaneAndNoDatabase
+            | Case::CutControlPlaneFromEnvoy
+            | Case::CutPrimaryFromAll => Cost::Nothing,
+        }
+    }
+
+    pub(crate) fn needs_network(self) -> bool {
+        matches!(
+            self,
+            Case::CutEnvoyFromHaproxy
+                | Case::CutControlPlaneFromEnvoy
+                | Case::CutPrimaryFromAll
+                | Case::CutProviderFromEnvoy
+        )
+    }
+
+    /// Breaks it, lets it be broken for `held`, and mends it.
+    pub(crate) async fn happen(self, to: &mut Installation, held: Duration) {
+        match self {
+            Case::DrainInstance => {
+                drain(to, "drain").await;
+                to.wait_for(0, "DRAIN").await;
+                rest(held).await;
+                drain(to, "undrain").await;
+            }
+            Case::RestartInstances => {
+                for number in 0..to.instances.len() {
+                    let instance = to.instances.get_mut(number).expect("an instance");
+                    assert!(instance.stop().await.success(), "exit status");
+                    instance.start_control_plane().await;
+                    to.wait_for(number, "UP").await;
+                }
+            }
+            Case::SwitchPrimary => {
+                let old = to.primary;
+                to.postgres.stop(old).await;
+                to.promote();
+                rest(held).await;
+                to.rejoin(old).await;
+            }
+            Case::RestartStandbys => {
+                for node in to.standbys() {
+                    to.postgres.stop(node).await;
+                    to.postgres.start_node(node).await;
+                    to.postgres.wait_for_standbys(to.primary, 2).await;
+                }
+            }
+            Case::KillEnvoy => {
+                to.first().kill_envoy().await;
+                rest(held).await;
+                to.first().wait_for_traffic().await;
+            }
+            Case::FreezeEnvoy => {
+                to.first().freeze_envoy();
+                to.wait_for(0, "DOWN").await;
+                rest(held).await;
+                to.first().thaw_envoy();
+            }
+            Case::KillControlPlane => {
+                to.first().kill_control_plane();
+                rest(held).await;
+                to.first().start_control_plane().await;
+            }
+            Case::FreezeControlPlane => {
+                to.first().freeze_control_plane();
+                rest(held).await;
+                to.first().thaw_control_plane();
+            }
+            Case::KillInstance => {
+                to.first().kill().await;
+                rest(held).await;
+                to.first().start_control_plane().await;
+            }
+            Case::FreezeInstance => {
+                to.first().freeze_control_plane();
+                to.first().freeze_envoy();
+                to.wait_for(0, "DOWN").await;
+                rest(held).await;
+                to.first().thaw_envoy();
+                to.first().thaw_control_plane();
+            }
+            Case::KillPrimary => {
+                let old = to.primary;
+                to.postgres.kill(old).await;
+                to.promote();
+                rest(held).await;
+                to.rejoin(old).await;
+            }
+            Case::FreezePrimary => {
+                let old = to.primary;
+                to.postgres.freeze(old);
+                to.promote();
+                rest(held).await;
+                to.postgres.thaw(old);
+                to.postgres.kill(old).await;
+                to.rejoin(old).await;
+            }
+            Case::KillStandby => {
+                let node = to.standbys().next().expect("a standby");
+                to.postgres.kill(node).await;
+                rest(held).await;
+                to.postgres.start_node(node).await;
+                to.postgres.wait_for_standbys(to.primary, 2).await;
+            }
+            Case::FreezeStandby => {
+                let node = to.standbys().next().expect("a standby");
+                to.postgres.freeze(node);
+                rest(held).await;
+                to.postgres.thaw(node);
+                to.postgres.wait_for_standbys(to.primary, 2).await;
+            }
+            Case::NoControlPlaneAndNoDatabase => nothing_behind(to, held).await,
+            Case::CutEnvoyFromHaproxy => {
+                let cut = Partition::drop_packets(to.first().traffic().port());
+                to.wait_for(0, "DOWN").await;
+                rest(held).await;
+                cut.mend();
+            }
+            Case::CutControlPlaneFromEnvoy => {
+                let cut = Partition::drop_packets(to.first().admin_port());
+                rest(held).await;
+                cut.mend();
+            }
+            Case::CutPrimaryFromAll => {
+                let old = to.primary;
+                let cut = Partition::drop_packets(to.postgres.node(old).port);
+                to.promote();
+                rest(held).await;
+                to.postgres.kill(old).await;
+                cut.mend();
+                to.rejoin(old).await;
+            }
+            Case::CutProviderFromEnvoy => {
+                let cut = Partition::drop_packets(to.first().provider().address().port());
+                rest(held).await;
+                cut.mend();
+            }
+        }
+    }
+}
+
+/// How long something stays broken: the fault itself, not a wait for anything.
+async fn rest(held: Duration) {
+    tokio::time::sleep(held).await;
+}
+
+async fn drain(to: &mut Installation, how: &str) {
+    let path = format!("/v1/instance/{how}");
+    let admin = to.first().admin();
+    let answer = admin.send(reqwest::Method::POST, &path, "", Vec::new());
+    answer.await.expect(200);
+}
+
+async fn nothing_behind(to: &mut Installation, held: Duration) {
+    for instance in &mut to.instances {
+        instance.kill_control_plane();
+    }
+    for node in 0..3 {
+        to.postgres.kill(node).await;
+    }
+    rest(held).await;
+    to.postgres.start_node(to.primary).await;
+    for node in to.standbys() {
+        to.postgres.start_node(node).await;
+    }
+    to.postgres.wait_for_standbys(to.primary, 2).await;
+    for instance in &mut to.instances {
+        instance.start_control_plane().await;
+    }
+}

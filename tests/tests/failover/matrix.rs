@@ -1,0 +1,143 @@
+//! Runs the cases, judges each, and writes down what was seen.
+//!
+//! `MERCATOR_FAILOVER=all` tries every case, `MERCATOR_FAILOVER_GONE` says for
+//! how many seconds control planes and database are gone, `MERCATOR_BLESS=1`
+//! writes the table. Cases that drop packets need a network of their own, which
+//! `scripts/failover.sh` makes.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jupiter_testkit::load::{Fault, Kind, Tally};
+use jupiter_testkit::project_root;
+
+use crate::cases::Case;
+use crate::installation::{Evidence, Installation, RECOVERS_WITHIN};
+
+/// How long a part stays broken.
+const HELD: Duration = Duration::from_secs(3);
+
+/// What was seen of one case.
+struct Row {
+    case: Case,
+    held: Duration,
+    tally: Tally,
+    evidence: Evidence,
+}
+
+async fn tried(case: Case, installation: &mut Installation, held: Duration) -> Row {
+    let load = installation.load().await;
+    case.happen(installation, held).await;
+    installation.wait_until_well().await;
+    let tally = load.stop().await;
+    let evidence = installation.evidence_of(&tally).await;
+    Row {
+        case,
+        held,
+        tally,
+        evidence,
+    }
+}
+
+fn judge(row: &Row, haproxy: &str) {
+    let (tally, cost) = (&row.tally, row.case.cost());
+    for (asked, fault) in tally.faults() {
+        let never = matches!(fault, Fault::SilentlyCut | Fault::NotEnforced);
+        assert!(
+            !never && cost.allows(asked.kind),
+            "{:?}: {asked:?}\n{tally}\n{haproxy}",
+            row.case
+        );
+    }
+    assert_eq!(row.evidence, Evidence::default(), "{:?}", row.case);
+    assert!(tally.gap() < RECOVERS_WITHIN, "{:?}: {tally}", row.case);
+    for kind in Kind::ALL {
+        assert!(
+            tally.count(kind) > 0,
+            "{:?} asked nothing of a kind",
+            row.case
+        );
+    }
+}
+
+fn gone_for() -> Duration {
+    let seconds = std::env::var("MERCATOR_FAILOVER_GONE").ok();
+    let seconds = seconds.map(|text| text.parse().expect("a number of seconds"));
+    seconds.map_or(HELD, Duration::from_secs)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_breaks_costs_no_more_than_is_written_down() {
+    let all = std::env::var("MERCATOR_FAILOVER").is_ok_and(|which| which == "all");
+    let cases: &[Case] = if all { &Case::ALL } else { &Case::CHEAP };
+    let mut installation = Installation::start().await;
+    let mut rows = Vec::new();
+    for case in cases {
+        let held = match case {
+            Case::NoControlPlaneAndNoDatabase => gone_for(),
+            _ => HELD,
+        };
+        eprintln!("{case:?}");
+        let row = tried(*case, &mut installation, held).await;
+        eprintln!("{}", row.tally);
+        judge(&row, &installation.haproxy.log());
+        rows.push(row);
+    }
+    installation.verify();
+    if all && std::env::var_os("MERCATOR_BLESS").is_some() {
+        std::fs::write(document(), page(&rows)).expect("docs/failover.md can be written");
+    }
+}
+
+#[test]
+fn every_case_is_written_down() {
+    let text = std::fs::read_to_string(document()).expect("docs/failover.md");
+    for case in Case::ALL {
+        let (component, fault) = case.names();
+        assert!(
+            text.contains(&format!("| {component} | {fault} |")),
+            "{case:?}: `just failover` writes it down"
+        );
+    }
+}
+
+fn document() -> PathBuf {
+    project_root().join("docs/failover.md")
+}
+
+fn page(rows: &[Row]) -> String {
+    let mut page = String::from(
+        "# What a fault costs\n\
+         \n\
+         Written by `just failover`, which breaks a whole installation piece by piece: HAProxy with \
+         `envoy/haproxy/haproxy.cfg`, three instances, a Postgres primary and two standbys of which one \
+         confirms each commit. Clients ask at a fixed rate, each time on a connection of its own and \
+         never twice; a POST takes 50 ms, a stream one second. What every commit has to pass is in \
+         `tests/tests/failover/cases.rs`.\n\
+         \n\
+         Of each kind: requests that failed / that were asked. The gap is the time from the first \
+         request that failed to the last. *Lost*: answered, and without a record; *doubled*: recorded \
+         twice. In every case streams that were cut ended in an error, never as if complete, nothing \
+         that the policy refuses was let through, the log contained every earlier checkpoint, and in \
+         the end all of it was verified offline.\n\
+         \n\
+         | component | fault | for | GET | POST | keyed POST | refused POST | stream | gap | lost | doubled |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+    );
+    for row in rows {
+        let (component, fault) = row.case.names();
+        let _ = write!(page, "| {component} | {fault} | {} s |", row.held.as_secs());
+        for kind in Kind::ALL {
+            let (faults, asked) = (row.tally.faults_of(kind), row.tally.count(kind));
+            let _ = write!(page, " {faults} / {asked} |");
+        }
+        let gap = match row.tally.gap() {
+            none if none.is_zero() => "–".to_owned(),
+            gap => format!("{:.1} s", gap.as_secs_f64()),
+        };
+        let Evidence { lost, doubled } = row.evidence;
+        let _ = writeln!(page, " {gap} | {lost} | {doubled} |");
+    }
+    page
+}
