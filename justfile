@@ -138,6 +138,11 @@ failover *seconds: test-setup filter
     cargo test {{ locked }} --workspace --no-run --test cli
     @scripts/failover.sh {{ seconds }}
 
+# Lose the leader of a Patroni cluster in every way, under load (Debian: patroni, etcd-server, python3-etcd); minutes
+drill-patroni: test-setup filter
+    cargo test {{ locked }} --workspace --no-run --test cli
+    cargo test {{ locked }} --workspace --test patroni -- --nocapture
+
 # What CI runs
 ci:
     .ci/run

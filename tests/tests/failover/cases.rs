@@ -152,8 +152,8 @@ impl Case {
                 drain(to, "undrain").await;
             }
             Case::RestartInstances => {
-                for number in 0..to.instances.len() {
-                    let instance = to.instances.get_mut(number).expect("an instance");
+                for number in 0..to.instances().len() {
+                    let instance = to.instances().get_mut(number).expect("an instance");
                     assert!(instance.stop().await.success(), "exit status");
                     instance.start_control_plane().await;
                     to.wait_for(number, "UP").await;
@@ -280,7 +280,7 @@ async fn drain(to: &mut Installation, how: &str) {
 }
 
 async fn nothing_behind(to: &mut Installation, held: Duration) {
-    for instance in &mut to.instances {
+    for instance in to.instances() {
         instance.kill_control_plane();
     }
     for node in 0..3 {
@@ -292,7 +292,7 @@ async fn nothing_behind(to: &mut Installation, held: Duration) {
         to.postgres.start_node(node).await;
     }
     to.postgres.wait_for_standbys(to.primary, 2).await;
-    for instance in &mut to.instances {
+    for instance in to.instances() {
         instance.start_control_plane().await;
     }
 }

@@ -9,6 +9,8 @@
 #[cfg(test)]
 mod cases;
 #[cfg(test)]
+mod front;
+#[cfg(test)]
 mod installation;
 #[cfg(test)]
 mod matrix;

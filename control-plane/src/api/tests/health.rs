@@ -78,7 +78,7 @@ async fn readiness_speaks_as_kubernetes_does() {
     let test = TestApp::start().await;
     assert_eq!(ask(&test, "/readyz").await.text(), "ok");
     let verbose = ask(&test, "/readyz?verbose").await;
-    let expected = "[+]database ok\n[+]evidence_storage ok\nreadyz check passed\n";
+    let expected = "[+]database ok\n[+]evidence_storage ok\n[+]standing ok\nreadyz check passed\n";
     assert_eq!(verbose.text(), expected);
     assert_eq!(ask(&test, "/readyz?verbose=1").await.text(), expected);
     assert_eq!(ask(&test, "/health").await.json(), json!({"status": "ok"}));
@@ -88,7 +88,7 @@ async fn readiness_speaks_as_kubernetes_does() {
     let reply = ask(&test, "/readyz").await;
     assert!(reply.header("content-type").starts_with("text/plain"));
     let expected = "[-]database failed: no answer in time\n[+]evidence_storage ok\n\
-                    readyz check failed\n";
+                    [+]standing ok\nreadyz check failed\n";
     assert_eq!(reply.text(), expected);
     assert_eq!(
         ask(&test, "/health").await.json(),

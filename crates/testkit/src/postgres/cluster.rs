@@ -16,7 +16,7 @@ use crate::process::{Program, signal};
 use crate::wait::{self, OrFail, fail};
 
 /// The database that the cluster is about.
-const DATABASE: &str = "mercator_evidence";
+pub(super) const DATABASE: &str = "mercator_evidence";
 
 /// Servers of which one is the primary.
 #[derive(Debug)]
@@ -93,19 +93,7 @@ impl PostgresCluster {
 
     /// The lines of an instance's `evidence` section.
     pub fn evidence_lines(&self) -> [String; 2] {
-        let hosts: Vec<String> = self
-            .nodes
-            .iter()
-            .map(|node| format!("127.0.0.1:{}", node.port))
-            .collect();
-        [
-            "backend: postgres".to_owned(),
-            format!(
-                "postgres: {{host: \"{}\", database: {DATABASE}, user: {USER}, \
-                 password: \"{PASSWORD}\", ssl_mode: disable}}",
-                hosts.join(",")
-            ),
-        ]
+        evidence_lines(self.nodes.iter().map(|node| node.port))
     }
 
     /// Asks one server as the superuser.
@@ -318,6 +306,19 @@ impl Drop for PostgresCluster {
     }
 }
 
+/// The lines of an instance's `evidence` section for servers on these ports.
+pub(super) fn evidence_lines(ports: impl Iterator<Item = u16>) -> [String; 2] {
+    let hosts: Vec<String> = ports.map(|port| format!("127.0.0.1:{port}")).collect();
+    let hosts = hosts.join(",");
+    [
+        "backend: postgres".to_owned(),
+        format!(
+            "postgres: {{host: \"{hosts}\", database: {DATABASE}, user: {USER}, \
+             password: \"{PASSWORD}\", ssl_mode: disable}}"
+        ),
+    ]
+}
+
 /// Whether it is there, and not only waits for its parent to ask how it ended.
 fn runs(process: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
@@ -327,7 +328,7 @@ fn runs(process: u32) -> bool {
 
 /// Every process of Postgres leads a group of its own, so they are found by
 /// their parent.
-fn children_of(parent: u32) -> Vec<u32> {
+pub(super) fn children_of(parent: u32) -> Vec<u32> {
     let Ok(processes) = fs::read_dir("/proc") else {
         fail("there is no /proc to find processes in");
     };
