@@ -69,7 +69,7 @@ impl App {
         let publisher = Arc::new(Publisher::default());
         let bundles = publisher.subscribe();
         let intake = Arc::new(Intake::default());
-        let probes = targets.probes(&store, &intake, &bundles, &clock);
+        let probes = targets.probes(&store, &intake, &bundles, &clock, &envoy);
         let metrics = Arc::new(Metrics::new());
         let app = App {
             store,

@@ -13,6 +13,7 @@
 
 mod keys;
 
+use jiff::{SignedDuration, Timestamp};
 use jupiter_evidence::tree::{
     Checkpoint, Edge, Hash, Tiles, consistency_path, empty_root, proves_consistency,
 };
@@ -85,6 +86,8 @@ pub struct LogView {
 struct Seen {
     published: Option<Arc<StoredCheckpoint>>,
     refusal: Option<Refusal>,
+    /// When all that waited was last under a checkpoint.
+    sealed_at: Option<Timestamp>,
 }
 
 impl LogView {
@@ -96,6 +99,16 @@ impl LogView {
     /// Why nothing is signed any more.
     pub fn refusal(&self) -> Option<Refusal> {
         self.lock().refusal.clone()
+    }
+
+    /// Nothing waited for a checkpoint then.
+    pub(crate) fn sealed(&self, at: Timestamp) {
+        self.lock().sealed_at = Some(at);
+    }
+
+    /// How long ago that was, once it was.
+    pub fn sealed_ago(&self, now: Timestamp) -> Option<SignedDuration> {
+        Some(now.duration_since(self.lock().sealed_at?))
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
@@ -231,7 +244,10 @@ impl Sealer {
     async fn seal_and_tell(&mut self) {
         let result = self.seal().await;
         let refusal = match &result {
-            Ok(()) => None,
+            Ok(()) => {
+                self.app.log.sealed(self.app.clock.now());
+                None
+            }
             Err(SealError::Refused(refusal)) => Some(refusal.clone()),
             Err(error) => {
                 self.metrics.failures.inc();

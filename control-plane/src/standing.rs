@@ -70,8 +70,12 @@ impl Standings {
     }
 
     /// Envoy serves. One that was taken over may still be drained; one that
-    /// somebody else runs may not be there yet, and starts undrained.
+    /// somebody else runs may not be there yet, and starts undrained. Who asked
+    /// for a drain meanwhile gets it.
     pub async fn begin(&self) {
+        if self.now() != Standing::Starting {
+            return;
+        }
         if let Err(error) = self.envoy.pass_health().await {
             tracing::debug!(%error, "envoy was not told to pass health checks");
         }
@@ -84,7 +88,8 @@ impl Standings {
         if self.now() == Standing::Stopping {
             return Err(StandingError::Stopping);
         }
-        if self.change(Standing::Serving, Standing::Draining) {
+        let serving = self.change(Standing::Serving, Standing::Draining);
+        if serving || self.change(Standing::Starting, Standing::Draining) {
             tracing::info!("draining");
         }
         self.envoy.fail_health().await.map_err(StandingError::Drain)

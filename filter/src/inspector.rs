@@ -52,6 +52,8 @@ pub struct RequestHead {
     pub token: Token,
     /// The header that names the subject, where one is configured.
     pub subject_header: Option<String>,
+    /// Only asks whether policies are enforced ([`PROBE_HEADER`]).
+    pub is_probe: bool,
 }
 
 /// What the host knows of an answer when its headers are there.
@@ -122,6 +124,10 @@ pub const DECISION_ID_HEADER: &str = "x-mercator-decision-id";
 /// Told by `/health`, so that a control plane sees what is in force.
 pub const BUNDLE_DIGEST_HEADER: &str = "x-mercator-bundle-digest";
 
+/// A request with it is judged and recorded like any other, and never goes on:
+/// a control plane sees by it that refusing works.
+pub const PROBE_HEADER: &str = "x-mercator-probe";
+
 /// One exchange.
 #[derive(Debug)]
 pub struct Inspector {
@@ -133,6 +139,7 @@ pub struct Inspector {
     /// The context at first, then what rules on the answer may ask of the request.
     facts: Facts,
     had_request_length: bool,
+    is_probe: bool,
     /// The request was read and decided upon by the bundle in force.
     is_decided: bool,
     vault: Vault,
@@ -165,6 +172,7 @@ impl Inspector {
                 ..Facts::default()
             },
             had_request_length: false,
+            is_probe: false,
             is_decided: false,
             vault: Vault::default(),
             redactions: vec![],

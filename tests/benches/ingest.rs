@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use jupiter_control_plane::app::{App, SystemClock};
 use jupiter_control_plane::config::{Config, EvidenceBackend};
+use jupiter_control_plane::envoy::admin::EnvoyAdmin;
 use jupiter_control_plane::envoy::ecds::PluginSettings;
 use jupiter_control_plane::health::HealthTargets;
 use jupiter_control_plane::seal::{LogKeys, Sealer, Sealing};
@@ -110,7 +111,9 @@ impl Log {
         let config = Config::parse("", "bench", &|_| None).expect("a configuration");
         let (plugin, targets) = (PluginSettings::new(&config), HealthTargets::new(&config));
         let clock = Arc::new(SystemClock);
-        let app = App::start(Arc::clone(store), clock, plugin, SourceKind::Api, &targets).await;
+        let envoy = EnvoyAdmin::new(config.envoy.admin).expect("a client");
+        let store = Arc::clone(store);
+        let app = App::start(store, clock, plugin, SourceKind::Api, &targets, envoy).await;
         let app = app.expect("an app");
         let keys = LogKeys::load(folder, "mercator/bench", None).expect("keys");
         let sealer = Sealer::new(app.clone(), folder, "mercator/bench", keys).expect("a sealer");

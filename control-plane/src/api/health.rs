@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use jiff::SignedDuration;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::{IntoParams, ToSchema};
@@ -15,7 +16,10 @@ use utoipa::{IntoParams, ToSchema};
 use super::extract::is_admitted;
 use crate::app::App;
 use crate::auth::Permission;
-use crate::health::{Checkup, HealthReport, Status};
+use crate::health::{Checkup, HealthReport, PROBE_TIMEOUT, Status};
+
+/// Sealing takes about a second; a minute is a fault.
+const SEALED_WITHIN: SignedDuration = SignedDuration::from_secs(60);
 
 /// How all parts are.
 #[derive(Debug, Serialize, ToSchema)]
@@ -27,9 +31,38 @@ pub(super) struct DeepView {
     /// For a token that may read evidence: `starting`, `serving`, `draining` or `stopping`.
     #[serde(skip_serializing_if = "Option::is_none")]
     standing: Option<&'static str>,
+    /// For such a token: what the evidence lacks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence: Option<EvidenceView>,
     /// For a token that may read evidence, where several servers make the database.
     #[serde(skip_serializing_if = "Option::is_none")]
     database_servers: Option<Vec<ServerView>>,
+}
+
+/// A number is absent while it cannot be found out.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct EvidenceView {
+    /// How long ago nothing waited for a checkpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sealed_ms_ago: Option<i64>,
+    /// Records that wait here for the database.
+    queued_records: i64,
+    /// Places of emitters' sequences that have no record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing_records: Option<u64>,
+}
+
+async fn evidence(app: &App) -> EvidenceView {
+    let totals = tokio::time::timeout(PROBE_TIMEOUT, app.store.evidence_totals()).await;
+    let sealed = app.log.sealed_ago(app.clock.now());
+    EvidenceView {
+        sealed_ms_ago: sealed.map(|ago| ago.as_millis() as i64),
+        queued_records: app.metrics.evidence_queue_records.get(),
+        missing_records: totals
+            .ok()
+            .and_then(Result::ok)
+            .map(|totals| totals.missing),
+    }
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -103,6 +136,7 @@ fn view(report: &HealthReport) -> DeepView {
         },
         uptime_seconds: report.uptime.as_secs(),
         standing: None,
+        evidence: None,
         database_servers: None,
     }
 }
@@ -130,10 +164,17 @@ pub(super) async fn deep(State(app): State<App>, headers: HeaderMap) -> Response
     // Not a reason to take no evidence: readiness is asked of storing alone.
     if let Some(refusal) = app.log.refusal() {
         report.evidence_storage = Err(format!("evidence is stored and not signed: {refusal}"));
+    } else if let Some(ago) = app.log.sealed_ago(app.clock.now())
+        && ago > SEALED_WITHIN
+        && report.evidence_storage.is_ok()
+    {
+        let reason = format!("evidence was last sealed {} s ago", ago.as_secs());
+        report.evidence_storage = Err(reason);
     }
     let mut view = view(&report);
     if admitted {
         view.standing = Some(app.standings.now().as_str());
+        view.evidence = Some(evidence(&app).await);
         view.database_servers = servers(&app);
     }
     let status = status_of(report.status() != Status::Unhealthy);

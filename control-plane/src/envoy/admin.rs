@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::stats;
 
 /// On loopback and answered by Envoy's main thread: longer means it is stuck.
@@ -83,6 +85,19 @@ impl EnvoyAdmin {
             .map(|text| stats::open_metrics(&text))
     }
 
+    /// Clusters of which Envoy has put a host aside, because too many of its
+    /// answers were errors.
+    pub async fn ejected(&self) -> Result<Vec<String>, EnvoyAdminError> {
+        let text = self.get("/clusters?format=json").await?;
+        let clusters: Value =
+            serde_json::from_str(&text).map_err(|_| EnvoyAdminError::Missing("clusters"))?;
+        let all = clusters.get("cluster_statuses").and_then(Value::as_array);
+        let all = all.ok_or(EnvoyAdminError::Missing("cluster_statuses"))?;
+        let names = all.iter().filter(|cluster| has_ejected(cluster));
+        let names = names.filter_map(|cluster| cluster.get("name")?.as_str());
+        Ok(names.map(str::to_owned).collect())
+    }
+
     async fn get(&self, path: &str) -> Result<String, EnvoyAdminError> {
         self.send(self.http.get(format!("{}{path}", self.base)))
             .await
@@ -101,4 +116,14 @@ impl EnvoyAdmin {
         }
         answer.text().await.map_err(EnvoyAdminError::Unreachable)
     }
+}
+
+fn has_ejected(cluster: &Value) -> bool {
+    let hosts = cluster.get("host_statuses").and_then(Value::as_array);
+    let failed = "/health_status/failed_outlier_check";
+    hosts.is_some_and(|hosts| {
+        hosts
+            .iter()
+            .any(|host| host.pointer(failed).and_then(Value::as_bool) == Some(true))
+    })
 }

@@ -30,7 +30,12 @@ const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 const BREAKER_LIMIT: u32 = 65_536;
 
 pub(super) fn provider_cluster_name(provider: &ProviderConfig) -> String {
-    format!("provider-{}", provider.name)
+    cluster_of(&provider.name)
+}
+
+/// The cluster of the provider of this name.
+pub(crate) fn cluster_of(provider: &str) -> String {
+    format!("provider-{provider}")
 }
 
 /// A duration as the protobuf JSON mapping writes it.

@@ -21,6 +21,7 @@ mod stats;
 pub mod supervisor;
 pub mod yaml;
 
+pub(crate) use clusters::cluster_of;
 pub use stats::FILTER_METRICS;
 
 #[cfg(test)]

@@ -5,12 +5,16 @@ use jiff::SignedDuration;
 use reqwest::{Certificate, Client, redirect};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use super::{Checkup, PROBE_TIMEOUT, Probe, Probes};
 use crate::app::Clock;
 use crate::config::Config;
+use crate::envoy::admin::EnvoyAdmin;
+use crate::envoy::cluster_of;
 use crate::ingest::Intake;
 use crate::publish::PublishedBundle;
 use crate::store::{Store, StoreError};
@@ -21,6 +25,25 @@ const PUBLISH_WINDOW: SignedDuration = SignedDuration::from_secs(5);
 
 /// What the filter answers to `GET /health` with.
 const DIGEST_HEADER: &str = "x-mercator-bundle-digest";
+
+/// By which it names a decision.
+const DECISION_ID_HEADER: &str = "x-mercator-decision-id";
+
+/// How often a request is made that must be refused: each leaves a record.
+const REFUSAL_EVERY: Duration = Duration::from_secs(10);
+
+/// How soon its record must be there: by the outbox, or the access log, and on
+/// a replica that lags as much as it may.
+const RECORD_WITHIN: Duration = Duration::from_secs(15);
+
+/// For how long a record that does not come is told.
+const RECORD_MISSED_FOR: Duration = Duration::from_secs(120);
+
+/// Makes the filter refuse a request that it would let go on.
+const PROBE_HEADER: &str = "x-mercator-probe";
+
+const PROBE_BODY: &str =
+    r#"{"model":"mercator-probe","messages":[{"role":"user","content":"Are policies enforced?"}]}"#;
 
 /// What is probed outside this process.
 #[derive(Debug, Clone)]
@@ -52,13 +75,17 @@ impl HealthTargets {
         intake: &Arc<Intake>,
         bundles: &watch::Receiver<Option<Arc<PublishedBundle>>>,
         clock: &Arc<dyn Clock>,
+        envoy: &EnvoyAdmin,
     ) -> Probes {
+        let refusals = Arc::new(Refusals::default());
         let data_plane = client(&[]);
         let outside = client(&self.authorities);
         let providers = self.providers.iter().map(|(name, url)| {
             let probe: Arc<dyn Probe> = Arc::new(Provider {
                 client: outside.clone(),
                 url: url.clone(),
+                cluster: cluster_of(name),
+                envoy: envoy.clone(),
             });
             (name.clone(), probe)
         });
@@ -67,10 +94,13 @@ impl HealthTargets {
             evidence_storage: Arc::new(EvidenceStorage {
                 store: Arc::clone(store),
                 intake: Arc::clone(intake),
+                refusals: Arc::clone(&refusals),
             }),
             policy_engine: Arc::new(PolicyEngine {
                 client: data_plane,
-                url: format!("http://{}/health", self.data_plane),
+                health: format!("http://{}/health", self.data_plane),
+                chat: format!("http://{}/v1/chat/completions", self.data_plane),
+                refusals,
                 bundles: bundles.clone(),
                 clock: Arc::clone(clock),
             }),
@@ -109,14 +139,16 @@ fn client(authorities: &[Certificate]) -> Option<Client> {
 
 async fn get(client: Option<&Client>, url: &str) -> Result<reqwest::Response, String> {
     let client = client.ok_or("no HTTP client")?;
-    client.get(url).send().await.map_err(|error| {
-        let reason = match (error.is_timeout(), error.is_connect()) {
-            (true, _) => "no answer in time",
-            (false, true) => "no connection",
-            (false, false) => "no HTTP answer",
-        };
-        reason.to_owned()
-    })
+    client.get(url).send().await.map_err(no_answer)
+}
+
+fn no_answer(error: reqwest::Error) -> String {
+    let reason = match (error.is_timeout(), error.is_connect()) {
+        (true, _) => "no answer in time",
+        (false, true) => "no connection",
+        (false, false) => "no HTTP answer",
+    };
+    reason.to_owned()
 }
 
 fn database_reason(error: StoreError) -> String {
@@ -142,6 +174,7 @@ impl Probe for Database {
 struct EvidenceStorage {
     store: Arc<dyn Store>,
     intake: Arc<Intake>,
+    refusals: Arc<Refusals>,
 }
 
 #[async_trait]
@@ -150,7 +183,64 @@ impl Probe for EvidenceStorage {
         if self.intake.is_full() {
             return Err("too much evidence waits for the database".to_owned());
         }
-        self.store.probe_write().await.map_err(database_reason)
+        self.store.probe_write().await.map_err(database_reason)?;
+        let Some(id) = self.refusals.record_due() else {
+            return Ok(());
+        };
+        match self.store.evidence(id).await.map_err(database_reason)? {
+            Some(_) => {
+                self.refusals.recorded(id);
+                Ok(())
+            }
+            None => Err("the record of a request that was refused has not come".to_owned()),
+        }
+    }
+}
+
+/// Requests that were made to be refused, and the record that is waited for.
+#[derive(Debug, Default)]
+struct Refusals(Mutex<Refused>);
+
+#[derive(Debug, Default)]
+struct Refused {
+    last: Option<Instant>,
+    /// The exchange, and when it was.
+    unrecorded: Option<(Uuid, Instant)>,
+}
+
+impl Refusals {
+    fn is_due(&self) -> bool {
+        let last = self.lock().last;
+        last.is_none_or(|last| last.elapsed() >= REFUSAL_EVERY)
+    }
+
+    fn refused(&self, id: Uuid) {
+        let mut refused = self.lock();
+        let now = Instant::now();
+        refused.last = Some(now);
+        if refused
+            .unrecorded
+            .is_none_or(|(_, at)| at.elapsed() >= RECORD_MISSED_FOR)
+        {
+            refused.unrecorded = Some((id, now));
+        }
+    }
+
+    /// The exchange whose record must be there by now.
+    fn record_due(&self) -> Option<Uuid> {
+        let (id, at) = self.lock().unrecorded?;
+        (at.elapsed() >= RECORD_WITHIN).then_some(id)
+    }
+
+    fn recorded(&self, id: Uuid) {
+        let mut refused = self.lock();
+        if refused.unrecorded.is_some_and(|(waited, _)| waited == id) {
+            refused.unrecorded = None;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Refused> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -158,7 +248,9 @@ impl Probe for EvidenceStorage {
 #[derive(Debug)]
 struct PolicyEngine {
     client: Option<Client>,
-    url: String,
+    health: String,
+    chat: String,
+    refusals: Arc<Refusals>,
     bundles: watch::Receiver<Option<Arc<PublishedBundle>>>,
     clock: Arc<dyn Clock>,
 }
@@ -170,7 +262,7 @@ impl Probe for PolicyEngine {
         let Some(published) = published else {
             return Err("no policy is active: everything is refused".to_owned());
         };
-        let answer = get(self.client.as_ref(), &self.url).await;
+        let answer = get(self.client.as_ref(), &self.health).await;
         let answer = answer.map_err(|reason| format!("Envoy: {reason}"))?;
         if !answer.status().is_success() {
             return Err(format!("Envoy answers with {}", answer.status().as_u16()));
@@ -180,7 +272,7 @@ impl Probe for PolicyEngine {
         let age = self.clock.now().duration_since(published.created_at);
         let just_published = !age.is_negative() && age < PUBLISH_WINDOW;
         if enforced == Some(published.digest.as_str()) || just_published {
-            return Ok(());
+            return self.refuses().await;
         }
         match enforced {
             Some(_) => Err("the filter enforces another bundle than the published one".to_owned()),
@@ -189,21 +281,55 @@ impl Probe for PolicyEngine {
     }
 }
 
+impl PolicyEngine {
+    /// A request like a client's, on the way of a client's, must end in the filter.
+    async fn refuses(&self) -> Checkup {
+        if !self.refusals.is_due() {
+            return Ok(());
+        }
+        let client = self.client.as_ref().ok_or("no HTTP client")?;
+        let request = client
+            .post(&self.chat)
+            .header(PROBE_HEADER, "refuse")
+            .header("content-type", "application/json")
+            .body(PROBE_BODY);
+        let answer = request.send().await.map_err(no_answer);
+        let answer = answer.map_err(|reason| format!("a request to be refused: {reason}"))?;
+        if answer.status().is_success() {
+            return Err("a request that had to be refused was not".to_owned());
+        }
+        let id = answer.headers().get(DECISION_ID_HEADER);
+        let id = id.and_then(|id| Uuid::parse_str(id.to_str().ok()?).ok());
+        let id = id.ok_or("a request was refused, and not by the filter")?;
+        self.refusals.refused(id);
+        Ok(())
+    }
+}
+
 /// Any answer that is not a server's error: without a credential it is a
-/// refusal, which costs nothing and tells that somebody is there.
+/// refusal, which costs nothing and tells that somebody is there. What Envoy has
+/// seen of answers to clients counts as well.
 #[derive(Debug)]
 struct Provider {
     client: Option<Client>,
     url: String,
+    cluster: String,
+    envoy: EnvoyAdmin,
 }
 
 #[async_trait]
 impl Probe for Provider {
     async fn check(&self) -> Checkup {
         let status = get(self.client.as_ref(), &self.url).await?.status();
-        match status.is_server_error() {
-            true => Err(format!("answers with {}", status.as_u16())),
-            false => Ok(()),
+        if status.is_server_error() {
+            return Err(format!("answers with {}", status.as_u16()));
+        }
+        // An Envoy that cannot be asked is told of by the policy engine.
+        match self.envoy.ejected().await {
+            Ok(ejected) if ejected.contains(&self.cluster) => {
+                Err("answers clients with errors".to_owned())
+            }
+            Ok(_) | Err(_) => Ok(()),
         }
     }
 }

@@ -8,13 +8,23 @@ use std::sync::Mutex;
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::envoy::admin::EnvoyAdmin;
 use crate::testing::{TestApp, TestProbes, policy};
 
 /// Answers every path alike; its address.
 async fn server(answer: Arc<Mutex<(StatusCode, HeaderMap)>>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let router = Router::new().fallback(async move || answer.lock().unwrap().clone());
+    let chat = async || {
+        let id = [(
+            "x-mercator-decision-id",
+            "01a21a02-86be-7ac7-8ee8-f3d911caf9cd",
+        )];
+        (StatusCode::FORBIDDEN, id)
+    };
+    let router = Router::new()
+        .route("/v1/chat/completions", axum::routing::post(chat))
+        .fallback(async move || answer.lock().unwrap().clone());
     tokio::spawn(async move { axum::serve(listener, router).await });
     address
 }
@@ -26,7 +36,9 @@ fn real_probes(test: &TestApp, data_plane: SocketAddr, provider: String) -> Prob
         authorities: Vec::new(),
     };
     let app = &test.app;
-    targets.probes(&app.store, &app.intake, &app.bundles, &app.clock)
+    // Nobody listens there.
+    let envoy = EnvoyAdmin::new(([127, 0, 0, 1], 1).into()).unwrap();
+    targets.probes(&app.store, &app.intake, &app.bundles, &app.clock, &envoy)
 }
 
 #[tokio::test]
@@ -172,4 +184,71 @@ async fn probe_that_hangs_is_given_up_and_its_askers_share_the_answer() {
         assert_eq!(answer, Err("no answer in time".to_owned()));
     }
     assert_eq!(*probes.database.asked.lock().unwrap(), 1);
+}
+
+#[tokio::test]
+async fn envoy_that_lets_through_what_must_be_refused_is_told() {
+    let test = TestApp::start().await;
+    test.put_policy("guard", &policy("guard", "gpt-4o"), &[])
+        .await;
+    for (status, id, told) in [
+        (200, Some("01a21a02-86be-7ac7-8ee8-f3d911caf9cd"), "was not"),
+        (403, None, "not by the filter"),
+    ] {
+        let chat = async move || {
+            let mut headers = HeaderMap::new();
+            if let Some(id) = id {
+                headers.insert("x-mercator-decision-id", id.parse().unwrap());
+            }
+            (StatusCode::from_u16(status).unwrap(), headers)
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        // Just published: whatever digest `/health` tells will do.
+        let router = Router::new()
+            .route("/v1/chat/completions", axum::routing::post(chat))
+            .fallback(async || StatusCode::OK);
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let probes = real_probes(&test, address, String::new());
+        let reason = probes.policy_engine.check().await.unwrap_err();
+        assert!(reason.contains(told), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn provider_whose_host_envoy_has_put_aside_is_told() {
+    let test = TestApp::start().await;
+    let ejected = serde_json::json!({"cluster_statuses": [
+        {"name": "provider-openai", "host_statuses": [
+            {"health_status": {"failed_outlier_check": true}},
+        ]},
+        {"name": "provider-anthropic", "host_statuses": [{"health_status": {}}]},
+    ]});
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let clusters = async move || axum::Json(ejected.clone());
+    let router = Router::new()
+        .route("/clusters", axum::routing::get(clusters))
+        .fallback(async || StatusCode::UNAUTHORIZED);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let url = format!("http://{address}/v1");
+    let targets = HealthTargets {
+        data_plane: address,
+        providers: vec![
+            ("openai".to_owned(), url.clone()),
+            ("anthropic".to_owned(), url),
+        ],
+        authorities: Vec::new(),
+    };
+    let app = &test.app;
+    let envoy = EnvoyAdmin::new(address).unwrap();
+    let probes = targets.probes(&app.store, &app.intake, &app.bundles, &app.clock, &envoy);
+    let mut told = Vec::new();
+    for (_, provider) in &probes.providers {
+        told.push(provider.check().await);
+    }
+    assert_eq!(
+        told,
+        [Err("answers clients with errors".to_owned()), Ok(())]
+    );
 }

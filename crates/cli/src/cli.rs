@@ -3,8 +3,8 @@
 use crate::commands::{
     benchmark::BenchmarkArgs, compile::CompileArgs, completion::CompletionArgs, decide::DecideArgs,
     demo::DemoArgs, doctor::DoctorArgs, drill::DrillArgs, envoy::EnvoyArgs, evidence::EvidenceArgs,
-    fake_provider::FakeProviderArgs, lint::LintArgs, policy::PolicyArgs, replay::ReplayArgs,
-    run::RunArgs, test::TestArgs, token::TokenArgs, verify::VerifyArgs,
+    fake_provider::FakeProviderArgs, instance::InstanceArgs, lint::LintArgs, policy::PolicyArgs,
+    replay::ReplayArgs, run::RunArgs, test::TestArgs, token::TokenArgs, verify::VerifyArgs,
 };
 use crate::output::FormatArg;
 
@@ -47,6 +47,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Create, list and revoke API tokens
     Token(TokenArgs),
+    /// Take an instance out of rotation, and put it back
+    Instance(InstanceArgs),
     /// Send load and measure how the target does, as its clients see it
     Benchmark(Box<BenchmarkArgs>),
     /// Make a fault under load on purpose, and judge what clients saw of it

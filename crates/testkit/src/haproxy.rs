@@ -165,6 +165,20 @@ impl HaProxy {
         .await;
     }
 
+    /// Wait until a server is sent nothing new, and is not taken for dead: by
+    /// the word of its agent or of its health check, whichever comes first.
+    pub async fn wait_until_drained(&self, server: &str) {
+        wait::until(&format!("{server} to be drained"), async || {
+            let server = self.server(server);
+            let drained = ["DRAIN", "NOLB"];
+            match drained.iter().any(|word| server.status.starts_with(word)) {
+                true => Ok(()),
+                false => Err(server),
+            }
+        })
+        .await;
+    }
+
     /// A line of `show info`.
     #[track_caller]
     pub fn info(&self, key: &str) -> String {

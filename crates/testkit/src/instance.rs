@@ -353,17 +353,6 @@ impl Instance {
         process::signal(self.control_plane_pid(), Signal::CONT);
     }
 
-    /// SIGSTOP to Envoy: it holds its sockets and answers nothing.
-    pub fn freeze_envoy(&self) {
-        let pid = self.envoy_pid().or_fail("there is no Envoy to freeze");
-        process::signal(pid, Signal::STOP);
-    }
-
-    pub fn thaw_envoy(&self) {
-        let pid = self.envoy_pid().or_fail("there is no Envoy to thaw");
-        process::signal(pid, Signal::CONT);
-    }
-
     /// SIGKILL to all of it, as when the machine is lost.
     pub async fn kill(&mut self) {
         self.kill_control_plane();

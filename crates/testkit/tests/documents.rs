@@ -164,7 +164,7 @@ fn every_row_of_the_seeds_checklist_names_a_test_or_a_command_that_exists() {
     let rows = text.lines().filter_map(|line| {
         let mut cells = line.strip_prefix("| ")?.split(" | ");
         let number: u32 = cells.next()?.parse().ok()?;
-        Some((number, cells.next_back()?.to_owned()))
+        Some((number, cells.last()?.to_owned()))
     });
     let mut numbers = vec![];
     for (number, held_by) in rows {

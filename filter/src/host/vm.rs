@@ -8,7 +8,9 @@ use super::abi::{self, Buffer, HostError, Level, Map};
 use super::metrics::Metrics;
 use super::token;
 use crate::bundles::Settings;
-use crate::inspector::{Flow, Inspector, LocalResponse, RequestHead, ResponseHead, Step};
+use crate::inspector::{
+    Flow, Inspector, LocalResponse, PROBE_HEADER, RequestHead, ResponseHead, Step,
+};
 use crate::outbox::{Delivery, Outbox};
 use crate::record::{ExchangeEnd, Seed};
 use crate::subject::SubjectConfig;
@@ -694,6 +696,7 @@ fn request_head(subject: &SubjectConfig) -> RequestHead {
             .map(|address| without_port(&String::from_utf8_lossy(&address)).to_owned()),
         token: subject.jwt.as_ref().map(token::read).unwrap_or_default(),
         subject_header: subject.header.as_ref().and_then(|rule| header(&rule.name)),
+        is_probe: header(PROBE_HEADER).is_some(),
     }
 }
 

@@ -76,4 +76,5 @@ pub(super) const UNKNOWN_API: Refusal<'_> = Refusal::new(403, "unknown_api", Non
 pub(super) const TOO_LARGE: Refusal<'_> = Refusal::new(413, "body_too_large", None);
 pub(super) const UNSUPPORTED_ENCODING: Refusal<'_> =
     Refusal::new(415, "unsupported_content_encoding", None);
+pub(super) const PROBE: Refusal<'_> = Refusal::new(403, "health_probe", None);
 pub(super) const HOST_FAULT: Refusal<'_> = Refusal::new(503, "filter_fault", Some(1));

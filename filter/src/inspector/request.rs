@@ -3,8 +3,8 @@
 use super::edits::{self, Target};
 use super::findings::{self, Found, Tally};
 use super::refusal::{
-    HOST_FAULT, NO_BUNDLE, NO_EVIDENCE, NO_ROOM, Refusal, STALE_BUNDLE, TOO_LARGE, UNKNOWN_API,
-    UNSUPPORTED_ENCODING,
+    HOST_FAULT, NO_BUNDLE, NO_EVIDENCE, NO_ROOM, PROBE, Refusal, STALE_BUNDLE, TOO_LARGE,
+    UNKNOWN_API, UNSUPPORTED_ENCODING,
 };
 use super::{BUNDLE_DIGEST_HEADER, Flow, Inspector, LocalResponse, RequestHead, State, Step};
 use crate::config::{FailureMode, OnFull, UnknownApi};
@@ -32,6 +32,7 @@ impl Inspector {
         let api = Api::of(&head.method, path);
         self.api = api;
         self.had_request_length = head.content_length.is_some();
+        self.is_probe = head.is_probe;
         self.dialect = api
             .and_then(Api::dialect)
             .unwrap_or(match &head.anthropic_version {
@@ -169,6 +170,7 @@ impl Inspector {
                 let (refusal, message) = Refusal::denied(&decision);
                 self.respond(refusal, message)
             }
+            Verdict::Allow if self.is_probe => self.end_probe(),
             Verdict::Allow => self.change_request(api, body, &read, &found, &decision),
         };
         step.logs = decision.logs;
@@ -370,6 +372,9 @@ impl Inspector {
     }
 
     fn pass(&mut self, store_first: Option<OnError>) -> Step {
+        if self.is_probe {
+            return self.end_probe();
+        }
         let (state, flow) = match store_first {
             Some(on_error) => (State::Storing(on_error), Flow::Store),
             None => (State::Passing, Flow::Continue),
@@ -380,6 +385,13 @@ impl Inspector {
         step.set_headers
             .push(("accept-encoding", "identity".to_owned()));
         step
+    }
+
+    fn end_probe(&mut self) -> Step {
+        self.refuse(
+            PROBE,
+            "this request only asks whether policies are enforced",
+        )
     }
 
     fn refuse(&mut self, refusal: Refusal<'_>, message: &str) -> Step {

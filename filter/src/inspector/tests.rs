@@ -107,6 +107,29 @@ fn request_is_held_until_its_body_has_been_judged() {
 }
 
 #[test]
+fn probe_is_judged_and_never_goes_on() {
+    let probe = || RequestHead {
+        is_probe: true,
+        ..chat()
+    };
+    for (body, code) in [(ALLOWED, "health_probe"), (REFUSED, "model_not_approved")] {
+        let mut inspector = inspector(|_| {});
+        inspector.on_request_headers(probe(), false, false);
+        let step = inspector.on_complete_request(body);
+        assert_eq!(status_and_code(&step), (403, code.to_owned()));
+        let record = inspector
+            .finish(&ended("mercator_health_probe", 403))
+            .unwrap();
+        assert_eq!(record.reason.as_deref(), Some(code));
+    }
+    // What is not read at all would go on where the failure mode is open.
+    let mut inspector = inspector(|config| config["inspection"]["failure_mode"] = "open".into());
+    inspector.on_request_headers(probe(), false, false);
+    let step = inspector.on_complete_request(b"{");
+    assert_eq!(status_and_code(&step), (403, "health_probe".to_owned()));
+}
+
+#[test]
 fn request_that_ends_with_trailers_is_judged_too() {
     let mut inspector = inspector(|_| {});
     inspector.on_request_headers(chat(), false, false);

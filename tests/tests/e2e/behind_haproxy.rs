@@ -3,11 +3,11 @@
 //! policies hold throughout.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
 use jupiter_testkit::load::{Fault, Kind, OpenLoad, Tally};
-use jupiter_testkit::{HaProxy, Instance, Shipped, check_haproxy_config, wait};
+use jupiter_testkit::{HaProxy, Instance, Shipped, check_haproxy_config, target_dir, wait};
 use reqwest::Method;
-use serde_json::json;
 
 use crate::support::{
     REFUSED_MODEL, assert_refused, assert_sequences_are_whole, guarded, question,
@@ -19,15 +19,21 @@ const RATE: u32 = 40;
 /// No record that a client has an answer for is missing, and none is there
 /// twice. What a killed Envoy had not sent is read from its access log, in time.
 async fn assert_recorded(tally: &Tally, instances: &[&Instance]) {
-    let all = wait::until("a record of every answer", async || {
-        let mut all = Vec::new();
+    let all = wait::until("a record of every exchange", async || {
+        let (mut all, mut missing) = (Vec::new(), 0);
         for instance in instances {
+            let emitters = instance.admin().get("/v1/emitters").await.expect(200);
+            let emitters = emitters.json()["emitters"].clone();
+            let places = emitters.as_array().into_iter().flatten();
+            missing += places.filter_map(|e| e["missing"].as_u64()).sum::<u64>();
             all.extend(instance.admin().evidence("").await);
         }
         let recorded: BTreeSet<&str> = all.iter().filter_map(|r| r["id"].as_str()).collect();
-        let lost = tally.answered().filter(|id| !recorded.contains(id));
-        let lost: Vec<String> = lost.map(str::to_owned).collect();
-        if lost.is_empty() { Ok(all) } else { Err(lost) }
+        let lost = tally.answered().filter(|id| !recorded.contains(id)).count();
+        match (lost, missing) {
+            (0, 0) => Ok(all),
+            seen => Err(seen),
+        }
     })
     .await;
     assert_sequences_are_whole(&all);
@@ -46,6 +52,20 @@ fn assert_honest(tally: &Tally) {
 async fn standing(instance: &Instance) -> serde_json::Value {
     let answer = instance.admin().get("/v1/instance").await.expect(200);
     answer.json()
+}
+
+/// What `mercator instance …` prints; it must succeed.
+fn instance_command(instance: &Instance, arguments: &[&str]) -> String {
+    let admin = instance.admin();
+    let ran = Command::new(target_dir().join("debug/mercator"))
+        .arg("instance")
+        .args(["--server", admin.base_url(), "--token"])
+        .arg(admin.token().expect("an admin has a token"))
+        .args(arguments)
+        .output()
+        .expect("`./justw test` builds mercator");
+    assert!(ran.status.success(), "{ran:?}");
+    String::from_utf8_lossy(&ran.stdout).into_owned()
 }
 
 async fn uptime(instance: &Instance) -> u64 {
@@ -144,7 +164,7 @@ async fn drain_and_rolling_restart_cost_no_request() {
         post(&first, "/v1/instance/drain").await["standing"],
         "draining"
     );
-    haproxy.wait_for("jupiter1", "DRAIN").await;
+    haproxy.wait_until_drained("jupiter1").await;
     assert_eq!(first.traffic().get("/health").await.status, 503);
     assert_eq!(
         first.traffic().get("/health?draining=404").await.status,
@@ -154,13 +174,8 @@ async fn drain_and_rolling_restart_cost_no_request() {
     let ready = first.admin().get("/readyz?verbose").await.expect(503);
     let ready = String::from_utf8_lossy(&ready.body).into_owned();
     assert!(ready.contains("[-]standing failed: draining"), "{ready}");
-    wait::until("nothing in flight", async || {
-        match standing(&first).await["in_flight"].clone() {
-            none if none == json!(0) => Ok(()),
-            some => Err(some),
-        }
-    })
-    .await;
+    let waited = instance_command(&first, &["drain", "--wait", "30"]);
+    assert_eq!(waited, "draining, 0 exchanges in flight\n");
     let before = haproxy.server("jupiter1").sessions;
 
     // A new Envoy of a drained instance is drained, too.
@@ -218,7 +233,6 @@ async fn killed_envoy_costs_only_what_it_had_in_hand() {
     haproxy.wait_for("jupiter1", "UP").await;
     let tally = load.stop().await;
     assert_honest(&tally);
-    assert_eq!(tally.faults_of(Kind::Get), 0, "{tally}");
     // At most what can be in flight on one of two: 8 streams a second, and 50 ms of posts.
     assert!(tally.faults().count() < 16, "{tally}");
     assert_recorded(&tally, &[&first, &second]).await;

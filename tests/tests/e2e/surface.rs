@@ -35,7 +35,10 @@ async fn health_is_not_an_exchange() {
     }
     let answer = ask(&instance, &question("gpt-4o")).await;
     crate::support::record_of(&instance, &answer).await;
-    assert_eq!(instance.admin().evidence("").await.len(), 1);
+    // What deep health asks for itself is one, once in ten seconds.
+    let records = instance.admin().evidence("").await;
+    let of_clients = records.iter().filter(|r| r["reason"] != "health_probe");
+    assert_eq!(of_clients.count(), 1);
 }
 
 #[tokio::test]
@@ -499,4 +502,56 @@ async fn provider_that_is_down_degrades_deep_health_and_nothing_else() {
         .get("/readyz")
         .await
         .expect(200);
+}
+
+#[tokio::test]
+async fn deep_health_has_a_request_refused_and_recorded_at_no_cost() {
+    let instance = guarded().await;
+    for _ in 0..3 {
+        let deep = instance.admin().get("/health/deep").await.expect(200);
+        assert_eq!(deep.json()["checks"]["policy_engine"], "ok");
+    }
+    let records = instance.admin().wait_for_records("", 1).await;
+    let probe = json!({"decision": "deny", "reason": "health_probe", "outcome": "refused"});
+    crate::support::assert_record(records.first().expect("a record"), &probe);
+    assert_eq!(records.len(), 1, "one request serves many askers");
+    let asked = || {
+        instance
+            .provider()
+            .received()
+            .into_iter()
+            .filter(|r| r.method == "POST")
+    };
+    assert_eq!(asked().count(), 0);
+    // Whoever borrows the header is refused as well.
+    let traffic = instance.traffic();
+    let request = traffic.chat(&question("gpt-4o"));
+    let answer = traffic
+        .complete(request.header("x-mercator-probe", "1"))
+        .await;
+    assert_eq!(answer.status, 403, "{}", answer.text());
+    assert_eq!(answer.json()["error"]["code"], "health_probe");
+    assert_eq!(asked().count(), 0);
+}
+
+#[tokio::test]
+async fn provider_that_answers_clients_with_errors_degrades_deep_health() {
+    let instance = guarded().await;
+    let traffic = instance.traffic();
+    for _ in 0..6 {
+        let request = traffic.chat(&question("gpt-4o"));
+        traffic.complete(request.header("x-fake-status", 503)).await;
+    }
+    let deep = wait::until("deep health to notice", async || {
+        let deep = instance.traffic().get("/health/deep").await;
+        match deep.json()["status"].as_str() {
+            Some("degraded") => Ok(deep),
+            _ => Err(deep.text()),
+        }
+    })
+    .await;
+    assert_eq!(deep.status, 200);
+    let openai = deep.json()["checks"]["providers"]["openai"].clone();
+    assert_eq!(openai, "answers clients with errors");
+    assert_eq!(instance.traffic().get("/health").await.status, 200);
 }

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use jupiter_testkit::load::Kind;
-
 use crate::installation::Installation;
 use crate::network::Partition;
 
@@ -26,7 +24,10 @@ pub(crate) enum Case {
     FreezeStandby,
     NoControlPlaneAndNoDatabase,
     CutEnvoyFromHaproxy,
+    CutAgentFromHaproxy,
     CutControlPlaneFromEnvoy,
+    CutPrimaryFromControlPlanes,
+    CutPrimaryFromStandbys,
     CutPrimaryFromAll,
     CutProviderFromEnvoy,
 }
@@ -42,17 +43,17 @@ pub(crate) enum Cost {
 }
 
 impl Cost {
-    pub(crate) fn allows(self, kind: Kind) -> bool {
+    pub(crate) fn allows(self) -> bool {
         match self {
             Cost::Nothing => false,
-            Cost::InHand => kind != Kind::Get,
-            Cost::UntilFoundOut => true,
+            // A GET is sent again, unless its answer had begun.
+            Cost::InHand | Cost::UntilFoundOut => true,
         }
     }
 }
 
 impl Case {
-    pub(crate) const ALL: [Case; 19] = [
+    pub(crate) const ALL: [Case; 22] = [
         Case::DrainInstance,
         Case::RestartInstances,
         Case::SwitchPrimary,
@@ -69,7 +70,10 @@ impl Case {
         Case::FreezeStandby,
         Case::NoControlPlaneAndNoDatabase,
         Case::CutEnvoyFromHaproxy,
+        Case::CutAgentFromHaproxy,
         Case::CutControlPlaneFromEnvoy,
+        Case::CutPrimaryFromControlPlanes,
+        Case::CutPrimaryFromStandbys,
         Case::CutPrimaryFromAll,
         Case::CutProviderFromEnvoy,
     ];
@@ -103,7 +107,12 @@ impl Case {
                 ("all control planes and all of Postgres", "gone for a while")
             }
             Case::CutEnvoyFromHaproxy => ("HAProxy to one Envoy", "packets dropped"),
+            Case::CutAgentFromHaproxy => ("HAProxy to one agent", "packets dropped"),
             Case::CutControlPlaneFromEnvoy => ("Envoy to its control plane", "packets dropped"),
+            Case::CutPrimaryFromControlPlanes => {
+                ("all control planes to the primary", "packets dropped")
+            }
+            Case::CutPrimaryFromStandbys => ("both standbys to the primary", "packets dropped"),
             Case::CutPrimaryFromAll => ("everything to the primary", "packets dropped"),
             Case::CutProviderFromEnvoy => ("one Envoy to its provider", "packets dropped"),
         }
@@ -127,19 +136,12 @@ impl Case {
             | Case::KillStandby
             | Case::FreezeStandby
             | Case::NoControlPlaneAndNoDatabase
+            | Case::CutAgentFromHaproxy
             | Case::CutControlPlaneFromEnvoy
+            | Case::CutPrimaryFromControlPlanes
+            | Case::CutPrimaryFromStandbys
             | Case::CutPrimaryFromAll => Cost::Nothing,
         }
-    }
-
-    pub(crate) fn needs_network(self) -> bool {
-        matches!(
-            self,
-            Case::CutEnvoyFromHaproxy
-                | Case::CutControlPlaneFromEnvoy
-                | Case::CutPrimaryFromAll
-                | Case::CutProviderFromEnvoy
-        )
     }
 
     /// Breaks it, lets it be broken for `held`, and mends it.
@@ -147,7 +149,7 @@ impl Case {
         match self {
             Case::DrainInstance => {
                 drain(to, "drain").await;
-                to.wait_for(0, "DRAIN").await;
+                to.front.haproxy.wait_until_drained("jupiter1").await;
                 rest(held).await;
                 drain(to, "undrain").await;
             }
@@ -179,10 +181,10 @@ impl Case {
                 to.first().wait_for_traffic().await;
             }
             Case::FreezeEnvoy => {
-                to.first().freeze_envoy();
+                let pid = to.first().freeze_envoy().await;
                 to.wait_for(0, "DOWN").await;
                 rest(held).await;
-                to.first().thaw_envoy();
+                to.first().thaw_envoy(pid);
             }
             Case::KillControlPlane => {
                 to.first().kill_control_plane();
@@ -201,10 +203,10 @@ impl Case {
             }
             Case::FreezeInstance => {
                 to.first().freeze_control_plane();
-                to.first().freeze_envoy();
+                let pid = to.first().freeze_envoy().await;
                 to.wait_for(0, "DOWN").await;
                 rest(held).await;
-                to.first().thaw_envoy();
+                to.first().thaw_envoy(pid);
                 to.first().thaw_control_plane();
             }
             Case::KillPrimary => {
@@ -243,6 +245,24 @@ impl Case {
                 to.wait_for(0, "DOWN").await;
                 rest(held).await;
                 cut.mend();
+            }
+            Case::CutAgentFromHaproxy => {
+                let cut = Partition::drop_packets(to.first().agent_port());
+                rest(held).await;
+                cut.mend();
+            }
+            Case::CutPrimaryFromControlPlanes => {
+                let port = to.postgres.node(to.primary).port;
+                let cut = Partition::drop_packets_of("root", port);
+                rest(held).await;
+                cut.mend();
+            }
+            Case::CutPrimaryFromStandbys => {
+                let port = to.postgres.node(to.primary).port;
+                let cut = Partition::drop_packets_of("postgres", port);
+                rest(held).await;
+                cut.mend();
+                to.postgres.wait_for_standbys(to.primary, 2).await;
             }
             Case::CutControlPlaneFromEnvoy => {
                 let cut = Partition::drop_packets(to.first().admin_port());

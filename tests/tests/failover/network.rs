@@ -14,9 +14,19 @@ impl Partition {
     pub(crate) fn drop_packets(port: u16) -> Partition {
         let chain = format!(
             "table inet {TABLE} {{ chain out {{ type filter hook output priority 0; \
-             tcp dport {port} drop; tcp sport {port} drop; }} }}"
+             tcp dport {port} drop; tcp sport {port} drop; }}; }}"
         );
         nft(&chain);
+        Partition
+    }
+
+    /// Drops what programs of a user send to a port: control planes run as root,
+    /// servers of Postgres as `postgres`.
+    pub(crate) fn drop_packets_of(user: &str, port: u16) -> Partition {
+        nft(&format!(
+            "table inet {TABLE} {{ chain out {{ type filter hook output priority 0; \
+             meta skuid {user} tcp dport {port} drop; }}; }}"
+        ));
         Partition
     }
 

@@ -48,15 +48,14 @@ mod tests {
             }
             // A server alone may be started again where it was.
             let but = (!matches!(fault, Fault::KillServer)).then_some(leader);
-            wait::until_within(RECOVERS_WITHIN, "records to be stored again", async || {
-                leader = cluster.wait_for_leader(but).await;
-                let count = |sql: &str| cluster.sql(leader, sql);
-                let first = count("SELECT count(*) FROM evidence")?;
-                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-                match count("SELECT count(*) FROM evidence")? {
-                    more if more != first => Ok(()),
-                    same => Err(same),
-                }
+            leader = cluster.wait_for_leader(but).await;
+            let count = || cluster.sql(leader, "SELECT count(*) FROM evidence");
+            let what = "the leader to answer";
+            let first = wait::until_within(RECOVERS_WITHIN, what, async || count()).await;
+            let what = "records to be stored again";
+            wait::until_within(RECOVERS_WITHIN, what, async || match count() {
+                Ok(more) if more != first => Ok(()),
+                same => Err(same),
             })
             .await;
             let again = began.elapsed();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use jupiter_control_plane::app::{App, SystemClock};
 use jupiter_control_plane::config::Config;
+use jupiter_control_plane::envoy::admin::EnvoyAdmin;
 use jupiter_control_plane::envoy::ecds::PluginSettings;
 use jupiter_control_plane::health::HealthTargets;
 use jupiter_control_plane::seal::{LogKeys, SealError, Sealer};
@@ -38,6 +39,7 @@ async fn app(store: Arc<dyn Store>) -> App {
         plugin,
         SourceKind::Api,
         &targets,
+        EnvoyAdmin::new(config.envoy.admin).expect("a client"),
     );
     started.await.expect("an app")
 }

@@ -5,6 +5,7 @@ use axum::http::Method;
 use serde_json::json;
 use std::time::Duration;
 
+use crate::auth::Role;
 use crate::testing::{Reply, TestApp, TestProbe};
 
 async fn ask(test: &TestApp, uri: &str) -> Reply {
@@ -136,4 +137,41 @@ async fn metrics_tell_whether_the_database_answers() {
     let text = test.metrics().await;
     assert!(text.contains("mercator_db_up 0"), "{text}");
     assert!(text.ends_with("# EOF\n"), "{text}");
+}
+
+#[tokio::test]
+async fn evidence_that_is_not_sealed_for_a_minute_is_told() {
+    let test = TestApp::start().await;
+    test.app.log.sealed(test.app.clock.now());
+    test.clock.advance(Duration::from_secs(59));
+    let deep = ask(&test, "/health/deep").await;
+    assert_eq!(deep.json()["checks"]["evidence_storage"], "ok");
+    test.clock.advance(Duration::from_secs(2));
+    let deep = ask(&test, "/health/deep").await;
+    assert_eq!(deep.status.as_u16(), 503);
+    let told = deep.json()["checks"]["evidence_storage"].clone();
+    assert_eq!(told, "evidence was last sealed 61 s ago");
+}
+
+#[tokio::test]
+async fn who_may_read_evidence_is_told_what_it_lacks_and_nobody_else() {
+    let test = TestApp::start().await;
+    test.app.log.sealed(test.app.clock.now());
+    let detail = json!({"sealed_ms_ago": 0, "queued_records": 0, "missing_records": 0});
+    for (role, told) in [
+        (Some(Role::Auditor), true),
+        (Some(Role::Emitter), false),
+        (None, false),
+    ] {
+        let deep = test
+            .send(role, Method::GET, "/health/deep", &[], Body::empty())
+            .await
+            .json();
+        assert_eq!(deep.get("evidence"), told.then_some(&detail), "{role:?}");
+        assert_eq!(
+            deep.get("standing"),
+            told.then_some(&json!("starting")),
+            "{role:?}"
+        );
+    }
 }

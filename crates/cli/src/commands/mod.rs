@@ -10,6 +10,7 @@ pub mod drill;
 pub mod envoy;
 pub mod evidence;
 pub mod fake_provider;
+pub mod instance;
 pub mod lint;
 pub mod policy;
 pub mod replay;
@@ -37,6 +38,7 @@ pub fn run(cli: Cli) -> Result<Answer, Failure> {
         Command::Evidence(args) => block_on(evidence::run(args, format)),
         Command::Verify(args) => verify::run(&args, format.plain()?),
         Command::Token(args) => block_on(token::run(args, format.plain()?)),
+        Command::Instance(args) => block_on(instance::run(args, format.plain()?)),
         Command::Benchmark(args) => benchmark::run(*args, format.plain()?),
         Command::Drill(args) => drill::run(args, format.plain()?),
         Command::Doctor(args) => block_on(doctor::run(args, format.plain()?)),

@@ -292,6 +292,7 @@ postgresql:
   listen: '127.0.0.1:{port}'
   connect_address: '127.0.0.1:{port}'
   data_dir: {data}
+  pgpass: {data}.pgpass
   bin_dir: {programs}
   authentication:
     superuser: {{username: postgres, password: postgres}}
