@@ -49,6 +49,21 @@ async fn frozen_control_plane_costs_no_answer_and_no_record() {
     assert_eq!(report["results"]["requests"]["denied"], 20);
     assert_eq!(report["records"]["expected"], 200);
     assert_eq!(report["records"]["not_found"], 0);
+    let mut ask = Command::new(target_dir().join("debug/mercator"));
+    ask.args(["doctor", "--target", instance.admin().base_url()])
+        .args(["--drill-reports", "reports", "--format", "json"])
+        .env("MERCATOR_TOKEN", instance.admin().token().expect("a token"))
+        .current_dir(folder.path());
+    let asked = tokio::task::spawn_blocking(move || ask.output().expect("`mercator` is built"));
+    let asked = asked.await.expect("it does not panic");
+    let told: Value = serde_json::from_slice(&asked.stdout).expect("JSON");
+    let checks = told["checks"].as_array().expect("checks");
+    let drill = checks.iter().find(|check| check["id"] == "drill");
+    assert_eq!(
+        drill.expect("a check of drills")["verdict"],
+        "ok",
+        "{told:#}"
+    );
     let files = std::fs::read_dir(folder.path().join("reports")).expect("reports");
     assert_eq!(files.count(), 2);
 }

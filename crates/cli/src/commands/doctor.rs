@@ -15,6 +15,7 @@ use crate::output::{self, Format, plain};
 use anstyle::{AnsiColor, Style};
 use judge::{Check, Verdict};
 use serde_json::json;
+use std::path::PathBuf;
 use url::Url;
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
@@ -39,13 +40,22 @@ pub struct DoctorArgs {
     /// Statistics page of the HAProxy in front of them
     #[arg(long, value_name = "URL")]
     haproxy_stats: Option<Url>,
+    /// Folder with the reports of drills
+    #[arg(long, value_name = "DIR")]
+    drill_reports: Option<PathBuf>,
     #[command(flatten)]
     credential: CredentialArgs,
 }
 
 pub async fn run(args: DoctorArgs, format: Format) -> Result<Answer, Failure> {
     let token = args.credential.token()?;
-    let facts = ask::facts(&args.target, &token, args.haproxy_stats.as_ref()).await?;
+    let facts = ask::facts(
+        &args.target,
+        &token,
+        args.haproxy_stats.as_ref(),
+        args.drill_reports.as_deref(),
+    )
+    .await?;
     let checks = judge::all(&facts);
     match format {
         Format::Json => output::print_json(&json!({"checks": checks})),

@@ -107,3 +107,6 @@ fn connector(ca: Option<&Path>) -> Result<TlsConnector, Failure> {
         .with_no_client_auth();
     Ok(TlsConnector::from(Arc::new(config)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -174,7 +174,7 @@ fn percentiles(out: &mut String, results: &Results) {
     // How many nines: 90 % stands at 1, 99 % at 2.
     let nines = |percentile: f64| match percentile {
         p if p >= 100.0 => count.log10(),
-        p => -(1.0 - p / 100.0).log10(),
+        p => (-(1.0 - p / 100.0).log10()).min(count.log10()),
     };
     let points: Vec<_> = results
         .curve
@@ -233,7 +233,7 @@ impl Scale {
         }
     }
 
-    /// Whole decades around the values.
+    /// From a 1, 2 or 5 below the values to one above.
     fn log(values: impl Iterator<Item = f64>) -> Scale {
         let (lo, hi) = values.fold((f64::MAX, f64::MIN), |(lo, hi), value| {
             (lo.min(value), hi.max(value))
@@ -243,13 +243,36 @@ impl Scale {
         } else {
             (lo.max(1e-3), hi)
         };
-        let first = lo.log10().floor() as i32;
-        let last = (hi.log10().ceil() as i32).max(first + 1);
+        let steps = (-3..8).flat_map(|power| {
+            // Below one by division: a tenth has no exact form, but the nearest one.
+            let scale = 10_f64.powi(i32::abs(power));
+            [1.0, 2.0, 5.0].map(|step| {
+                if power < 0 {
+                    step / scale
+                } else {
+                    step * scale
+                }
+            })
+        });
+        let steps: Vec<f64> = steps.collect();
+        let below = steps.iter().rev().copied().find(|step| *step <= lo);
+        let below = below.unwrap_or(1e-3);
+        let above = |step: &f64| *step >= hi && *step > below;
+        let above = steps
+            .iter()
+            .copied()
+            .find(above)
+            .unwrap_or(hi.max(below * 2.0));
+        let mut ticks: Vec<f64> = steps;
+        ticks.retain(|tick| (below..=above).contains(tick));
+        if ticks.len() > 8 {
+            ticks.retain(|tick| tick.log10().fract().abs() < 1e-9);
+        }
         Scale {
-            lo: 10_f64.powi(first),
-            hi: 10_f64.powi(last),
+            lo: below,
+            hi: above,
             logarithmic: true,
-            ticks: (first..=last).map(|n| 10_f64.powi(n)).collect(),
+            ticks,
         }
     }
 
@@ -464,10 +487,14 @@ mod tests {
             [0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0]
         );
         assert_eq!(Scale::linear(0.0, 0.7).ticks, [0.0, 0.2, 0.4, 0.6]);
+        let log = |values: &[f64]| Scale::log(values.iter().copied());
         assert_eq!(
-            Scale::log([0.3, 42.0].into_iter()).ticks,
-            [0.1, 1.0, 10.0, 100.0]
+            log(&[0.3, 42.0]).ticks,
+            [0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0]
         );
-        assert_eq!(Scale::log([5.0].into_iter()).ticks, [1.0, 10.0]);
+        assert_eq!(log(&[5.0]).ticks, [5.0, 10.0]);
+        let wide = log(&[0.3, 4200.0]);
+        assert_eq!((wide.lo, wide.hi), (0.2, 5000.0));
+        assert_eq!(wide.ticks, [1.0, 10.0, 100.0, 1000.0]);
     }
 }

@@ -6,7 +6,9 @@ use super::haproxy::{self, Server};
 use crate::client::{self, Client, ClientError, Token};
 use crate::exit::{Failure, with_causes};
 use reqwest::Url;
+use serde::Deserialize;
 use serde_json::Value;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const ASK_WITHIN: Duration = Duration::from_secs(10);
@@ -22,6 +24,8 @@ pub struct Facts {
     pub instances: Vec<InstanceFacts>,
     /// `None`: nobody said where it is.
     pub haproxy: Option<Told<Vec<Server>>>,
+    /// Reports of drills; `None`: nobody said where they are.
+    pub drills: Option<Told<Vec<Drill>>>,
     /// Of the database, which all share: as the first that answers tells it.
     pub evidence: EvidenceFacts,
 }
@@ -49,10 +53,19 @@ pub struct EvidenceFacts {
     pub records: Told<Vec<(Value, bool)>>,
 }
 
+/// What the report of a drill says of it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Drill {
+    pub drill: String,
+    pub started_at: String,
+    pub held: bool,
+}
+
 pub async fn facts(
     targets: &[String],
     token: &Token,
     stats: Option<&Url>,
+    reports: Option<&Path>,
 ) -> Result<Facts, Failure> {
     let mut instances = Vec::new();
     let mut evidence: Option<EvidenceFacts> = None;
@@ -74,6 +87,7 @@ pub async fn facts(
             Some(url) => Some(servers(url).await),
             None => None,
         },
+        drills: reports.map(drills),
         evidence,
     })
 }
@@ -134,9 +148,11 @@ fn why(error: &ClientError) -> String {
         ClientError::Refused(problem) => {
             format!("refused with {} {}", problem.status, problem.title)
         }
-        ClientError::Unreachable { cause, .. } | ClientError::Unreadable { cause, .. } => {
-            cause.clone()
+        // The last cause is the one that matters: `Connection refused`.
+        ClientError::Unreachable { cause, .. } => {
+            cause.rsplit(": ").next().unwrap_or_default().to_owned()
         }
+        ClientError::Unreadable { cause, .. } => cause.clone(),
         ClientError::TimedOut { .. } => "no answer in time".to_owned(),
         ClientError::BadServer { cause, .. } => cause.clone(),
         ClientError::NoToken { .. } | ClientError::BadToken => {
@@ -175,4 +191,21 @@ async fn servers(url: &Url) -> Told<Vec<Server>> {
         .await
         .map_err(|e: reqwest::Error| with_causes(&e.without_url()))?;
     haproxy::read(&text).ok_or_else(|| "what answers is no statistics of HAProxy".to_owned())
+}
+
+/// The reports that `mercator drill` left in a folder, as JSON.
+fn drills(folder: &Path) -> Told<Vec<Drill>> {
+    let unreadable = |error: std::io::Error| format!("`{}`: {error}", folder.display());
+    let mut drills = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("drill-") && name.ends_with(".json") {
+            let text = std::fs::read(entry.path()).map_err(unreadable)?;
+            let drill = serde_json::from_slice(&text).map_err(|e| format!("`{name}`: {e}"))?;
+            drills.push(drill);
+        }
+    }
+    Ok(drills)
 }

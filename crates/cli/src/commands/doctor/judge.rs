@@ -1,6 +1,6 @@
 //! The checklist, row by row, against what was told.
 
-use super::ask::{EvidenceFacts, Facts, InstanceFacts, Told};
+use super::ask::{Drill, EvidenceFacts, Facts, InstanceFacts, Told};
 use super::haproxy::Server;
 use jupiter_evidence::rfc3339_micros;
 use serde::Serialize;
@@ -15,6 +15,8 @@ const CLOCK_SECONDS: i64 = 2;
 const LAG_MS: u64 = 30_000;
 /// Sealing takes about a second.
 const UNSEALED_US: u64 = 60_000_000;
+/// A quarter of a year.
+const DRILLED_US: u64 = 90 * 24 * 3_600_000_000;
 /// An instance that delivered evidence within an hour is there.
 const RECENT_US: u64 = 3_600_000_000;
 
@@ -176,8 +178,8 @@ const ROWS: &[Row] = &[
     (
         "drill",
         "failover tested",
-        "`mercator drill run` makes the fault you tell it, judges, and keeps a dated report",
-        |_| ByHand("no drill leaves a trace here".into()),
+        "`mercator drill run` leaves a dated report; name its folder with --drill-reports",
+        drill,
     ),
     (
         "procedures",
@@ -453,8 +455,10 @@ fn gaps(facts: &Facts) -> Found {
         );
         let recovered = count(gaps, "/recovered_records");
         match missing + unrecorded {
+            // What was under way in an Envoy that ended has no place to be missing from.
             0 => Good(format!(
-                "none missing; {recovered} came by the access log alone"
+                "none missing; {recovered} came by the access log alone, {} Envoys ended unasked",
+                count(gaps, "/envoy_ends_total")
             )),
             _ => Bad(format!(
                 "{missing} records missing, {unrecorded} exchanges unrecorded"
@@ -517,6 +521,39 @@ fn unscanned(facts: &Facts) -> Found {
             )),
         }
     }))
+}
+
+fn drill(facts: &Facts) -> Found {
+    let drills = match &facts.drills {
+        None => return ByHand("without --drill-reports it cannot be looked up".into()),
+        Some(Err(why)) => return NoAnswer(why.clone()),
+        Some(Ok(drills)) => drills,
+    };
+    // Of each kind the newest counts: what failed once may have been mended.
+    let mut newest: BTreeMap<&str, &Drill> = BTreeMap::new();
+    for drill in drills {
+        let known = newest.entry(&drill.drill).or_insert(drill);
+        if known.started_at < drill.started_at {
+            *known = drill;
+        }
+    }
+    let since = rfc3339_micros(facts.now_us.saturating_sub(DRILLED_US));
+    let recent = newest
+        .values()
+        .copied()
+        .filter(|drill| drill.started_at >= since);
+    let (held, failed): (Vec<&Drill>, Vec<&Drill>) = recent.partition(|drill| drill.held);
+    match (held.is_empty(), failed.is_empty()) {
+        (false, true) => {
+            let names: Vec<_> = held.iter().map(|drill| drill.drill.as_str()).collect();
+            Good(names.join(", "))
+        }
+        (true, true) => Bad("no drill in the last 90 days".into()),
+        (_, false) => {
+            let names: Vec<_> = failed.iter().map(|drill| drill.drill.as_str()).collect();
+            Bad(format!("objectives not held in {}", names.join(", ")))
+        }
+    }
 }
 
 fn admin_tls(facts: &Facts) -> Found {
