@@ -261,6 +261,12 @@ pub(crate) mod tests {
             response_rules: vec![rule()],
             deciding_facts: vec![text.to_owned()],
             actions_not_applied: vec![text.to_owned()],
+            attachments: vec![AttachmentCount {
+                bytes: MAX_INTEGER,
+                count: 1,
+                kind: text.to_owned(),
+                media_type: some(),
+            }],
             changed_fields: vec![text.to_owned()],
             findings: vec![FindingCount {
                 place: text.to_owned(),

@@ -268,6 +268,7 @@ impl EvidenceRecord {
     pub(crate) fn is_exact(&self) -> bool {
         let counted = self.findings.iter().map(|it| it.count);
         let taken_out = self.redactions.iter().map(|it| it.count);
+        let attached = self.attachments.iter().flat_map(|it| [it.bytes, it.count]);
         let told = [self.cost_nano, self.input_tokens, self.output_tokens];
         [
             self.emitter.seq,
@@ -279,6 +280,7 @@ impl EvidenceRecord {
         .chain(told.into_iter().flatten())
         .chain(counted)
         .chain(taken_out)
+        .chain(attached)
         .all(|number| number <= MAX_INTEGER)
     }
 }

@@ -7,7 +7,8 @@
 
 use jupiter_policy::author::{OPERATORS, field_reference};
 use jupiter_policy::facts::{
-    ContextFacts, Facts, Message, Part, PartKind, ProcessingFacts, RequestFacts, UserAttributes,
+    Attachment, ContextFacts, Facts, Message, Part, PartKind, ProcessingFacts, RequestFacts,
+    UserAttributes,
 };
 use jupiter_policy::{Bundle, Severity, check, compile, decide};
 use proptest::prelude::*;
@@ -64,6 +65,16 @@ fn resolve(path: &str, facts: &Facts) -> Value {
         "context.time.year" => json!(2026),
         "context.time.date" => json!("2026-01-27"),
         "context.time.timestamp" => json!(NOON_SECONDS),
+        "request.attachments.count" => json!(facts.request.attachments.len()),
+        "request.attachments.bytes" => {
+            let bytes = facts.request.attachments.iter().filter_map(|it| it.bytes);
+            json!(bytes.sum::<u64>())
+        }
+        "request.attachments.media_types" => {
+            let attachments = facts.request.attachments.iter();
+            let types = attachments.filter_map(|it| it.media_type.as_deref());
+            types.map(Value::from).collect()
+        }
         plain => {
             let all = serde_json::to_value(facts).unwrap();
             let value = plain.split('.').fold(&all, |value, key| &value[key]);
@@ -342,6 +353,7 @@ prop_compose! {
         (tools, stop, other_texts, contents) in (words(), words(), words(), words()),
         roles in prop::option::of(words()),
         (one, two, three) in (number(), number(), number()),
+        attached in prop::collection::vec((word(), prop::option::of(0..4u64)), 0..3),
         (flag, other) in (any::<Option<bool>>(), any::<Option<bool>>()),
         has_parts in any::<bool>(),
     ) -> Facts {
@@ -351,6 +363,12 @@ prop_compose! {
             .enumerate()
             .map(|(nth, content)| Message { role: role(nth), content: content.clone() })
             .collect();
+        let attachments = attached.into_iter().map(|(media_type, bytes)| Attachment {
+            message: 0,
+            kind: PartKind::Image,
+            media_type,
+            bytes,
+        });
         let parts = [PartKind::Text, PartKind::Image];
         let parts = parts.iter().zip(0..).map(|(kind, message)| Part { message, kind: *kind });
         let parts: Vec<Part> = parts.take(messages.len()).collect();
@@ -378,6 +396,7 @@ prop_compose! {
                 tools,
                 other_texts,
                 parts: has_parts.then_some(parts),
+                attachments: attachments.collect(),
                 ..RequestFacts::default()
             },
             context: ContextFacts {

@@ -133,16 +133,20 @@ async fn every_attribute_a_token_tells_is_asked_by_policies() {
         )
     };
     let rules = [
-        rule("of-tier", "tier", "operator: \"!=\", value: gold"),
-        rule("of-region", "region", "operator: not_in, value: [eu, ch]"),
+        rule("gpt-of-tier", "tier", "operator: \"!=\", value: gold"),
         rule(
-            "of-department",
+            "gpt-of-region",
+            "region",
+            "operator: not_in, value: [eu, ch]",
+        ),
+        rule(
+            "gpt-of-department",
             "department",
             "operator: starts_with, value: ext",
         ),
-        rule("of-roles", "roles", "operator: contains, value: intern"),
+        rule("gpt-of-roles", "roles", "operator: contains, value: intern"),
         rule(
-            "of-user",
+            "gpt-of-user",
             "user_id",
             "operator: ends_with, value: \"@partner\"",
         ),
@@ -174,11 +178,11 @@ async fn every_attribute_a_token_tells_is_asked_by_policies() {
     let welcome = token("ada", "gold", "eu", "research", "author");
     let other = token("bob@partner", "free", "us", "external", "intern");
     for model in [
-        "of-tier",
-        "of-region",
-        "of-department",
-        "of-roles",
-        "of-user",
+        "gpt-of-tier",
+        "gpt-of-region",
+        "gpt-of-department",
+        "gpt-of-roles",
+        "gpt-of-user",
     ] {
         let answer = ask_with(&instance, &[("authorization", &welcome)], model).await;
         assert_eq!(answer.status, 200, "{model}: {}", answer.text());
@@ -215,17 +219,17 @@ async fn time_of_day_decides_by_the_clock_of_the_machine() {
     let (hours, days) = (hours.map(|it| it.to_string()).join(", "), days.join(", "));
     let policy = format!(
         "mpl_version: \"1.0\"\nname: hours\nversion: 1.0.0\nrules:\n{}{}{}{}",
-        rule("in-this-hour", "hour", "in", hours.clone()),
-        rule("in-other-hours", "hour", "not_in", hours),
-        rule("on-this-day", "day_of_week", "in", days.clone()),
-        rule("on-other-days", "day_of_week", "not_in", days),
+        rule("gpt-in-this-hour", "hour", "in", hours.clone()),
+        rule("gpt-in-other-hours", "hour", "not_in", hours),
+        rule("gpt-on-this-day", "day_of_week", "in", days.clone()),
+        rule("gpt-on-other-days", "day_of_week", "not_in", days),
     );
     let instance = Instance::builder().policy("hours", &policy).start().await;
     for (model, status) in [
-        ("in-this-hour", 403),
-        ("in-other-hours", 200),
-        ("on-this-day", 403),
-        ("on-other-days", 200),
+        ("gpt-in-this-hour", 403),
+        ("gpt-in-other-hours", 200),
+        ("gpt-on-this-day", 403),
+        ("gpt-on-other-days", 200),
     ] {
         let answer = ask_with(&instance, &[("authorization", "Bearer sk-test")], model).await;
         assert_eq!(answer.status, status, "{model}: {}", answer.text());

@@ -358,9 +358,14 @@ impl Engine {
         self.ahead.begin(end);
         // Where enough is at hand, all that a phrase needs is asked for before it is followed;
         // elsewhere nothing is waited for that a phrase would not wait for.
-        let far = end + (start.reach + 1) * (MAX_WORD + MAX_BETWEEN);
-        let at_hand = text.whole() || far < text.end();
-        let first = self.ahead.summary(text, start.first_reach);
+        let is_at_hand = |words: usize| {
+            text.whole() || end + (words + 1) * (MAX_WORD + MAX_BETWEEN) < text.end()
+        };
+        let at_hand = is_at_hand(start.reach);
+        let first = match is_at_hand(start.first_reach) {
+            true => self.ahead.summary(text, start.first_reach),
+            false => !0,
+        };
         let mut all = None;
         let mut before = None;
         for phrase in &start.phrases {
