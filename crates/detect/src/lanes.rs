@@ -14,6 +14,7 @@ fn bits(halves: &Halves, byte: u8) -> u8 {
     of(low, byte & 15) & of(high, byte >> 4)
 }
 
+#[inline(never)]
 fn add(halves: &mut Halves, byte: u8, bits: u8) {
     let [low, high] = halves;
     for (table, half) in [(low, byte & 15), (high, byte >> 4)] {
@@ -52,6 +53,7 @@ impl ByteSet {
     }
 
     /// The first byte that is in it.
+    #[inline(never)]
     pub(crate) fn find(&self, bytes: &[u8]) -> Option<usize> {
         let (blocks, rest) = bytes.as_chunks::<16>();
         let [ascii, high] = &self.halves;
@@ -86,12 +88,15 @@ impl Fingerprints {
         if literals.len() > MAX_LITERALS {
             return None;
         }
-        let mut begins: Vec<[u8; WIDTH]> = literals
-            .iter()
-            .map(|literal| literal.first_chunk::<WIDTH>().copied())
-            .collect::<Option<_>>()?;
-        begins.sort_unstable();
-        begins.dedup();
+        // Put in their places one by one: a sort takes 10 KB of code.
+        let mut begins: Vec<[u8; WIDTH]> = Vec::new();
+        for literal in literals {
+            let begin = *literal.first_chunk::<WIDTH>()?;
+            let at = begins.partition_point(|known| *known < begin);
+            if begins.get(at) != Some(&begin) {
+                begins.insert(at, begin);
+            }
+        }
         let mut places = [Halves::default(); WIDTH];
         // Those that begin alike share a group, and groups are of one size.
         let size = begins.len().div_ceil(8).max(1);
