@@ -95,7 +95,11 @@ fn kinds(request: &RequestFacts, wanted: impl Fn(PartKind) -> bool) -> Value {
 
 /// Lists of which `contains` asks for a member; of others it asks for a part.
 fn holds_names(path: &str) -> bool {
-    let names = ["request.tools", "request.stop"];
+    let names = [
+        "request.tools",
+        "request.stop",
+        "request.attachments.media_types",
+    ];
     names.contains(&path)
         || path.contains("].content[")
         || ["pii_types", "categories", "roles"]
@@ -129,7 +133,7 @@ fn holds(condition: &Value, facts: &Facts) -> Result<bool, TypeError> {
             path,
             resolve(path, facts),
         )?;
-        return compare(&found, operator, value, true);
+        return compare(&found, operator, value, holds_names(path));
     }
     let path = condition["field"].as_str().ok_or(TypeError)?;
     compare(&resolve(path, facts), operator, value, holds_names(path))
