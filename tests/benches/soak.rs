@@ -198,20 +198,14 @@ async fn exchange(traffic: &Traffic, number: u64) {
 
 /// As many records as exchanges, none missing, once they are stored.
 async fn recorded(instance: &Instance, count: u64) -> u64 {
-    wait::until_within(Duration::from_secs(120), "all records", async || {
-        let emitters = instance
-            .admin()
-            .get("/v1/emitters")
-            .await
-            .expect(200)
-            .json();
-        let emitters = emitters["emitters"].as_array().cloned().unwrap_or_default();
-        let sum = |key: &str| -> u64 { emitters.iter().filter_map(|e| e[key].as_u64()).sum() };
-        match (sum("records"), sum("missing")) {
+    wait::until_within(
+        Duration::from_secs(120),
+        "all records",
+        async || match instance.admin().emitter_totals().await {
             (records, 0) if records == count => Ok(records),
             other => Err(other),
-        }
-    })
+        },
+    )
     .await
 }
 

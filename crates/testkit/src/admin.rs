@@ -173,6 +173,15 @@ impl Admin {
         }
     }
 
+    /// Of all emitters together: how many records their sequences hold, how many they lack.
+    pub async fn emitter_totals(&self) -> (u64, u64) {
+        let answer = self.get("/v1/emitters").await.expect(200).json();
+        let emitters = answer.get("emitters").and_then(Value::as_array);
+        let emitters = emitters.or_fail("no `emitters` in the answer");
+        let sum = |key: &str| emitters.iter().filter_map(|it| it.get(key)?.as_u64()).sum();
+        (sum("records"), sum("missing"))
+    }
+
     /// Every record that matches `filters` (`model=gpt-4o&…`), page by page.
     pub async fn evidence(&self, filters: &str) -> Vec<Value> {
         let mut records = Vec::new();

@@ -223,15 +223,7 @@ async fn delivered(instance: &Instance, answered: u64) {
     // What `wrk` broke off at the end of a round is recorded too, and not counted by it.
     let most = answered + CONNECTIONS * ROUNDS as u64;
     let records = wait::until("all records to be stored", async || {
-        let emitters = instance
-            .admin()
-            .get("/v1/emitters")
-            .await
-            .expect(200)
-            .json();
-        let emitters = emitters["emitters"].as_array().cloned().unwrap_or_default();
-        let sum = |key: &str| -> u64 { emitters.iter().filter_map(|e| e[key].as_u64()).sum() };
-        match (sum("records"), sum("missing")) {
+        match instance.admin().emitter_totals().await {
             (records, 0) if (answered..=most).contains(&records) => Ok(records),
             other => Err((other, answered)),
         }

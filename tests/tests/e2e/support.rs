@@ -159,15 +159,7 @@ async fn ask_on(traffic: Traffic, running: Arc<AtomicBool>) -> Asked {
 pub(crate) async fn wait_for_totals(instance: &Instance, records: u64) {
     let what = format!("{records} records without a gap");
     wait::until_within(Duration::from_secs(60), &what, async || {
-        let emitters = instance
-            .admin()
-            .get("/v1/emitters")
-            .await
-            .expect(200)
-            .json();
-        let emitters = emitters["emitters"].as_array().cloned().unwrap_or_default();
-        let sum = |key: &str| -> u64 { emitters.iter().filter_map(|e| e[key].as_u64()).sum() };
-        match (sum("records"), sum("missing")) {
+        match instance.admin().emitter_totals().await {
             (seen, 0) if seen == records => Ok(()),
             other => Err(other),
         }
