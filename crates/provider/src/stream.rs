@@ -37,6 +37,9 @@ pub trait Judge {
     /// A text that comes whole; the edits to make in it, or `Err` to stop.
     fn on_whole(&mut self, text: WholeText<'_>) -> Result<Vec<Edit>, Stop>;
 
+    /// All of the answer was told, and the event that says so has not left yet.
+    fn on_last(&mut self, summary: &Summary) -> Result<(), Stop>;
+
     /// Something cannot be read.
     fn on_unread(&mut self, reason: &'static str) -> OnUnread;
 }
@@ -194,7 +197,7 @@ impl StreamEditor {
         }
     }
 
-    /// Whether its last event, as the dialect has it, was seen.
+    /// Whether its last event, as the dialect has it, has left.
     pub fn has_ended(&self) -> bool {
         self.ended
     }
@@ -282,12 +285,15 @@ impl StreamEditor {
             return Step::Continue(());
         };
         if data == b"[DONE]" {
-            self.ended = true;
-            self.flush(&[End::All], &[], judge, out)?;
+            let mut rest = Vec::new();
+            self.flush(&[End::All], &[], judge, &mut rest)?;
+            self.tell_last(judge)?;
+            out.extend(rest);
             out.extend_from_slice(raw.raw);
             return Step::Continue(());
         }
-        let Ok(root) = parse(&data) else {
+        // What comes after the end was not there when the whole answer was judged.
+        let Some(root) = parse(&data).ok().filter(|_| !self.ended) else {
             return self.pass_unread("malformed_stream", raw.raw, judge, out);
         };
         let mut event = event(self.api, &root);
@@ -298,7 +304,6 @@ impl StreamEditor {
         if let Some(reason) = event.texts.unscanned {
             self.unscanned(reason);
         }
-        self.ended |= event.last;
 
         let number = root.get("sequence_number");
         if let Some(number) = number.and_then(Node::as_u64) {
@@ -307,6 +312,9 @@ impl StreamEditor {
         let mut changed = Vec::new();
         self.flush(&event.ends, &event.texts.spots, judge, &mut changed)?;
         let (before, mut splices) = (changed, self.judge_event(&event, &root, &data, judge)?);
+        if event.last {
+            self.tell_last(judge)?;
+        }
         if let Some(number) = number {
             if self.numbers.ahead > 0 {
                 splices.push(Edit {
@@ -327,6 +335,17 @@ impl StreamEditor {
         }
         if self.channels.len() > MAX_CHANNELS {
             return self.go_blind("too_many_channels", judge, out);
+        }
+        Step::Continue(())
+    }
+
+    /// Tells, once, that no more comes.
+    fn tell_last(&mut self, judge: &mut dyn Judge) -> Step {
+        if !self.ended {
+            if let Err(stop) = judge.on_last(&self.summary) {
+                return Step::Break(stop);
+            }
+            self.ended = true;
         }
         Step::Continue(())
     }

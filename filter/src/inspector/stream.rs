@@ -80,7 +80,6 @@ pub(crate) struct StreamReport {
 pub(super) struct StreamGuard {
     editor: StreamEditor,
     listener: Listener,
-    concluded: bool,
 }
 
 impl StreamGuard {
@@ -89,11 +88,7 @@ impl StreamGuard {
         let mut listener = Listener::new(rules);
         // Rules that need nothing of the answer act before its first byte.
         listener.judge();
-        StreamGuard {
-            editor,
-            listener,
-            concluded: false,
-        }
+        StreamGuard { editor, listener }
     }
 
     pub fn stopped(&self) -> Option<&Stopped> {
@@ -114,14 +109,14 @@ impl StreamGuard {
         let progress = self
             .editor
             .push(bytes, &mut self.listener, &mut leaving.bytes);
-        if progress == Progress::Open && !self.concluded && (self.editor.has_ended() || end) {
-            self.conclude(end, &mut leaving.bytes);
+        if progress == Progress::Open && end {
+            self.close(&mut leaving.bytes);
         }
         leaving.stopped = self.listener.stopped.is_some();
         leaving.logs = match &mut self.listener.stopped {
             Some(Stopped::Denied(decision)) => std::mem::take(&mut decision.logs),
             Some(Stopped::Unread(_)) => vec![],
-            None if self.concluded => {
+            None if self.listener.concluded => {
                 let decision = self.listener.decision.as_mut();
                 decision
                     .map(|it| std::mem::take(&mut it.logs))
@@ -146,19 +141,13 @@ impl StreamGuard {
         bytes
     }
 
-    /// The last event is here, not yet gone: whatever the whole answer decides is decided.
-    fn conclude(&mut self, end: bool, out: &mut Vec<u8>) {
-        if end && self.editor.close(&mut self.listener, out) == Progress::Stopped {
+    /// No more comes: a stream without its last event was cut, and must not look complete.
+    fn close(&mut self, out: &mut Vec<u8>) {
+        if self.editor.close(&mut self.listener, out) == Progress::Stopped {
             return;
         }
-        // Without its last event a stream was cut, and must not look complete.
-        if !self.editor.has_ended() && self.listener.on_unread("cut") == OnUnread::Stop {
-            return;
-        }
-        self.concluded = true;
-        self.listener.conclude(self.editor.summary());
-        if self.listener.stopped.is_some() {
-            out.clear();
+        if !self.editor.has_ended() && self.listener.on_unread("cut") == OnUnread::Pass {
+            self.listener.conclude(self.editor.summary());
         }
     }
 
@@ -166,7 +155,7 @@ impl StreamGuard {
         let mut listener = self.listener;
         let mut summary = self.editor.finish(&mut Silent, &mut Vec::new()).summary;
         let unread = match &listener.stopped {
-            Some(Stopped::Denied(_)) => (!self.concluded).then_some("denied"),
+            Some(Stopped::Denied(_)) => (!listener.concluded).then_some("denied"),
             Some(Stopped::Unread(reason)) => Some(*reason),
             None => listener.unread,
         };
@@ -201,6 +190,10 @@ impl Judge for Silent {
         Err(Stop)
     }
 
+    fn on_last(&mut self, _: &Summary) -> Result<(), Stop> {
+        Err(Stop)
+    }
+
     fn on_unread(&mut self, _: &'static str) -> OnUnread {
         OnUnread::Stop
     }
@@ -226,6 +219,8 @@ struct Listener {
     deaf: bool,
     unread: Option<&'static str>,
     stopped: Option<Stopped>,
+    /// The whole answer was judged.
+    concluded: bool,
     decision: Option<Decision>,
     found: BTreeMap<(&'static str, Kind), u64>,
     redacted: BTreeMap<Redacted, u64>,
@@ -270,6 +265,7 @@ impl Listener {
             deaf: false,
             unread: None,
             stopped: None,
+            concluded: false,
             decision: None,
             found: BTreeMap::new(),
             redacted: BTreeMap::new(),
@@ -301,6 +297,7 @@ impl Listener {
 
     /// The whole answer is there.
     fn conclude(&mut self, summary: &Summary) {
+        self.concluded = true;
         let settings = Rc::clone(&self.settings);
         let Some(bundle) = bundle(&settings).filter(|_| self.needs.response) else {
             return;
@@ -514,6 +511,14 @@ impl Judge for Listener {
         let mut edits = self.edits(text, &found, is_content, repeated);
         edits.extend(self.vault.restorations(text, 0..text.len()));
         Ok(edits)
+    }
+
+    fn on_last(&mut self, summary: &Summary) -> Result<(), Stop> {
+        self.conclude(summary);
+        match self.stopped {
+            Some(_) => Err(Stop),
+            None => Ok(()),
+        }
     }
 
     fn on_unread(&mut self, reason: &'static str) -> OnUnread {

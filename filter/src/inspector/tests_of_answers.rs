@@ -18,6 +18,12 @@ rules:
   - name: no-falcon
     conditions: [{field: response.text, operator: contains, value: falcon}]
     actions: [{type: deny, code: confidential, message: no}]
+  - name: only-unfinished
+    phase: response
+    conditions:
+      - {field: request.user, operator: "==", value: whole}
+      - {field: response.finish_reason, operator: "==", value: stop}
+    actions: [{type: deny, code: finished, message: no}]
 "#;
 
 const JSON: &str = "application/json";
@@ -179,6 +185,33 @@ fn stream_is_changed_the_same_way_wherever_it_is_cut() {
         assert_eq!(record.response_inspection, InspectionStatus::Inspected);
         assert_eq!(record.outcome, Outcome::Completed);
     }
+}
+
+#[test]
+fn stream_refused_as_a_whole_says_the_same_before_wherever_it_is_cut() {
+    let stream = event("all ") + &event("is well ") + LAST + DONE;
+    let mut seen = Vec::new();
+    for size in [1, 3, 60, 10_000] {
+        let (mut inspector, _) = asked("whole", "hi", "closed");
+        answered(&mut inspector, SSE);
+        let mut out = String::new();
+        for piece in stream.as_bytes().chunks(size) {
+            let step = inspector.on_response_body(piece, false);
+            out.push_str(&text(&step));
+            if step.body.is_none() {
+                out.push_str(std::str::from_utf8(piece).unwrap());
+            }
+        }
+        assert!(
+            out.contains("is well") && !out.contains("[DONE]"),
+            "{size}: {out}"
+        );
+        assert!(out.contains("finished"), "{size}: {out}");
+        let record = inspector.finish(&ended("via_upstream", 200)).unwrap();
+        assert_eq!(record.response_inspection, InspectionStatus::Inspected);
+        seen.push((out, record.reason, record.delivered_response_digest));
+    }
+    assert!(seen.iter().all(|it| *it == seen[0]), "{seen:#?}");
 }
 
 #[test]

@@ -19,6 +19,9 @@ struct Replacing {
     texts: BTreeMap<Channel, (String, usize, bool)>,
     wholes: Vec<(TextKind, String, bool)>,
     unread: Vec<&'static str>,
+    /// How often the last event was told, and whether to stop there.
+    lasts: usize,
+    stops_at_last: bool,
 }
 
 impl Replacing {
@@ -31,6 +34,8 @@ impl Replacing {
             texts: BTreeMap::new(),
             wholes: vec![],
             unread: vec![],
+            lasts: 0,
+            stops_at_last: false,
         }
     }
 
@@ -101,6 +106,14 @@ impl Judge for Replacing {
         match self.stops && !edits.is_empty() {
             true => Err(Stop),
             false => Ok(edits),
+        }
+    }
+
+    fn on_last(&mut self, _: &Summary) -> Result<(), Stop> {
+        self.lasts += 1;
+        match self.stops_at_last {
+            true => Err(Stop),
+            false => Ok(()),
         }
     }
 
@@ -649,6 +662,27 @@ fn what_cannot_be_read_has_a_reason_and_the_judge_decides() {
 }
 
 #[test]
+fn what_comes_after_the_last_event_is_not_read_as_part_of_the_answer() {
+    for (api, stream) in streams() {
+        let again = stream.clone() + &stream;
+        let mut judge = Replacing::idle();
+        let (out, end) = run(api, &again, &mut judge);
+        assert_eq!(out, again, "{api:?}");
+        assert_eq!(end.summary.unscanned, Some("malformed_stream"), "{api:?}");
+        assert_eq!(judge.lasts, 1);
+        let mut strict = Replacing::idle();
+        strict.on_unread = OnUnread::Stop;
+        let out = run(api, &again, &mut strict).0;
+        // All of the first answer and nothing of the second.
+        assert_eq!(
+            out.matches("data:").count(),
+            stream.matches("data:").count(),
+            "{api:?}"
+        );
+    }
+}
+
+#[test]
 fn data_of_several_lines_is_changed_too() {
     let stream = "event: x\r\ndata: {\"choices\":[{\"index\":0,\r\ndata: \"delta\":{\"content\":\"a secret\"}}]}\r\nid: 7\r\n\r\ndata: [DONE]\r\n\r\n";
     let mut judge = Replacing::new("secret", "[X]");
@@ -698,7 +732,16 @@ fn streams() -> Vec<(Api, String)> {
             Api::ChatCompletions,
             format!("\u{feff}: hello\n\n{}", content(&["s", "ecret"])),
         ),
+        (
+            Api::ChatCompletions,
+            // An event of several lines, comments and other fields about it.
+            content(&["\u{1f600} a se", "cret, \u{e9}", "secret"])
+                .replace(",\"choices\"", ",\r\ndata:\"choices\"")
+                .replace("data: {", ": a comment\r\nid: 7\r\ndata: {")
+                .replace("}\n\n", "}\r\nretry: 9\r\n\r\n"),
+        ),
         (Api::ChatCompletions, tools),
+        (Api::Messages, messages_stream().replace('\n', "\r\n")),
         (Api::Messages, messages_stream()),
         (Api::Responses, responses_stream()),
     ]
@@ -728,7 +771,7 @@ fn one_byte_at_a_time_gives_the_same_output_and_texts() {
 
 proptest! {
     #[test]
-    fn any_cutting_gives_the_same_output_and_texts(which in 0usize..7, cuts in prop::collection::vec(any::<usize>(), 0..12), end in any::<prop::sample::Index>()) {
+    fn any_cutting_gives_the_same_output_and_texts(which in 0usize..9, cuts in prop::collection::vec(any::<usize>(), 0..12), end in any::<prop::sample::Index>()) {
         let (api, stream) = streams().swap_remove(which);
         // Whole, or cut off somewhere.
         let bytes = &stream.as_bytes()[..end.index(2 * stream.len()).min(stream.len())];
@@ -746,6 +789,26 @@ proptest! {
                 }
             }
         }
+    }
+
+    #[test]
+    fn any_cutting_stops_at_the_same_byte(which in 0usize..9, at_last in any::<bool>(), cuts in prop::collection::vec(any::<usize>(), 0..12)) {
+        let (api, stream) = streams().swap_remove(which);
+        let stopping = || {
+            let mut judge = Replacing::new("secret", "");
+            // Amid the answer, or when all of it is there.
+            judge.stops = !at_last;
+            judge.stops_at_last = at_last;
+            judge
+        };
+        let mut whole = stopping();
+        let expected = run(api, &stream, &mut whole);
+        prop_assert_eq!(expected.1.progress, Progress::Stopped);
+        prop_assert_eq!(whole.lasts, usize::from(at_last));
+        prop_assert!(!expected.0.contains("[DONE]") && !expected.0.contains("message_stop"));
+        let mut judge = stopping();
+        prop_assert_eq!(&run_with(api, LIMITS, &cut(stream.as_bytes(), &cuts), &mut judge), &expected);
+        prop_assert_eq!((judge.texts(), judge.wholes), (whole.texts(), whole.wholes));
     }
 
     #[test]
