@@ -6,116 +6,19 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use jupiter_testkit::{Answer, Instance};
-use reqwest::{Method, RequestBuilder};
+use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
 use crate::support::{assert_record, reached_provider, record_of};
+use crate::wires::{WIRES, Wire};
 
 const ANSWERS: &str = include_str!("policies/answers.yaml");
-const ADDRESS: &str = "ada.lovelace@example.com";
+pub(crate) const ADDRESS: &str = "ada.lovelace@example.com";
 /// Of the form of a key, and nobody's.
 const SECRET: &str = "ghp_0123456789abcdefghijABCDEFGHIJ012345";
 
 pub(crate) async fn instance() -> Instance {
     Instance::builder().policy("answers", ANSWERS).start().await
-}
-
-/// A wire format and its way of saying things.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Wire {
-    Chat,
-    Responses,
-    Completions,
-    Anthropic,
-}
-
-const WIRES: [Wire; 4] = [
-    Wire::Chat,
-    Wire::Responses,
-    Wire::Completions,
-    Wire::Anthropic,
-];
-
-impl Wire {
-    fn body(self, user: &str, text: &str, stream: bool) -> Value {
-        let messages = json!([{"role": "user", "content": text}]);
-        match self {
-            Wire::Chat => {
-                json!({"model": "gpt-4o", "user": user, "messages": messages, "stream": stream})
-            }
-            Wire::Responses => {
-                json!({"model": "gpt-4o", "user": user, "input": text, "stream": stream})
-            }
-            Wire::Completions => {
-                json!({"model": "gpt-3.5-turbo", "user": user, "prompt": text, "stream": stream})
-            }
-            Wire::Anthropic => json!({
-                "model": "claude-sonnet-5", "max_tokens": 100, "messages": messages,
-                "metadata": {"user_id": user}, "stream": stream,
-            }),
-        }
-    }
-
-    fn limit(self) -> &'static str {
-        match self {
-            Wire::Responses => "max_output_tokens",
-            _ => "max_tokens",
-        }
-    }
-
-    fn request(self, instance: &Instance, body: &Value) -> RequestBuilder {
-        let traffic = instance.traffic();
-        let post = |path| {
-            let request = traffic.request(Method::POST, path);
-            let request = request.header("content-type", "application/json");
-            request.body(body.to_string())
-        };
-        match self {
-            Wire::Chat => post("/v1/chat/completions").bearer_auth("sk-test"),
-            Wire::Responses => post("/v1/responses").bearer_auth("sk-test"),
-            Wire::Completions => post("/v1/completions").bearer_auth("sk-test"),
-            Wire::Anthropic => post("/v1/messages")
-                .header("x-api-key", "sk-ant-test")
-                .header("anthropic-version", "2023-06-01"),
-        }
-    }
-
-    /// The text that a client reads from an answer.
-    fn text(self, answer: &Answer, stream: bool) -> String {
-        let (whole, delta) = match self {
-            Wire::Chat => ("/choices/0/message/content", "/choices/0/delta/content"),
-            Wire::Responses => ("/output/0/content/0/text", "/delta"),
-            Wire::Completions => ("/choices/0/text", "/choices/0/text"),
-            Wire::Anthropic => ("/content/0/text", "/delta/text"),
-        };
-        match stream {
-            true => events(answer).map(|event| text_at(&event, delta)).collect(),
-            false => text_at(&answer.json(), whole),
-        }
-    }
-
-    /// What says that a stream is whole.
-    fn end(self) -> &'static str {
-        match self {
-            Wire::Chat | Wire::Completions => "data: [DONE]",
-            Wire::Responses => "event: response.completed",
-            Wire::Anthropic => "event: message_stop",
-        }
-    }
-}
-
-fn text_at(value: &Value, pointer: &str) -> String {
-    let text = value.pointer(pointer).and_then(Value::as_str);
-    text.unwrap_or_default().to_owned()
-}
-
-fn events(answer: &Answer) -> impl Iterator<Item = Value> {
-    let lines: Vec<String> = answer.text().lines().map(str::to_owned).collect();
-    let data = lines.into_iter().filter_map(|line| {
-        let data = line.strip_prefix("data: ")?;
-        serde_json::from_str(data).ok()
-    });
-    data.collect::<Vec<Value>>().into_iter()
 }
 
 async fn complete(instance: &Instance, request: RequestBuilder) -> Answer {
@@ -561,13 +464,13 @@ async fn answer_that_cannot_be_read_is_not_passed_off_as_judged() {
     }
 }
 
-struct Seen {
-    id: String,
-    body: Vec<u8>,
+pub(crate) struct Seen {
+    pub(crate) id: String,
+    pub(crate) body: Vec<u8>,
 }
 
 /// The answer as far as it came.
-async fn complete_or_cut(request: RequestBuilder) -> Seen {
+pub(crate) async fn complete_or_cut(request: RequestBuilder) -> Seen {
     let mut response = request.send().await.expect("a response head");
     let id = response.headers()["x-mercator-decision-id"]
         .to_str()

@@ -52,6 +52,8 @@ mod rollout;
 #[cfg(test)]
 mod shared_database;
 #[cfg(test)]
+mod splits;
+#[cfg(test)]
 mod streaming;
 #[cfg(test)]
 mod subject;
@@ -65,3 +67,5 @@ mod surface;
 mod tamper;
 #[cfg(test)]
 mod trapping;
+#[cfg(test)]
+mod wires;

@@ -7,6 +7,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use hyper::HeaderMap;
 use serde::{Deserialize, Serialize};
 
@@ -49,8 +51,10 @@ pub struct Script {
     /// `x-fake-wire-bytes`: the body goes out in pieces of so many bytes,
     /// wherever they cut it.
     pub wire_bytes: Option<usize>,
+    /// `x-fake-wire-seed`: those pieces are of any length up to that, drawn from this.
+    pub wire_seed: Option<u64>,
     /// `x-fake-body`: answer 200 with exactly these bytes; as a stream when
-    /// the request asks for one.
+    /// the request asks for one. `x-fake-body-base64`: the same, lines and all.
     pub body: Option<String>,
 }
 
@@ -141,6 +145,11 @@ impl Script {
             "reasoning" => self.reasoning = Some(value.to_owned()),
             "piece-chars" => self.piece_chars = Some(value.parse().ok().filter(|n| *n > 0)?),
             "wire-bytes" => self.wire_bytes = Some(value.parse().ok().filter(|n| *n > 0)?),
+            "wire-seed" => self.wire_seed = Some(value.parse().ok()?),
+            "body-base64" => {
+                let body = STANDARD.decode(value).ok()?;
+                self.body = Some(String::from_utf8(body).ok()?);
+            }
             "body" => self.body = Some(value.to_owned()),
             _ => return None,
         }

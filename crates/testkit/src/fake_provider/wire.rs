@@ -17,6 +17,7 @@ use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, 
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use super::answer::fingerprint;
 use super::script::{CutHow, Encoding, Script};
 use super::server::Cut;
 
@@ -129,15 +130,29 @@ fn pieces(content: Content, script: &Script) -> (Vec<Vec<u8>>, Option<usize>) {
     let gzip = script.content_encoding == Some(Encoding::Gzip);
     let (pieces, length) = whole_pieces(content, script, gzip);
     match script.wire_bytes {
-        Some(size) => {
-            let all = pieces.concat();
-            (
-                all.chunks(size.max(1)).map(<[u8]>::to_vec).collect(),
-                length,
-            )
-        }
+        Some(most) => (cut(&pieces.concat(), most, script.wire_seed), length),
         None => (pieces, length),
     }
+}
+
+/// Pieces of `most` bytes, or of lengths up to that, drawn from `seed`.
+fn cut(mut bytes: &[u8], most: usize, seed: Option<u64>) -> Vec<Vec<u8>> {
+    let most = most.max(1);
+    let mut pieces = Vec::new();
+    for number in 0u64.. {
+        let length = seed.map_or(most, |seed| {
+            let drawn = fingerprint(&[seed.to_le_bytes(), number.to_le_bytes()].concat());
+            // The upper bits: the lower ones of neighbours are alike.
+            1 + usize::try_from(drawn >> 32).unwrap_or_default() % most
+        });
+        let (piece, rest) = bytes.split_at(length.min(bytes.len()));
+        if piece.is_empty() {
+            break;
+        }
+        pieces.push(piece.to_vec());
+        bytes = rest;
+    }
+    pieces
 }
 
 fn whole_pieces(content: Content, script: &Script, gzip: bool) -> (Vec<Vec<u8>>, Option<usize>) {
@@ -213,5 +228,31 @@ impl Body for PacedBody {
         self.receiver
             .poll_recv(cx)
             .map(|piece| piece.map(|bytes| bytes.map(Frame::data)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_drawn_from_the_seed_and_lose_nothing() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        let lengths = |seed| -> Vec<usize> {
+            let pieces = cut(&bytes, 16, seed);
+            assert_eq!(pieces.concat(), bytes);
+            pieces.iter().map(Vec::len).collect()
+        };
+        assert_eq!(lengths(None), [16; 16]);
+        assert_eq!(lengths(Some(1)), lengths(Some(1)));
+        assert_ne!(lengths(Some(1)), lengths(Some(2)));
+        let drawn = lengths(Some(1));
+        assert!(drawn.iter().all(|length| (1..=16).contains(length)));
+        assert!(
+            drawn.contains(&1) && drawn.iter().any(|it| *it > 12),
+            "{drawn:?}"
+        );
+        assert_eq!(cut(&bytes, 1, Some(7)).len(), bytes.len());
+        assert!(cut(b"", 5, None).is_empty());
     }
 }
