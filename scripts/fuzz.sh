@@ -17,7 +17,8 @@ seed() {
         mpl) cp examples/policies/*.yaml fuzz/corpus/mpl/ ;;
         # One expression a file.
         cel) split -l 1 fuzz/seeds/cel.txt fuzz/corpus/cel/seed- ;;
-        request) cp fuzz/seeds/request/* fuzz/corpus/request/ ;;
+        detectors) split -l 1 fuzz/seeds/detectors.txt fuzz/corpus/detectors/seed- ;;
+        request | stream) cp "fuzz/seeds/$1/"* "fuzz/corpus/$1/" ;;
         *) ;;
     esac
 }
