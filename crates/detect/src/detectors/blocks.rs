@@ -1,7 +1,9 @@
-//! One block of 64 bytes to bit masks: where words and numbers begin, where an `@` stands.
+//! One block of 64 bytes to bit masks: where words and numbers begin, where an `@` stands,
+//! what may belong to a key.
 //!
 //! In wasm by simd128, elsewhere byte by byte, with the same masks. No unsafe code: blocks
-//! come as arrays, and the intrinsics used take no pointers.
+//! come as arrays, and the intrinsics used take no pointers. What ordinary text seldom has
+//! (digits, signs, bytes beyond ASCII) is asked for once, and told apart only where some is.
 
 /// Bytes of a block.
 pub(super) const BLOCK: usize = 64;
@@ -16,7 +18,17 @@ pub(super) struct Masks {
     /// The first of a run of digits.
     pub(super) numbers: u64,
     pub(super) ats: u64,
+    pub(super) letters: u64,
+    /// What keys begin with, from [`FIRST_TOKEN`] on.
+    pub(super) tokens: u64,
+    pub(super) slashes: u64,
+    /// Bytes beyond ASCII.
+    pub(super) high: u64,
 }
+
+/// From here on the bytes of ASCII may be among the first of a key: letters, digits, `-`, `_`
+/// and some more signs, but no space, quote or parenthesis.
+pub(super) const FIRST_TOKEN: u8 = b'+';
 
 /// Raw classes of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -29,6 +41,8 @@ struct Raw {
     wide: u64,
     digits: u64,
     ats: u64,
+    tokens: u64,
+    slashes: u64,
 }
 
 /// The masks of a block that follows the byte `before`.
@@ -46,6 +60,10 @@ pub(super) fn masks(block: &[u8; BLOCK], before: u8) -> Masks {
         words: (raw.letters | raw.high) & !after_word | inner_capital | raw.wide,
         numbers: raw.digits & !after(raw.digits, before.is_ascii_digit()),
         ats: raw.ats,
+        letters: raw.letters,
+        tokens: raw.tokens,
+        slashes: raw.slashes,
+        high: raw.high,
     }
 }
 
@@ -60,6 +78,8 @@ fn raw(block: &[u8; BLOCK]) -> Raw {
         put(&mut raw.wide, byte & 0xf0 == 0xe0);
         put(&mut raw.digits, byte.is_ascii_digit());
         put(&mut raw.ats, *byte == b'@');
+        put(&mut raw.tokens, matches!(byte, FIRST_TOKEN..0x80));
+        put(&mut raw.slashes, *byte == b'/');
     }
     raw
 }
@@ -68,8 +88,8 @@ fn raw(block: &[u8; BLOCK]) -> Raw {
 #[inline]
 fn raw(block: &[u8; BLOCK]) -> Raw {
     use core::arch::wasm32::{
-        u8x16_bitmask, u8x16_eq, u8x16_lt, u8x16_shl, u8x16_splat, u8x16_sub, u64x2, v128,
-        v128_and, v128_any_true, v128_or,
+        i8x16_gt, i8x16_lt, i8x16_splat, i16x8_shl, u8x16_bitmask, u8x16_eq, u8x16_splat,
+        u8x16_sub, u64x2, v128, v128_and, v128_or,
     };
     let (lanes, _) = block.as_chunks::<16>();
     let load = |lane: &[u8; 16]| -> v128 {
@@ -84,30 +104,29 @@ fn raw(block: &[u8; BLOCK]) -> Raw {
         let [a, b, c, d] = of.map(|lane| u64::from(u8x16_bitmask(lane)));
         a | b << 16 | c << 32 | d << 48
     };
-    // What is rare is not gathered in vain.
-    let gather_rare = |of: [v128; 4]| {
-        let [a, b, c, d] = of;
-        match v128_any_true(v128_or(v128_or(a, b), v128_or(c, d))) {
-            true => gather(of),
-            false => 0,
-        }
-    };
+    // Shifted so that the range begins with the least signed number: one comparison.
     let within = |bytes: v128, first: u8, count: u8| {
-        u8x16_lt(u8x16_sub(bytes, u8x16_splat(first)), u8x16_splat(count))
+        let moved = u8x16_sub(bytes, u8x16_splat(first.wrapping_add(0x80)));
+        i8x16_lt(moved, i8x16_splat(count.wrapping_add(0x80) as i8))
     };
-    let high = lanes.map(|bytes| v128_and(bytes, u8x16_splat(0x80)));
-    let high = gather_rare(high);
-    Raw {
+    let mut raw = Raw {
         letters: gather(lanes.map(|bytes| within(v128_or(bytes, u8x16_splat(0x20)), b'a', 26))),
-        small: gather(lanes.map(|bytes| u8x16_shl(bytes, 2))),
-        high,
-        wide: match high {
-            0 => 0,
-            _ => gather(
-                lanes.map(|bytes| u8x16_eq(v128_and(bytes, u8x16_splat(0xf0)), u8x16_splat(0xe0))),
-            ),
-        },
-        digits: gather_rare(lanes.map(|bytes| within(bytes, b'0', 10))),
-        ats: gather_rare(lanes.map(|bytes| u8x16_eq(bytes, u8x16_splat(b'@')))),
+        small: gather(lanes.map(|bytes| i16x8_shl(bytes, 2))),
+        tokens: gather(lanes.map(|bytes| i8x16_gt(bytes, i8x16_splat(FIRST_TOKEN as i8 - 1)))),
+        ..Raw::default()
+    };
+    // From `/` to `@` all digits and signs that matter stand together.
+    let [a, b, c, d] = lanes.map(|bytes| v128_or(bytes, within(bytes, b'/', 18)));
+    if u8x16_bitmask(v128_or(v128_or(a, b), v128_or(c, d))) != 0 {
+        let equal = |byte: u8| gather(lanes.map(|bytes| u8x16_eq(bytes, u8x16_splat(byte))));
+        raw.digits = gather(lanes.map(|bytes| within(bytes, b'0', 10)));
+        raw.ats = equal(b'@');
+        raw.slashes = equal(b'/');
+        raw.high = gather(lanes);
+        if raw.high != 0 {
+            let first = |bytes| u8x16_eq(v128_and(bytes, u8x16_splat(0xf0)), u8x16_splat(0xe0));
+            raw.wide = gather(lanes.map(first));
+        }
     }
+    raw
 }

@@ -23,7 +23,7 @@ pub(super) fn card(text: &Text<'_>, groups: &[Group], context: &Context) -> Opti
         && groups
             .get(1)
             .is_some_and(|next| matches!(next.len(), 4 | 6));
-    if !long && !four {
+    if !(long || four) || !matches!(text.at(start), b'1'..=b'6' | b'8') {
         return None;
     }
     let shape = CARD_SHAPES
@@ -138,7 +138,7 @@ fn luhn(text: &Text<'_>, groups: &[Group]) -> bool {
     sum % 10 == 0 && zeros < 13
 }
 
-/// Lengths of IBANs by country.
+/// Lengths of IBANs by country, in the order of their codes.
 const IBAN_LENGTHS: &[(&[u8; 2], u8)] = &[
     (b"AD", 24),
     (b"AE", 23),
@@ -238,9 +238,9 @@ const IBAN_LENGTHS: &[(&[u8; 2], u8)] = &[
 /// Where an IBAN that begins at `start` ends.
 pub(super) fn iban(text: &Text<'_>, start: usize) -> Option<usize> {
     let country = [text.at(start), text.at(start + 1)];
+    let nth = IBAN_LENGTHS.binary_search_by_key(&country, |(code, _)| **code);
     let length = IBAN_LENGTHS
-        .iter()
-        .find(|(code, _)| **code == country)
+        .get(nth.ok()?)
         .map(|(_, length)| usize::from(*length))?;
     let mut kept = [0; 34];
     let mut at = start;

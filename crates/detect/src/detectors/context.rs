@@ -39,7 +39,7 @@ const LISTS: [(Topic, &str); TOPICS] = [
         "phone phones telephone telephones tel telefon telefono telefone telefoon telefonu \
          telefonnummer telefonnumer telefonszám telefono mobile mobil mobiel mobilnummer mob cell cells \
          cellphone cellular fax faks call calling called calls callback dial dialing ring text \
-         texted texting sms whatsapp telegram contact reach reached handy handynummer celular \
+         texted texting sms whatsapp whats telegram contact reach reached handy handynummer celular \
          movil móvil teléfono téléphone téléphones portable appelez appeler appelle joindre \
          llamar llame llamame llámame anrufen anrufe rufen rufnummer gsm hotline helpline viber \
          voicemail landline telefonie chiamare chiamami chiama cellulare ligar ligue telemóvel \

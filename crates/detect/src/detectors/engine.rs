@@ -33,6 +33,8 @@ pub(super) struct State {
     pub(super) addresses_from: usize,
     /// Up to here nothing ends the authority of a URL that is read.
     pub(super) authority_until: usize,
+    /// From where to where nothing ends the value of a password.
+    pub(super) value: (usize, usize),
     /// Up to here there is no option of a command line that a password follows.
     pub(super) options_from: usize,
     /// A finding begins at or after this.
@@ -112,17 +114,18 @@ impl Engine {
     #[inline]
     fn block(&mut self, text: &Text<'_>, look: &Look, found: &mut Vec<Finding>) {
         let start = self.at;
-        let mut hits = look.hits;
-        let mut left = look.words & look.near & !hits;
+        // What is known by its first bytes may begin a phrase as well.
+        let mut phrases = 0;
+        let mut left = look.words & look.near & !look.hits;
         while left != 0 {
             let nth = left.trailing_zeros() as usize;
             left &= left - 1;
             if let Some(bytes) = text.from(start + nth).get(..4) {
-                hits |= u64::from(INDEX.flags(key(bytes)) & PHRASE != 0) << nth;
+                phrases |= u64::from(INDEX.flags(key(bytes)) & PHRASE != 0) << nth;
             }
         }
         let whole = (text.end() - start).min(BLOCK);
-        let mut left = hits | look.numbers | look.ats;
+        let mut left = look.hits | phrases | look.numbers | look.ats;
         while left != 0 {
             let bit = left & left.wrapping_neg();
             left ^= bit;
@@ -131,11 +134,14 @@ impl Engine {
             if nth >= whole {
                 break;
             }
-            let number = bit & look.numbers != 0;
-            if number && at < self.state.numbers_from {
-                continue;
-            }
-            if !self.candidate(text, at, bit & hits != 0, number, found) {
+            let lane: fn(&mut Engine, &Text<'_>, usize) = match bit {
+                _ if bit & look.hits != 0 => Engine::word,
+                _ if bit & phrases != 0 => Engine::phrase,
+                _ if bit & look.ats != 0 => Engine::email,
+                _ if at < self.state.numbers_from => continue,
+                _ => Engine::number,
+            };
+            if !self.candidate(text, at, lane, found) {
                 self.at = at;
                 self.waits = true;
                 return;
@@ -149,8 +155,7 @@ impl Engine {
         &mut self,
         text: &Text<'_>,
         at: usize,
-        word: bool,
-        number: bool,
+        lane: fn(&mut Engine, &Text<'_>, usize),
         found: &mut Vec<Finding>,
     ) -> bool {
         let before = self.state;
@@ -160,13 +165,7 @@ impl Engine {
         text.clear();
         self.fresh.clear();
         self.hold = at;
-        if word {
-            self.word(text, at);
-        } else if number {
-            self.number(text, at);
-        } else {
-            self.email(text, at);
-        }
+        lane(self, text, at);
         if text.short() {
             self.state = before;
             self.ahead.forget();
@@ -251,8 +250,9 @@ impl Engine {
         if text.short() {
             return;
         }
+        let first = text.eight(at);
         for anchor in INDEX.anchors(key(&bytes)) {
-            if !anchor.stands(text, at) {
+            if !anchor.stands(text, at, first) {
                 continue;
             }
             match anchor.act {

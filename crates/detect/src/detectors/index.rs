@@ -18,7 +18,11 @@ pub(super) const PHRASE: u8 = 1 << 1;
 /// It may be a word that tells a phrase.
 pub(super) const RARE: u8 = 1 << 2;
 
+/// Keys and tokens of a known form are so long or longer.
+pub(super) const LEAST: usize = 12;
+
 /// Bits of the tables below.
+const KNOWN: u32 = 16;
 const FOUR: u32 = 14;
 const THREE: u32 = 12;
 const SIEVE: u32 = 15;
@@ -107,13 +111,38 @@ pub(super) enum Act {
 #[derive(Debug)]
 pub(super) struct Anchor {
     pub(super) literal: Box<[u8]>,
+    /// Its first eight bytes, or fewer, with a bit set where letters differ by case; and
+    /// which bytes these are.
+    begin: u64,
+    there: u64,
     /// Whether ASCII letters match in either case.
     folded: bool,
     pub(super) act: Act,
 }
 
 impl Anchor {
-    pub(super) fn stands(&self, text: &Text<'_>, at: usize) -> bool {
+    fn new(literal: &[u8], folded: bool, act: Act) -> Anchor {
+        let mut begin = [0; 8];
+        let mut there = [0; 8];
+        for ((to, is), from) in begin.iter_mut().zip(&mut there).zip(literal) {
+            *to = *from;
+            *is = 0xff;
+        }
+        let there = u64::from_le_bytes(there);
+        Anchor {
+            literal: literal.into(),
+            begin: (u64::from_le_bytes(begin) | CASES) & there,
+            there,
+            folded,
+            act,
+        }
+    }
+
+    /// Whether it stands at a place, of which the first bytes are given.
+    pub(super) fn stands(&self, text: &Text<'_>, at: usize, first: Option<u64>) -> bool {
+        if first.is_some_and(|first| (first | CASES) & self.there != self.begin) {
+            return false;
+        }
         match self.folded {
             true => text.has_folded(at, &self.literal),
             false => text.has(at, &self.literal),
@@ -121,7 +150,13 @@ impl Anchor {
     }
 }
 
+/// The bits that tell small letters from capitals.
+pub(super) const CASES: u64 = 0x2020_2020_2020_2020;
+
 pub(super) struct Index {
+    /// One bit by the hash of the first letters of a word that begins something by itself:
+    /// neither a key of a provider nor a scheme.
+    known: Box<[u32; 1 << (KNOWN - 5)]>,
     /// One bit by the hash of the first three bytes of what is [`HARD`] or [`RARE`].
     sieve: Box<[u32; 1 << (SIEVE - 5)]>,
     /// Flags by the hash of a key of four bytes, and of one of three.
@@ -161,6 +196,14 @@ fn short(key: u32) -> u32 {
     key & 0x00ff_ffff
 }
 
+/// The hash of a word's first letters, five at most: what is known has so many or is followed
+/// by something else than a letter.
+#[inline]
+fn known(begin: u64, letters: u32) -> usize {
+    let first = begin & ((1 << (letters.min(5) * 8)) - 1);
+    (first.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - KNOWN)) as usize
+}
+
 #[inline]
 fn hash(key: u32, bits: u32) -> usize {
     (key.wrapping_mul(0x9e37_79b1) >> (32 - bits)) as usize
@@ -174,11 +217,7 @@ impl Index {
                 true => literal.to_ascii_lowercase(),
                 false => literal.to_owned(),
             };
-            anchors.push(Anchor {
-                literal: literal.into_bytes().into_boxed_slice(),
-                folded,
-                act,
-            });
+            anchors.push(Anchor::new(literal.as_bytes(), folded, act));
         };
         for (nth, family) in FAMILIES.iter().enumerate() {
             add(family.prefix, family.any_case, Act::Family(nth));
@@ -205,27 +244,17 @@ impl Index {
         begins.dedup();
         begins.retain(|begin| !begin.is_empty());
         for begin in begins {
-            anchors.push(Anchor {
-                literal: begin.to_ascii_lowercase().into_boxed_slice(),
-                folded: true,
-                act: Act::Phrase,
-            });
+            anchors.push(Anchor::new(&begin.to_ascii_lowercase(), true, Act::Phrase));
         }
-        let mut add = |literal: &str, folded: bool, act: Act| {
-            anchors.push(Anchor {
-                literal: literal.as_bytes().into(),
-                folded,
-                act,
-            });
-        };
         for (nth, start) in phrases.wide_starts().enumerate() {
-            add(start, false, Act::Wide(nth));
+            anchors.push(Anchor::new(start.as_bytes(), false, Act::Wide(nth)));
         }
         Index::of(anchors, phrases)
     }
 
     fn of(anchors: Vec<Anchor>, phrases: Phrases) -> Index {
         let mut tables = Index {
+            known: Box::new([0; 1 << (KNOWN - 5)]),
             sieve: Box::new([0; 1 << (SIEVE - 5)]),
             four: Box::new([0; 1 << FOUR]),
             three: Box::new([0; 1 << THREE]),
@@ -234,13 +263,10 @@ impl Index {
             forms: Vec::new(),
             phrases,
         };
-        let telling: Vec<Vec<u8>> = tables
-            .phrases
-            .telling()
-            .map(|it| begin(it).into())
-            .collect();
-        for literal in telling {
-            tables.mark(&literal, RARE);
+        let telling: Vec<String> = tables.phrases.telling().map(str::to_owned).collect();
+        for word in telling {
+            tables.mark(begin(&word), RARE);
+            tables.know(word.as_bytes());
         }
         let mut keyed: Vec<(u32, Anchor)> = Vec::with_capacity(anchors.len());
         for anchor in anchors {
@@ -248,6 +274,9 @@ impl Index {
                 Act::Phrase => PHRASE,
                 _ => HARD,
             };
+            if !matches!(anchor.act, Act::Family(_) | Act::Scheme | Act::Phrase) {
+                tables.know(&anchor.literal);
+            }
             keyed.push((tables.mark(&anchor.literal, flag), anchor));
         }
         keyed.sort_by_key(|(key, _)| *key);
@@ -295,6 +324,29 @@ impl Index {
         key
     }
 
+    /// Notes a word that begins something by itself.
+    fn know(&mut self, literal: &[u8]) {
+        let mut begin = [0; 8];
+        for (to, from) in begin.iter_mut().zip(literal) {
+            *to = *from;
+        }
+        let letters = literal.iter().take_while(|it| it.is_ascii_alphabetic());
+        let bit = known(u64::from_le_bytes(begin) | CASES, letters.count() as u32);
+        if let Some(word) = self.known.get_mut(bit >> 5) {
+            *word |= 1 << (bit & 31);
+        }
+    }
+
+    /// Whether a word in ASCII that begins so, with so many letters in a row, may begin
+    /// something by itself; never a wrong no.
+    #[inline]
+    pub(super) fn knows(&self, begin: u64, letters: u32) -> bool {
+        let bit = known(begin, letters);
+        self.known
+            .get(bit >> 5)
+            .is_some_and(|word| word >> (bit & 31) & 1 == 1)
+    }
+
     /// Whether something [`HARD`] or [`RARE`] may begin with these bytes; never a wrong no.
     #[inline]
     pub(super) fn sifts(&self, key: u32) -> bool {
@@ -332,4 +384,46 @@ fn find(slots: &[(u32, u16, u16)], key: u32) -> Option<usize> {
             .get(*at)
             .is_none_or(|slot| slot.2 == 0 || slot.0 == key)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detectors::blocks::FIRST_TOKEN;
+
+    fn is_token(byte: &u8) -> bool {
+        (FIRST_TOKEN..0x80).contains(byte)
+    }
+
+    #[test]
+    fn keys_of_every_family_begin_with_a_run_of_tokens() {
+        let letter = |family: &&super::super::families::Family| {
+            // Those that begin with a digit are found as numbers are.
+            family
+                .prefix
+                .starts_with(|it: char| it.is_ascii_alphabetic())
+        };
+        for family in FAMILIES.iter().filter(letter) {
+            let mut bytes = family.prefix.as_bytes().to_vec();
+            for part in parts(family.body).into_iter().flatten() {
+                match part {
+                    Part::Literal(literal) => bytes.extend(literal.as_bytes()),
+                    // Of a run any byte of its class may come first.
+                    Part::Run(class, least, _) => {
+                        let any = (0..=u8::MAX).filter(|byte| super::super::text::is(*byte, class));
+                        let worst = any.min_by_key(is_token).unwrap_or(0);
+                        bytes.extend(core::iter::repeat_n(worst, least));
+                    }
+                    Part::Uuid => bytes.extend([b'0'; 36]),
+                }
+            }
+            let begin = bytes.get(..LEAST).unwrap_or_default();
+            assert!(
+                begin.len() == LEAST && begin.iter().all(is_token),
+                "{}: {}",
+                family.prefix,
+                family.body
+            );
+        }
+    }
 }

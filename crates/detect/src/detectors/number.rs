@@ -272,6 +272,9 @@ pub(super) fn value(text: &Text<'_>, group: &Group) -> usize {
 fn ssn(text: &Text<'_>, groups: &[Group], context: &Context) -> Option<Read> {
     let first = groups.first()?;
     let start = first.start;
+    if !matches!(first.len(), 3 | 9) {
+        return None;
+    }
     let near = context.near(Topic::Ssn, start, 64);
     let (taken, percent) = if shaped(groups, &[3, 2, 4], &[DASH_GAP]) {
         (3, if near { 98 } else { 85 })

@@ -3,13 +3,15 @@
 use super::engine::Engine;
 use super::kind::Kind;
 use super::text::{
-    ALNUM, DASH, DIGIT, DOT, HIGH, LETTER, PLUS, SLASH, SPACE, TOKEN, Text, UNDERSCORE, is,
+    ALNUM, DASH, DIGIT, DOT, HIGH, LETTER, PLUS, SLASH, SPACE, TOKEN, Text, UNDERSCORE, class, is,
 };
 
 /// How far the options of a command are looked at.
 const MAX_COMMAND: usize = 112;
 /// Longest login name before a password.
 const MAX_LOGIN: usize = 64;
+/// Longest value that is looked at.
+const MAX_VALUE: usize = 128;
 /// Longest name and password of a URL.
 const MAX_AUTHORITY: usize = 160;
 
@@ -114,8 +116,13 @@ impl Engine {
         if self.is_outranked(from, Kind::Password) {
             return;
         }
-        let mut end = from;
-        while end - from < 128 {
+        // Values that are not quoted end alike wherever they begin: none is read twice.
+        let (since, until) = self.state.value;
+        let mut end = match quote {
+            None if (since..until).contains(&from) => until.min(from + MAX_VALUE),
+            _ => from,
+        };
+        while end - from < MAX_VALUE {
             let byte = text.at(end);
             let stops = match quote {
                 Some(quote) => byte == quote || byte == b'\\' || byte < b' ',
@@ -143,6 +150,10 @@ impl Engine {
             }
             end += 1;
         }
+        if quote.is_none() {
+            let is_within = (since..until).contains(&from);
+            self.state.value = (from, if is_within { until.max(end) } else { end });
+        }
         let call = quote.is_none() && matches!(text.at(end), b'(' | b'[');
         while quote.is_none() && end > from && matches!(text.before(end), b'.' | b'?' | b':' | b'*')
         {
@@ -150,12 +161,18 @@ impl Engine {
         }
         let value = text.slice(from, end);
         let open = quote.is_some_and(|quote| text.at(end) != quote && text.at(end) != b'\\');
-        if call || open || placeholder(value) {
+        if call || open || value.len() < 4 {
             return;
         }
-        let count = |class: u16| value.iter().filter(|byte| is(**byte, class)).count();
-        let (letters, digits) = (count(LETTER | HIGH), count(DIGIT));
-        let signs = value.len() - letters - digits - count(DOT | DASH | UNDERSCORE | SLASH | SPACE);
+        let (mut letters, mut digits, mut signs) = (0, 0, 0);
+        for byte in value {
+            match class(*byte) {
+                DIGIT => digits += 1,
+                class if class & (LETTER | HIGH) != 0 => letters += 1,
+                class if class & (DOT | DASH | UNDERSCORE | SLASH | SPACE) != 0 => {}
+                _ => signs += 1,
+            }
+        }
         let dotted = value.contains(&b'.') && digits == 0 && signs == 0;
         let strong =
             (digits > 0 && letters > 0) || (signs > 0 && value.len() > signs) || digits >= 6;
@@ -169,7 +186,7 @@ impl Engine {
             (None, true) => value.len() >= 5 && strong && digits > 0,
             (None, false) => value.len() >= 5 && strong && !dotted,
         };
-        if enough {
+        if enough && !placeholder(value) {
             self.note(Kind::Password, "assigned_password", (from, end), 75);
             self.state.values_from = self.state.values_from.max(end);
         }
@@ -220,11 +237,30 @@ fn logs_in(text: &Text<'_>, at: usize) -> bool {
     text.slice(name.saturating_sub(6), name) == b"login "
 }
 
+/// Parts of values that are filled in elsewhere, of those that begin with a byte.
+fn filled_in(first: u8) -> &'static [&'static [u8]] {
+    match first.to_ascii_lowercase() {
+        b'$' => &[b"${", b"$("],
+        b'{' => &[b"{{"],
+        b'.' => &[b"..."],
+        b'*' => &[b"***"],
+        b'<' => &[b"<pass"],
+        b'c' => &[b"changeme"],
+        b'e' => &[b"example"],
+        b'g' => &[b"getenv"],
+        b'o' => &[b"os.environ"],
+        b'p' => &[b"placeholder", b"process.env"],
+        b'r' => &[b"redacted"],
+        b'x' => &[b"xxxx"],
+        b'y' => &[b"your"],
+        _ => &[],
+    }
+}
+
 /// Whether a value stands for one that is filled in elsewhere.
 fn placeholder(value: &[u8]) -> bool {
-    let lower = value.to_ascii_lowercase();
-    let has = |part: &[u8]| lower.windows(part.len()).any(|window| window == part);
-    let first = lower.first().copied().unwrap_or(0);
+    let first = value.first().map_or(0, u8::to_ascii_lowercase);
+    let has = |part: &[u8]| value.windows(part.len()).any(|window| window == part);
     matches!(
         first,
         0 | b'$'
@@ -250,26 +286,13 @@ fn placeholder(value: &[u8]) -> bool {
         && value.iter().any(u8::is_ascii_digit)
         && value.iter().any(u8::is_ascii_alphabetic)
         && !value.ends_with(b"%"))
-        || lower.iter().all(|byte| *byte == first)
-        || [
-            &b"${"[..],
-            b"{{",
-            b"$(",
-            b"...",
-            b"***",
-            b"xxxx",
-            b"your",
-            b"example",
-            b"placeholder",
-            b"changeme",
-            b"process.env",
-            b"os.environ",
-            b"getenv",
-            b"redacted",
-            b"<pass",
-        ]
-        .iter()
-        .any(|part| has(part))
+        || value.iter().all(|byte| byte.eq_ignore_ascii_case(&first))
+        || value.iter().enumerate().any(|(at, first)| {
+            filled_in(*first).iter().any(|part| {
+                let there = value.get(at..at + part.len());
+                there.is_some_and(|there| there.eq_ignore_ascii_case(part))
+            })
+        })
         || [
             &b"null"[..],
             b"none",
@@ -295,5 +318,6 @@ fn placeholder(value: &[u8]) -> bool {
             b"varchar",
             b"username",
         ]
-        .contains(&lower.as_slice())
+        .iter()
+        .any(|word| value.eq_ignore_ascii_case(word))
 }

@@ -237,6 +237,14 @@ fn national(
 ) -> Option<(&'static str, usize, u8)> {
     let first = groups.first()?;
     let lead = text.at(first.start);
+    let may = match first.len() {
+        3 | 10 => true,
+        1 => matches!(lead, b'1' | b'7' | b'8'),
+        length => lead == b'0' && length <= 6,
+    };
+    if !may && first.gap & OPEN_GAP == 0 {
+        return None;
+    }
     let near = context.near(Topic::Phone, first.start, NEAR);
     let number = !near && context.near(Topic::Number, first.start, BESIDE);
     let mixed = [SPACE_GAP, DASH_GAP, DOT_GAP];
@@ -369,20 +377,23 @@ fn told(text: &Text<'_>, groups: &[Group], context: &Context) -> Option<(&'stati
     if !before && context.near(Topic::Number, first.start, NEAR) {
         return None;
     }
-    let most = groups
-        .iter()
-        .enumerate()
-        .take_while(|(nth, group)| *nth == 0 || (group.gap & (WIDE_GAP | PLUS_GAP) == 0))
-        .count()
-        .min(6);
-    let taken = (1..=most).rev().find(|taken| {
-        groups.get(..*taken).is_some_and(|parts| {
-            (7..=12).contains(&digits(parts))
-                && parts.iter().skip(1).all(|part| part.len() >= 2)
-                && (parts.len() == 1 || parts.iter().all(|part| part.len() <= 8))
-                && !dated(text, parts)
-        })
-    })?;
+    let (mut taken, mut count, mut longest) = (0, 0, 0);
+    for (nth, group) in groups.iter().enumerate().take(6) {
+        if nth > 0 && (group.gap & (WIDE_GAP | PLUS_GAP) != 0 || group.len() < 2) {
+            break;
+        }
+        count += group.len();
+        longest = longest.max(group.len());
+        if count > 12 || (nth > 0 && longest > 8) {
+            break;
+        }
+        if count >= 7 && !dated(text, groups.get(..=nth)?) {
+            taken = nth + 1;
+        }
+    }
+    if taken == 0 {
+        return None;
+    }
     let parts = groups.get(..taken)?;
     if before {
         return Some(("phone_told", taken, 80));

@@ -4,16 +4,14 @@
 //! languages, and is blind to what is said otherwise. A phrase is a row of words from sets,
 //! with a bounded number of other words between; it never crosses the end of a sentence.
 
-use super::context::Hash;
 use super::engine::Engine;
 use super::index::INDEX;
 use super::kind::Kind;
 use super::phrase_list::{MARKS, PHRASES, WIDE_PHRASES};
-use super::text::{ALNUM, HIGH, LETTER, Text, is};
+use super::text::{ALNUM, HIGH, Text, is};
+use super::words::{self, MAX_WORD, word};
 use std::collections::BTreeMap;
 
-/// Longest word that is looked at.
-pub(super) const MAX_WORD: usize = 40;
 /// Words after which the telling word of a phrase may stand at most.
 pub(super) const MAX_REACH: usize = 8;
 /// Signs between two words of a phrase.
@@ -26,21 +24,29 @@ const SLOTS: usize = 8192;
 
 /// The phrases, ready to be followed.
 pub(super) struct Phrases {
-    /// By the hash of a word: its row in `sets`; open addressing.
-    words: Box<[(u64, u16)]>,
-    /// Rows of bits: the sets a word is in. The first row is of words that are in none.
+    /// By the hash of a word: its row below; open addressing.
+    words: Box<[(u32, u16)]>,
+    /// What is known of each word. The first row is of words of which nothing is.
+    rows: Vec<Row>,
+    /// The sets a word is in: so many words of bits for each row.
     sets: Vec<u64>,
-    /// Words of a row.
     width: usize,
-    /// The bits of each row, folded to 64.
-    summaries: Vec<u64>,
-    /// The words that phrases begin with, and by the hash of a word which of them it is.
+    /// The words that phrases begin with.
     starts: Vec<Start>,
-    start_words: Box<[(u64, u16)]>,
     wide: Vec<(String, Vec<WidePhrase>)>,
-    /// Words of which every phrase has one, and their hashes; open addressing.
+    /// Words of which every phrase has one.
     telling: Vec<String>,
-    telling_words: Box<[u64]>,
+}
+
+/// What is known of a word.
+#[derive(Debug, Clone, Copy, Default)]
+struct Row {
+    /// Its sets, folded to 64.
+    summary: u64,
+    /// Which of the words it is that phrases begin with.
+    start: Option<u16>,
+    /// After how many words at most it tells a phrase.
+    tells: Option<u8>,
 }
 
 /// A word that phrases begin with.
@@ -129,17 +135,7 @@ pub(super) fn fold(word: &str) -> Vec<String> {
 impl Phrases {
     pub(super) fn new() -> Phrases {
         let mut ids: BTreeMap<&'static str, u16> = BTreeMap::new();
-        let mut members: BTreeMap<u64, Vec<u16>> = BTreeMap::new();
-        let mut set_of = |words: &'static str| {
-            let next = ids.len() as u16;
-            *ids.entry(words).or_insert_with(|| {
-                for word in words.split('|').flat_map(fold) {
-                    let hash = super::context::hash(word.as_bytes());
-                    members.entry(hash).or_default().push(next);
-                }
-                next
-            })
-        };
+        let mut members: BTreeMap<u32, (Row, Vec<u16>)> = BTreeMap::new();
         let mut starts: BTreeMap<String, Vec<Phrase>> = BTreeMap::new();
         let mut telling: Vec<String> = Vec::new();
         for (kind, rule, form) in PHRASES {
@@ -148,44 +144,62 @@ impl Phrases {
             let mut gap = 0;
             let mut first = None;
             let mut reach = 0;
+            let mut set_of = |words: &'static str, members: &mut BTreeMap<u32, (Row, Vec<u16>)>| {
+                let next = ids.len() as u16;
+                *ids.entry(words).or_insert_with(|| {
+                    for word in words.split('|').flat_map(fold) {
+                        members.entry(hash(&word)).or_default().1.push(next);
+                    }
+                    next
+                })
+            };
             for part in form.split_whitespace() {
-                let (part, tells) = match part.strip_prefix('!') {
-                    Some(words) => (words, true),
-                    None => (part, false),
-                };
-                if tells {
-                    telling.extend(part.split('|').flat_map(fold));
-                }
                 if let Some(words) = part.strip_prefix('<') {
-                    before.push(set_of(words));
-                } else if let Some(count) = part.strip_prefix('~') {
+                    before.push(set_of(words, &mut members));
+                    continue;
+                }
+                if let Some(count) = part.strip_prefix('~') {
                     gap = count.parse().unwrap_or(0);
-                } else if first.is_none() {
-                    first = Some(part);
+                    continue;
+                }
+                let words = part.trim_start_matches(['!', '?']);
+                if first.is_none() {
+                    first = Some(words);
                 } else {
-                    reach += usize::from(gap) + 1;
+                    reach += gap + 1;
                     steps.push(Step {
-                        set: set_of(part.trim_start_matches('?')),
+                        set: set_of(words, &mut members),
                         gap,
                         optional: part.starts_with('?'),
                     });
                     gap = 0;
                 }
-            }
-            for word in first.into_iter().flat_map(|words| words.split('|')) {
-                for word in fold(word) {
-                    starts.entry(word).or_default().push(Phrase {
-                        kind: *kind,
-                        rule,
-                        before: before.clone(),
-                        needs: needed(&steps).fold(0, |all, (set, _)| all | summary(set)),
-                        needs_first: needed(&steps).next().map_or(0, |(set, _)| summary(set)),
-                        reach,
-                        first_reach: needed(&steps).next().map_or(0, |(_, reach)| reach),
-                        steps: steps.clone(),
-                    });
+                if part.starts_with('!') {
+                    for word in words.split('|').flat_map(fold) {
+                        let (row, _) = members.entry(hash(&word)).or_default();
+                        row.tells = row.tells.max(Some(reach));
+                        telling.push(word);
+                    }
                 }
             }
+            let phrase = Phrase {
+                kind: *kind,
+                rule,
+                before,
+                needs: needed(&steps).fold(0, |all, (set, _)| all | summary(set)),
+                needs_first: needed(&steps).next().map_or(0, |(set, _)| summary(set)),
+                reach: usize::from(reach),
+                first_reach: needed(&steps).next().map_or(0, |(_, reach)| reach),
+                steps: steps.clone(),
+            };
+            for word in first.into_iter().flat_map(|words| words.split('|')) {
+                for word in fold(word) {
+                    starts.entry(word).or_default().push(phrase.clone());
+                }
+            }
+        }
+        for (word, nth) in starts.keys().zip(0..) {
+            members.entry(hash(word)).or_default().0.start = Some(nth);
         }
         let starts: Vec<Start> = starts
             .into_iter()
@@ -196,30 +210,25 @@ impl Phrases {
                 phrases,
             })
             .collect();
-        let mut start_words = vec![(0, 0); SLOTS].into_boxed_slice();
-        for (nth, start) in starts.iter().enumerate() {
-            let hash = super::context::hash(start.word.as_bytes());
-            if let Some(slot) = find(&start_words, hash).and_then(|at| start_words.get_mut(at)) {
-                *slot = (hash, nth as u16);
-            }
-        }
         let width = ids.len().div_ceil(64);
+        let mut rows = vec![Row::default()];
         let mut sets = vec![0; width];
-        let mut summaries = vec![0];
         let mut words = vec![(0, 0); SLOTS].into_boxed_slice();
-        for (hash, of) in members {
-            let row = (sets.len() / width) as u16;
+        for (hash, (row, of)) in members {
             let mut bits = vec![0u64; width];
-            summaries.push(of.iter().fold(0, |all, set| all | summary(*set)));
-            for set in of {
-                if let Some(word) = bits.get_mut(usize::from(set) / 64) {
-                    *word |= 1 << (set % 64);
+            for set in &of {
+                if let Some(word) = bits.get_mut(usize::from(*set) / 64) {
+                    *word |= summary(*set);
                 }
             }
             sets.extend(bits);
             if let Some(slot) = find(&words, hash).and_then(|at| words.get_mut(at)) {
-                *slot = (hash, row);
+                *slot = (hash, rows.len() as u16);
             }
+            rows.push(Row {
+                summary: of.iter().fold(0, |all, set| all | summary(*set)),
+                ..row
+            });
         }
         let mut wide: BTreeMap<String, Vec<WidePhrase>> = BTreeMap::new();
         for (kind, rule, form) in WIDE_PHRASES {
@@ -252,13 +261,11 @@ impl Phrases {
         }
         Phrases {
             words,
+            rows,
             sets,
             width,
-            summaries,
             starts,
-            start_words,
             wide: wide.into_iter().collect(),
-            telling_words: hashes(&telling),
             telling,
         }
     }
@@ -267,11 +274,9 @@ impl Phrases {
         self.telling.iter().map(String::as_str)
     }
 
-    /// Whether a word of this hash is a telling one.
-    pub(super) fn is_telling(&self, hash: u64) -> bool {
-        probe(hash)
-            .map_while(|at| self.telling_words.get(at).filter(|slot| **slot != 0))
-            .any(|slot| *slot == hash)
+    /// After how many words at most a word of this hash tells a phrase.
+    pub(super) fn tells(&self, hash: u32) -> Option<usize> {
+        self.about(self.row(hash)).tells.map(usize::from)
     }
 
     /// The words that phrases begin with, for the index.
@@ -283,14 +288,13 @@ impl Phrases {
         self.wide.iter().map(|(start, _)| start.as_str())
     }
 
-    fn row(&self, hash: u64) -> u16 {
-        find(&self.words, hash)
-            .and_then(|at| self.words.get(at))
-            .map_or(0, |slot| slot.1)
+    fn row(&self, hash: u32) -> u16 {
+        let slot = find(&self.words, hash).and_then(|at| self.words.get(at));
+        slot.map_or(0, |slot| slot.1)
     }
 
-    fn summary(&self, row: u16) -> u64 {
-        self.summaries.get(usize::from(row)).copied().unwrap_or(0)
+    fn about(&self, row: u16) -> Row {
+        self.rows.get(usize::from(row)).copied().unwrap_or_default()
     }
 
     fn is_in(&self, row: u16, set: u16) -> bool {
@@ -312,27 +316,14 @@ fn needed(steps: &[Step]) -> impl Iterator<Item = (u16, usize)> {
     needed.map(|(step, reach)| (step.set, reach))
 }
 
-/// Hashes of words; open addressing.
-fn hashes(words: &[String]) -> Box<[u64]> {
-    let mut slots = vec![0; SLOTS].into_boxed_slice();
-    for word in words {
-        let hash = super::context::hash(word.as_bytes());
-        let free = probe(hash).find(|at| slots.get(*at).is_none_or(|it| *it == 0 || *it == hash));
-        if let Some(slot) = free.and_then(|at| slots.get_mut(at)) {
-            *slot = hash;
-        }
-    }
-    slots
-}
-
-/// Where a hash may stand.
-fn probe(hash: u64) -> impl Iterator<Item = usize> {
-    (0..SLOTS).map(move |step| ((hash >> 24) as usize + step) % SLOTS)
+fn hash(word: &str) -> u32 {
+    words::hash(word.as_bytes())
 }
 
 /// The slot of a hash, or the free one where it belongs.
-fn find(words: &[(u64, u16)], hash: u64) -> Option<usize> {
-    probe(hash).find(|at| {
+fn find(words: &[(u32, u16)], hash: u32) -> Option<usize> {
+    let start = (hash >> 8) as usize;
+    (0..SLOTS).map(|step| (start + step) % SLOTS).find(|at| {
         words
             .get(*at)
             .is_none_or(|slot| slot.0 == 0 || slot.0 == hash)
@@ -348,11 +339,9 @@ impl Engine {
         let Some((hash, end)) = word(text, at) else {
             return;
         };
-        let start = find(&INDEX.phrases.start_words, hash)
-            .and_then(|at| INDEX.phrases.start_words.get(at))
-            .filter(|slot| slot.0 == hash)
-            .and_then(|slot| INDEX.phrases.starts.get(usize::from(slot.1)));
-        let Some(start) = start else {
+        let phrases = &INDEX.phrases;
+        let start = phrases.about(phrases.row(hash)).start;
+        let Some(start) = start.and_then(|nth| phrases.starts.get(usize::from(nth))) else {
             return;
         };
         self.ahead.begin(end);
@@ -576,9 +565,7 @@ fn rows_before(text: &Text<'_>, at: usize) -> [u16; BEFORE] {
         if start == end {
             break;
         }
-        *row = INDEX
-            .phrases
-            .row(super::context::hash(text.slice(start, end)));
+        *row = INDEX.phrases.row(words::hash(text.slice(start, end)));
         end = start;
     }
     rows
@@ -619,32 +606,9 @@ fn next_word(text: &Text<'_>, from: usize) -> Option<Word> {
     let row = INDEX.phrases.row(hash);
     Some(Word {
         row,
-        summary: INDEX.phrases.summary(row),
+        summary: INDEX.phrases.about(row).summary,
         end,
     })
-}
-
-/// Hash and end of the word at a place.
-fn word(text: &Text<'_>, from: usize) -> Option<(u64, usize)> {
-    let rest = text.from(from);
-    let mut hash = Hash::START;
-    for (byte, at) in rest.iter().zip(from..) {
-        // An apostrophe joins: `don't`.
-        let within = is(*byte, ALNUM | HIGH) || (*byte == b'\'' && is(text.at(at + 1), LETTER));
-        if !within {
-            text.count(at - from + 1);
-            return Some((hash.value(), at));
-        }
-        if at - from >= MAX_WORD {
-            text.count(MAX_WORD);
-            return None;
-        }
-        hash = hash.with(byte.to_ascii_lowercase());
-    }
-    // It may go on.
-    text.at(from + rest.len());
-    text.count(rest.len());
-    Some((hash.value(), from + rest.len()))
 }
 
 #[cfg(test)]
@@ -679,9 +643,21 @@ mod tests {
     #[test]
     fn there_is_room_for_all_words() {
         let phrases = Phrases::new();
-        for table in [&phrases.words, &phrases.start_words] {
-            let taken = table.iter().filter(|slot| slot.0 != 0).count();
-            assert!(taken * 2 <= SLOTS, "{taken}");
+        let taken = phrases.words.iter().filter(|slot| slot.0 != 0).count();
+        assert!(taken * 2 <= SLOTS, "{taken}");
+        // No two words share a hash: else one would miss its own row.
+        let mut known = BTreeMap::new();
+        let all = PHRASES
+            .iter()
+            .flat_map(|(_, _, form)| form.split_whitespace());
+        for word in all.flat_map(|part| part.trim_start_matches(['!', '?', '<']).split('|')) {
+            for word in fold(word) {
+                let other = known.insert(hash(&word), word.to_ascii_lowercase());
+                assert!(
+                    other.is_none_or(|other| other == word.to_ascii_lowercase()),
+                    "{word}"
+                );
+            }
         }
     }
 }

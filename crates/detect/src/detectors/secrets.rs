@@ -8,7 +8,7 @@ use super::index::{Act, INDEX, key};
 use super::kind::Kind;
 use super::text::{
     ALNUM, DIGIT, DOT, EQUALS, HEX, LETTER, LOWER, PLUS, SLASH, SPACE, TILDE, TOKEN, Text,
-    UNDERSCORE, UPPER, is,
+    UNDERSCORE, UPPER, class, is,
 };
 
 /// A longer run is data, not a token.
@@ -42,9 +42,10 @@ impl Engine {
         }
         if at == start && !is(text.before(at), TOKEN) {
             let bytes: [u8; 4] = core::array::from_fn(|nth| text.at(at + nth));
+            let first = text.eight(at);
             for anchor in INDEX.anchors(key(&bytes)) {
                 if let Act::Family(nth) = anchor.act
-                    && anchor.stands(text, at)
+                    && anchor.stands(text, at, first)
                 {
                     self.family(text, at, nth);
                 }
@@ -148,12 +149,10 @@ impl Engine {
             return;
         }
         let value = text.slice(start, end);
-        let look = Look::of(value);
-        if !look.random(value) {
-            return;
-        }
-        let azure = value.get(3).is_some_and(u8::is_ascii_digit) && value.get(4..6) == Some(b"Q~");
-        if azure && (37..=41).contains(&length) {
+        let azure = (37..=41).contains(&length)
+            && value.get(3).is_some_and(u8::is_ascii_digit)
+            && value.get(4..6) == Some(b"Q~");
+        if azure && Look::of(value).random(value) {
             self.hold = self.hold.min(start);
             self.note(Kind::ApiKey, "azure_client_secret", (start, end), 92);
             return;
@@ -167,6 +166,13 @@ impl Engine {
         let secret = near(Topic::Secret);
         let provider = near(Topic::Provider);
         let key = near(Topic::Key);
+        if !(secret || provider || key) {
+            return;
+        }
+        let look = Look::of(value);
+        if !look.random(value) {
+            return;
+        }
         let public = near(Topic::Public)
             && context.last(Topic::Public) > context.last(Topic::Secret)
             && !(provider && key && context.last(Topic::Key) > context.last(Topic::Public));
@@ -327,6 +333,10 @@ fn told(text: &Text<'_>, start: usize) -> Option<Told> {
                 b"apikey",
                 b"secret",
                 b"be",
+                b"to",
+                b"as",
+                b"value",
+                b"equals",
                 b"password",
                 b"using",
                 b"use",
@@ -343,6 +353,11 @@ fn told(text: &Text<'_>, start: usize) -> Option<Told> {
     }
 }
 
+/// Whether a UUID may have such a byte at a place.
+fn is_of_uuid((nth, byte): (usize, &u8)) -> bool {
+    is(*byte, HEX) || (*byte == b'-' && matches!(nth, 8 | 13 | 18 | 23))
+}
+
 /// What a value is made of.
 struct Look {
     digits: usize,
@@ -355,17 +370,76 @@ struct Look {
     wordy: usize,
     /// Changes between small letters and capitals.
     turns: usize,
+    /// Letters next to each other, and how many of these pairs words hardly have.
+    pairs: usize,
+    odd: usize,
     dots: usize,
     slashes: usize,
 }
 
-/// Small letters in a row that may be a word: `strengths` has as many consonants together as
-/// words have.
-fn wordy(run: usize, consonants: usize) -> usize {
-    match run >= 5 && consonants <= 5 {
+/// Small letters in a row that may be a word: with no more consonants together than words
+/// have, and most pairs such as words have.
+fn wordy(run: usize, consonants: usize, odd: usize) -> usize {
+    match run >= 5 && consonants <= 5 && odd * 3 <= run {
         true => run,
         false => 0,
     }
+}
+
+/// Which letters often follow each letter in the words of European languages, one bit each.
+static PAIRS: [u32; 26] = pairs([
+    "bcdgiklmnprstuvwy",
+    "aeiloruys",
+    "aehiklortu",
+    "aeiorsuy",
+    "acdefilmnprstvwxygq",
+    "aefilortu",
+    "aehilnorsu",
+    "aeiortuy",
+    "acdefglmnoprstvzb",
+    "aeou",
+    "eainsly",
+    "adefilostuvykm",
+    "abeimopsuy",
+    "acdefgiknostuvy",
+    "abcdfgiklmnoprstuvw",
+    "aehiloprstuy",
+    "u",
+    "acdegiklmnoprstuvyb",
+    "acehiklmnopqstuwy",
+    "acehilmorstuwy",
+    "abcdegilmnprst",
+    "aeio",
+    "aehinors",
+    "aceipt",
+    "aeiopstm",
+    "aeioz",
+]);
+
+#[expect(
+    clippy::indexing_slicing,
+    reason = "runs while compiling: a bad index would fail the build"
+)]
+const fn pairs(of: [&str; 26]) -> [u32; 26] {
+    let mut table = [0; 26];
+    let mut letter = 0;
+    while letter < 26 {
+        let next = of[letter].as_bytes();
+        let mut at = 0;
+        while at < next.len() {
+            table[letter] |= 1 << (next[at] - b'a');
+            at += 1;
+        }
+        letter += 1;
+    }
+    table
+}
+
+/// Whether words hardly have these letters next to each other.
+fn is_odd(one: u8, two: u8) -> bool {
+    let letter = |byte: u8| byte.to_ascii_lowercase().wrapping_sub(b'a');
+    let next = PAIRS.get(usize::from(letter(one))).copied().unwrap_or(0);
+    next >> (letter(two) & 31) & 1 == 0
 }
 
 impl Look {
@@ -376,41 +450,49 @@ impl Look {
             upper: 0,
             distinct: 0,
             hex: true,
-            uuid: value.len() == 36,
+            uuid: value.len() == 36 && value.iter().enumerate().all(is_of_uuid),
             wordy: 0,
             turns: 0,
+            pairs: 0,
+            odd: 0,
             dots: 0,
             slashes: 0,
         };
-        let mut seen = 0u128;
+        let mut seen = [0u64; 4];
         let mut run = 0;
-        let (mut harsh, mut harshest) = (0, 0);
-        let mut before = 0;
-        for (nth, byte) in value.iter().enumerate() {
-            seen |= 1u128.checked_shl(u32::from(*byte)).unwrap_or(0);
-            look.digits += usize::from(byte.is_ascii_digit());
-            look.letters += usize::from(byte.is_ascii_alphabetic());
-            look.upper += usize::from(byte.is_ascii_uppercase());
+        let (mut harsh, mut harshest, mut odd) = (0, 0, 0);
+        let mut before = 0u8;
+        for byte in value {
+            if let Some(seen) = seen.get_mut(usize::from(byte >> 6)) {
+                *seen |= 1 << (byte & 63);
+            }
+            let class = class(*byte);
+            look.digits += usize::from(class & DIGIT != 0);
+            look.letters += usize::from(class & LETTER != 0);
+            look.upper += usize::from(class & UPPER != 0);
             look.dots += usize::from(*byte == b'.');
             look.slashes += usize::from(*byte == b'/');
-            look.hex &= byte.is_ascii_hexdigit();
-            look.uuid &=
-                byte.is_ascii_hexdigit() || (*byte == b'-' && matches!(nth, 8 | 13 | 18 | 23));
+            look.hex &= class & HEX != 0;
             let cases = |one: u8, two: u8| one.is_ascii_lowercase() && two.is_ascii_uppercase();
             look.turns += usize::from(cases(before, *byte) || cases(*byte, before));
+            let pair = before.is_ascii_alphabetic() && byte.is_ascii_alphabetic();
+            let is_odd = pair && is_odd(before, *byte);
+            look.pairs += usize::from(pair);
+            look.odd += usize::from(is_odd);
             before = *byte;
             if byte.is_ascii_lowercase() {
+                odd += usize::from(is_odd && run > 0);
                 run += 1;
                 let vowel = matches!(byte, b'a' | b'e' | b'i' | b'o' | b'u' | b'y');
                 harsh = if vowel { 0 } else { harsh + 1 };
                 harshest = harshest.max(harsh);
             } else {
-                look.wordy += wordy(run, harshest);
-                (run, harsh, harshest) = (0, 0, 0);
+                look.wordy += wordy(run, harshest, odd);
+                (run, harsh, harshest, odd) = (0, 0, 0, 0);
             }
         }
-        look.wordy += wordy(run, harshest);
-        look.distinct = seen.count_ones();
+        look.wordy += wordy(run, harshest, odd);
+        look.distinct = seen.iter().map(|seen| seen.count_ones()).sum();
         look
     }
 
@@ -425,9 +507,11 @@ impl Look {
         let mixed = self.upper >= 3 && small >= 3;
         // Names in camel case change at each word, chance at every other letter.
         let restless = mixed && length >= 20 && self.turns * 5 > length * 2 && self.wordy == 0;
+        // Of the pairs of words few are odd, of those of chance more than half.
+        let scattered = mixed && self.pairs >= 8 && self.odd * 3 > self.pairs;
         if distinct < 6
             || distinct * 4 < length.min(40)
-            || self.digits + usize::from(mixed) + usize::from(restless) < 2
+            || self.digits + usize::from(mixed) + usize::from(restless || scattered) < 2
             || self.letters < 2
         {
             return false;

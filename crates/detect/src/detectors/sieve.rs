@@ -1,25 +1,32 @@
 //! What of a stretch of text has to be looked at.
 //!
-//! Most words begin nothing. A bitmap of the first three bytes of all that is known lets
-//! nearly all of them go, a table of the first four most of the rest. Phrases begin with
-//! ordinary words, `show` or `tell`; each has a telling word too, `instructions` for one, and
-//! only what stands so near before a telling word that a phrase could reach it is looked at.
+//! Most words begin nothing. What begins by a form stands in a run of signs that prose has
+//! none of: a key is [`LEAST`] bytes or more without a space, a URL has its `://`. A bitmap of
+//! the first four bytes of the words that are known by themselves lets nearly all others go.
+//! Phrases begin with ordinary words, `show` or `tell`; each has a telling word too,
+//! `instructions` for one, and only what stands so near before a telling word that its phrase
+//! could reach it is looked at. Where the text has letters beyond ASCII, a bitmap of the first
+//! three bytes of all that is known serves instead.
 //!
 //! INVARIANT: where the text goes on and is not at hand, everything near its end is looked
 //! at; so what is let go never depends on where a text was cut.
 
-use super::blocks::{BLOCK, masks};
-use super::context::Hash;
-use super::index::{HARD, INDEX, Index, RARE, key};
-use super::phrases::{MAX_BETWEEN, MAX_REACH, MAX_WORD, joins};
-use super::text::{ALNUM, HIGH, LETTER, Text, is};
+use super::blocks::{BLOCK, Masks, masks};
+use super::index::{CASES, HARD, INDEX, Index, LEAST, RARE, key};
+use super::phrases::{MAX_BETWEEN, MAX_REACH, joins};
+use super::text::{ALNUM, DASH, DOT, HIGH, PLUS, Text, is};
+use super::words::{MAX_WORD, word};
 
-/// A block, and as much after it as a key may take.
-pub(super) const WINDOW: usize = BLOCK + 3;
+/// A block, and as much after it as is read at once from each of its bytes.
+pub(super) const WINDOW: usize = BLOCK + 7;
 /// Blocks of a stretch.
-const STRETCH: usize = 64;
+const STRETCH: usize = 128;
 /// How far a telling word may end after the place where its phrase begins.
 const FAR: usize = (MAX_REACH + 1) * (MAX_WORD + MAX_BETWEEN);
+/// Longest scheme of a URL.
+pub(super) const MAX_SCHEME: usize = 24;
+/// Longest form by whose end it is known that something begins: a scheme and `://`.
+const OPEN: usize = MAX_SCHEME + 3;
 /// Blocks after a stretch in which a phrase that begins in it may have its telling word.
 const AHEAD: usize = FAR.div_ceil(BLOCK);
 const ALL: usize = STRETCH + AHEAD;
@@ -46,44 +53,31 @@ pub(super) struct Stretch {
 impl Stretch {
     /// Looks over what is at hand from `start` on.
     pub(super) fn new(text: &Text<'_>, start: usize, phrases: bool) -> Stretch {
-        let rest = text.from(start);
-        let blocks = rest.len().div_ceil(BLOCK);
+        let blocks = text.from(start).len().div_ceil(BLOCK);
         let mut stretch = Stretch {
             looks: [Look::default(); ALL],
             start,
             count: blocks.min(STRETCH),
         };
         let index = &*INDEX;
-        let mut told = Told { until: start };
-        let all = if phrases {
-            blocks.min(ALL)
-        } else {
-            stretch.count
-        };
-        for nth in 0..all {
-            let at = start + nth * BLOCK;
-            let bytes = text.from(at);
-            let mut padded = [0; WINDOW];
-            let (window, length) = match bytes.first_chunk::<WINDOW>() {
-                Some(window) => (window, WINDOW),
-                None => {
-                    for (to, from) in padded.iter_mut().zip(bytes) {
-                        *to = *from;
-                    }
-                    (&padded, bytes.len())
-                }
-            };
-            stretch.block(
-                text,
-                index,
-                nth,
-                (window, length),
-                phrases.then_some(&mut told),
-            );
+        let mut told = phrases.then_some(Told { until: start });
+        let mut here = Masks::default();
+        for nth in 0..=blocks.min(ALL) {
+            let next = of_block(text, start + nth * BLOCK);
+            if let Some(nth) = nth.checked_sub(1) {
+                stretch.block(text, index, nth, (&here, &next), &mut told);
+            }
+            here = next;
         }
-        if phrases && !text.whole() {
-            // A telling word may follow.
-            stretch.near(text.end().saturating_sub(FAR).max(start), text.end());
+        if !text.whole() {
+            let near_end = |far: usize| text.end().saturating_sub(far).max(start);
+            // A key or a URL may go on, and a telling word may follow.
+            stretch.mark(near_end(OPEN), text.end(), |look, there, _| {
+                look.hits |= look.words & there;
+            });
+            if phrases {
+                stretch.near(near_end(FAR), text.end());
+            }
         }
         stretch
     }
@@ -98,52 +92,132 @@ impl Stretch {
         text: &Text<'_>,
         index: &Index,
         nth: usize,
-        (window, length): (&[u8; WINDOW], usize),
-        mut told: Option<&mut Told>,
+        (here, next): (&Masks, &Masks),
+        told: &mut Option<Told>,
     ) {
         let at = self.start + nth * BLOCK;
-        let Some(block) = window.first_chunk::<BLOCK>() else {
-            return;
-        };
-        let masks = masks(block, text.before(at));
-        let mut hits = 0;
-        let mut left = masks.words;
-        while left != 0 {
-            let bit = (left.trailing_zeros() & 63) as usize;
-            left &= left - 1;
-            let Some(bytes) = window.get(bit..bit + 4) else {
-                break;
-            };
-            let key = key(bytes);
-            if !index.sifts(key) {
-                continue;
-            }
-            let flags = index.flags(key);
-            hits |= u64::from(flags & HARD != 0) << bit;
-            if flags & RARE != 0
-                && let Some(told) = &mut told
-                && is_telling(index, text, at + bit)
-            {
-                let from = told.from(text, at + bit);
-                self.near(from, at + bit + 1);
-                told.until = at + bit + 1;
-            }
-        }
-        // Words at the very end may go on.
-        let open = length.saturating_sub(3);
-        if length < WINDOW && open < BLOCK {
-            hits |= masks.words & !0 << open;
-        }
         if let Some(look) = self.looks.get_mut(nth) {
-            look.words = masks.words;
-            look.numbers = masks.numbers;
-            look.ats = masks.ats;
-            look.hits = hits;
+            look.words = here.words;
+            look.numbers = here.numbers;
+            look.ats = here.ats;
+        }
+        let bytes = text.from(at);
+        let mut padded = [0; WINDOW];
+        let window = match bytes.first_chunk::<WINDOW>() {
+            Some(window) => window,
+            None => {
+                for (to, from) in padded.iter_mut().zip(bytes) {
+                    *to = *from;
+                }
+                &padded
+            }
+        };
+        let hits = match here.high | next.high {
+            0 => self.plain(text, index, at, window, (here, next), told),
+            _ => {
+                let mut hits = 0;
+                for (nth, begin) in begins(window, here.words) {
+                    let key = begin as u32;
+                    if index.sifts(key) {
+                        hits |= self.word(text, index, (at, nth), key, told);
+                    }
+                }
+                hits
+            }
+        };
+        if let Some(look) = self.looks.get_mut(nth) {
+            look.hits |= hits;
         }
     }
 
-    /// Marks what stands from one place to another.
+    /// The words of a block that begin something, in ASCII.
+    #[inline]
+    fn plain(
+        &mut self,
+        text: &Text<'_>,
+        index: &Index,
+        at: usize,
+        window: &[u8; WINDOW],
+        (here, next): (&Masks, &Masks),
+        told: &mut Option<Told>,
+    ) -> u64 {
+        let mut hits = 0;
+        let after = |here: u64, next: u64, by: usize| here >> by | next << (BLOCK - by);
+        let tokens = |by| after(here.tokens, next.tokens, by);
+        // Words that are known by themselves have three such bytes or more.
+        for (nth, begin) in begins(window, here.words & tokens(1) & tokens(2)) {
+            let letters = here.letters >> nth | next.letters << 1 << (BLOCK - 1 - nth);
+            if index.knows(begin, letters.trailing_ones()) {
+                hits |= self.word(text, index, (at, nth), begin as u32, told);
+            }
+        }
+        for (nth, begin) in begins(window, here.words & runs(here.tokens, next.tokens)) {
+            let key = begin as u32;
+            if index.sifts(key) {
+                hits |= u64::from(index.flags(key) & HARD != 0) << nth;
+            }
+        }
+        let mut left = here.slashes & after(here.slashes, next.slashes, 1);
+        while left != 0 {
+            let slash = at + left.trailing_zeros() as usize;
+            left &= left - 1;
+            self.scheme(text, index, slash);
+        }
+        hits
+    }
+
+    /// A word that begins like something: its bit if it is known by its first bytes. What a
+    /// telling word is for is marked.
+    fn word(
+        &mut self,
+        text: &Text<'_>,
+        index: &Index,
+        (start, nth): (usize, usize),
+        key: u32,
+        told: &mut Option<Told>,
+    ) -> u64 {
+        let at = start + nth;
+        let flags = index.flags(key);
+        if flags & RARE != 0
+            && let Some(told) = told
+            && let Some((hash, _)) = word(text, at)
+            && let Some(reach) = index.phrases.tells(hash)
+        {
+            let from = told.from(text, at, reach);
+            self.near(from, at + 1);
+        }
+        u64::from(flags & HARD != 0) << nth
+    }
+
+    /// Marks the words of a scheme, if the slash that stands here is the first of `://`.
+    fn scheme(&mut self, text: &Text<'_>, index: &Index, slash: usize) {
+        if slash <= self.start || text.before(slash) != b':' {
+            return;
+        }
+        let colon = slash - 1;
+        let floor = colon.saturating_sub(MAX_SCHEME).max(self.start);
+        let from = text.run_back(colon, ALNUM | PLUS | DOT | DASH, floor);
+        let start = self.start;
+        self.mark(from, colon, |look, there, begin| {
+            let mut left = look.words & there;
+            while left != 0 {
+                let nth = left.trailing_zeros() as usize;
+                left &= left - 1;
+                if let Some(bytes) = text.from(start + begin + nth).get(..4) {
+                    look.hits |= u64::from(index.flags(key(bytes)) & HARD != 0) << nth;
+                }
+            }
+        });
+    }
+
+    /// Marks where a phrase may begin.
     fn near(&mut self, from: usize, to: usize) {
+        self.mark(from, to, |look, there, _| look.near |= there);
+    }
+
+    /// Asks for each block between two places, with a bit for each byte of it that is, and
+    /// where it begins.
+    fn mark(&mut self, from: usize, to: usize, mut each: impl FnMut(&mut Look, u64, usize)) {
         let (from, to) = (from - self.start, to.saturating_sub(self.start));
         let blocks = self.looks.iter_mut().zip(0..).skip(from / BLOCK);
         for (look, nth) in blocks.take((to.div_ceil(BLOCK)).saturating_sub(from / BLOCK)) {
@@ -154,9 +228,51 @@ impl Stretch {
                 BLOCK.. => !0,
                 _ => (1u64 << bits) - 1,
             };
-            look.near |= upto(after) & !upto(first);
+            each(look, upto(after) & !upto(first), begin);
         }
     }
+}
+
+/// The masks of the block that begins at a place; of nothing past the end.
+#[inline]
+fn of_block(text: &Text<'_>, at: usize) -> Masks {
+    let bytes = text.from(at);
+    if let Some(block) = bytes.first_chunk::<BLOCK>() {
+        return masks(block, text.before(at));
+    }
+    let mut padded = [0; BLOCK];
+    for (to, from) in padded.iter_mut().zip(bytes) {
+        *to = *from;
+    }
+    masks(&padded, text.before(at))
+}
+
+/// Where words begin, and their first eight bytes as [`CASES`] has them.
+#[inline]
+fn begins(window: &[u8; WINDOW], words: u64) -> impl Iterator<Item = (usize, u64)> {
+    let mut left = words;
+    core::iter::from_fn(move || {
+        if left == 0 {
+            return None;
+        }
+        let nth = (left.trailing_zeros() & 63) as usize;
+        left &= left - 1;
+        let eight = window.get(nth..)?.first_chunk::<8>()?;
+        Some((nth, u64::from_le_bytes(*eight) | CASES))
+    })
+}
+
+/// Where a run of [`LEAST`] bits or more begins, or goes on so far.
+#[inline]
+fn runs(here: u64, next: u64) -> u64 {
+    const { assert!(LEAST == 12) };
+    let (mut low, mut high) = (here, next);
+    // Of 2, 4, 8 and 12.
+    for by in [1, 2, 4, 4] {
+        low &= low >> by | high << (BLOCK - by);
+        high &= high >> by;
+    }
+    low
 }
 
 /// How far phrases may begin before their telling words.
@@ -166,50 +282,66 @@ struct Told {
 }
 
 impl Told {
-    /// The earliest place where a phrase may begin that has its telling word at `at`. Words
-    /// and signs are counted as `next_word` in `phrases` does, or fewer of them.
-    fn from(&self, text: &Text<'_>, at: usize) -> usize {
+    /// The earliest place where a phrase may begin that has its telling word at `at`, after so
+    /// many words at most. Words and signs are counted as `next_word` in `phrases` does, or
+    /// fewer of them.
+    fn from(&mut self, text: &Text<'_>, at: usize, reach: usize) -> usize {
         let before = text.slice(self.until, at);
+        let is_word = |byte: u8| is(byte, ALNUM | HIGH);
         let mut start = at;
-        let (mut words, mut signs, mut within) = (0, 0, false);
-        for (nth, byte) in before.iter().enumerate().rev() {
-            let is_word = |byte: u8| is(byte, ALNUM | HIGH);
-            let apostrophe = || {
-                let left = nth.checked_sub(1).and_then(|left| before.get(left));
-                *byte == b'\'' && within && left.is_none_or(|left| is_word(*left))
-            };
-            if is_word(*byte) || apostrophe() {
-                words += usize::from(!within);
-                if words > MAX_REACH {
-                    break;
-                }
-                (within, signs) = (true, 0);
-                start = self.until + nth;
-            } else {
-                signs += 1;
-                if signs > MAX_BETWEEN || !joins(*byte) {
-                    break;
-                }
-                within = false;
+        let mut left = before;
+        for _ in 0..reach {
+            let signs = left
+                .iter()
+                .rev()
+                .take_while(|byte| joins(**byte))
+                .take(MAX_BETWEEN + 1);
+            let signs = signs.count();
+            let mut word = left.len() - signs;
+            if signs > MAX_BETWEEN {
+                break;
             }
+            let end = word;
+            loop {
+                let letters = left.get(..word).unwrap_or_default().iter().rev();
+                word -= letters.take_while(|byte| is_word(**byte)).count();
+                // An apostrophe joins.
+                let [rest @ .., b'\''] = left.get(..word).unwrap_or_default() else {
+                    break;
+                };
+                if word == end || rest.last().is_some_and(|byte| !is_word(*byte)) {
+                    break;
+                }
+                word -= 1;
+            }
+            if word == end {
+                break;
+            }
+            start = self.until + word;
+            left = left.get(..word).unwrap_or_default();
         }
         text.count(at - start + 1);
+        if reach == MAX_REACH {
+            self.until = at + 1;
+        }
         start
     }
 }
 
-/// Whether the word at a place is one that tells a phrase.
-fn is_telling(index: &Index, text: &Text<'_>, at: usize) -> bool {
-    let rest = text.from(at);
-    let mut hash = Hash::START;
-    for (nth, byte) in rest.iter().enumerate().take(MAX_WORD + 1) {
-        let next = rest.get(nth + 1).copied().unwrap_or(0);
-        let apostrophe = *byte == b'\'' && is(next, LETTER);
-        if !is(*byte, ALNUM | HIGH) && !apostrophe {
-            break;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_begin_where_enough_bits_follow() {
+        for from in 0..BLOCK {
+            for length in [LEAST - 1, LEAST, LEAST + 9] {
+                let bits: u128 = ((1 << length) - 1) << from;
+                let expected = (0..BLOCK)
+                    .filter(|at| (*at..at + LEAST).all(|at| bits >> at & 1 == 1))
+                    .fold(0, |mask, at| mask | 1 << at);
+                assert_eq!(runs(bits as u64, (bits >> 64) as u64), expected);
+            }
         }
-        hash = hash.with(byte.to_ascii_lowercase());
-        text.count(1);
     }
-    index.phrases.is_telling(hash.value())
 }

@@ -67,6 +67,13 @@ impl<'t> Text<'t> {
         }
     }
 
+    /// The eight bytes from a position on, if so many are at hand.
+    #[inline]
+    pub(super) fn eight(&self, at: usize) -> Option<u64> {
+        let bytes = self.from(at).first_chunk::<8>();
+        bytes.map(|bytes| u64::from_le_bytes(*bytes))
+    }
+
     /// The byte before a position; 0 at the beginning.
     #[inline]
     pub(super) fn before(&self, at: usize) -> u8 {

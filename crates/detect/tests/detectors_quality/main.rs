@@ -1,6 +1,7 @@
 //! How well the detectors find what they are for, on labelled texts made from a seed.
 //!
-//! Half of the forms and sentences are kept apart from those the detectors were tuned on.
+//! Half of the forms and sentences were kept apart from those the detectors were tuned on,
+//! until their misses were read; [`fresh`] has those that were written after that.
 //! `docs/reference/detectors.md` has the numbers; `just bless`
 //! (`MERCATOR_BLESS=1`) rewrites them for review, and the floors below may not be undercut.
 #![expect(
@@ -10,6 +11,7 @@
     reason = "test helpers fail by panicking"
 )]
 
+mod fresh;
 mod phrases;
 mod sentences;
 mod values;
@@ -145,11 +147,15 @@ const END: &str = "<!-- measured: end -->\n";
 
 fn measured() -> String {
     let mut out = String::new();
-    for (held_out, title) in [
-        (false, "Forms and sentences known while tuning"),
-        (true, "Held out"),
+    for (samples, title) in [
+        (samples(false), "Forms and sentences known while tuning"),
+        (samples(true), "Kept apart at first"),
+        (
+            fresh::samples(),
+            "Written after the detectors, measured once",
+        ),
     ] {
-        let scores = score(&samples(held_out));
+        let scores = score(&samples);
         let _ = writeln!(out, "\n### {title}\n");
         table(&mut out, &scores);
         let _ = writeln!(
@@ -193,7 +199,7 @@ fn the_documented_numbers_are_the_measured_ones() {
 }
 
 #[test]
-fn the_floors_hold_on_what_was_held_out() {
+fn the_floors_hold_on_what_was_kept_apart() {
     let scores = score(&samples(true));
     for (kind, recall, precision) in [
         (Kind::Email, 98.0, 98.0),
@@ -207,7 +213,7 @@ fn the_floors_hold_on_what_was_held_out() {
         (Kind::PrivateKey, 99.0, 99.0),
         (Kind::Jwt, 99.0, 99.0),
         (Kind::Password, 95.0, 95.0),
-        (Kind::HighEntropySecret, 75.0, 95.0),
+        (Kind::HighEntropySecret, 93.0, 95.0),
     ] {
         let score = scores.get(&kind).expect("every kind has labels");
         assert!(
