@@ -264,7 +264,8 @@ fn etcd(folder: &Path, client: u16, peer: u16) -> Program {
     Program::start("etcd", command, folder.join("etcd.log"))
 }
 
-/// The lease and its rounds are the shortest that Patroni's documentation allows.
+/// The lease and its rounds are the shortest that Patroni's documentation allows. A copy
+/// of the leader asks for a checkpoint at once: one that takes its time takes minutes.
 fn config(node: &Node, etcd: u16) -> String {
     let Node {
         name,
@@ -294,6 +295,7 @@ postgresql:
   data_dir: {data}
   pgpass: {data}.pgpass
   bin_dir: {programs}
+  basebackup: {{checkpoint: fast}}
   authentication:
     superuser: {{username: postgres, password: postgres}}
     replication: {{username: replicator, password: replicator}}
