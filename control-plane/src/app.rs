@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::envoy::admin::EnvoyAdmin;
 use crate::envoy::ecds::PluginSettings;
 use crate::health::{Health, HealthTargets, PROBE_TIMEOUT};
+use crate::idempotency::Heard;
 use crate::ingest::Intake;
 use crate::metrics::Metrics;
 use crate::publish::{self, PublishError, PublishedBundle, Publisher};
@@ -50,6 +51,8 @@ pub struct App {
     /// The log as it may be told to anyone.
     pub log: Arc<LogView>,
     pub health: Arc<Health>,
+    /// Which instances live.
+    pub heard: Arc<Heard>,
     /// Whether this instance asks for traffic.
     pub standings: Arc<Standings>,
     /// What filters are told besides their bundle.
@@ -81,6 +84,7 @@ impl App {
             intake,
             log: Arc::default(),
             health: Arc::new(Health::new(probes)),
+            heard: Arc::default(),
             standings: Arc::new(Standings::new(envoy)),
             plugin: Arc::new(plugin),
         };

@@ -8,6 +8,7 @@ pub mod config;
 pub mod envoy;
 pub mod health;
 pub mod history;
+pub mod idempotency;
 pub mod ingest;
 pub mod metrics;
 pub mod publish;

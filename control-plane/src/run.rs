@@ -27,7 +27,9 @@ use crate::agent;
 use crate::api;
 use crate::app::{App, SystemClock};
 use crate::auth::{self, BootstrapError};
-use crate::config::{BundleSource, Config, JwtKeys, PolicySource, Secret, Signatures};
+use crate::config::{
+    BundleSource, Config, EvidenceBackend, JwtKeys, PolicySource, Secret, Signatures,
+};
 use crate::envoy::admin::{EnvoyAdmin, EnvoyAdminError};
 use crate::envoy::ecds::{self, PluginSettings};
 use crate::envoy::ends;
@@ -35,6 +37,7 @@ use crate::envoy::files::{create_private_dir, write_private};
 use crate::envoy::sds;
 use crate::envoy::supervisor::{EnvoyPhase, EnvoyStatus, Supervisor, SupervisorError};
 use crate::health::HealthTargets;
+use crate::idempotency;
 use crate::publish::{self, PublishError};
 use crate::seal::{KeysError, LogKeys, SealError, Sealer, Sealing};
 use crate::source::Follower;
@@ -142,6 +145,11 @@ pub async fn run(
     let sealing = Sealing::start(sealer);
     follow_envoy(&app, status.clone());
     let mut servers = Servers::start(&app, admin, metrics, envoy.clone());
+    let keys = config.idempotency.enabled.then(|| {
+        let shared = config.evidence.backend != EvidenceBackend::Sqlite;
+        let instance = config.instance.clone();
+        tokio::spawn(idempotency::look_after(app.clone(), instance, shared))
+    });
     if let Some(agent) = agent {
         servers.add_agent(&app, agent, status);
     }
@@ -156,6 +164,9 @@ pub async fn run(
     )
     .await;
     servers.stop().await;
+    if let Some(keys) = keys {
+        keys.abort();
+    }
     sealing.stop().await;
     app.store.close().await;
     ended

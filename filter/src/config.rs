@@ -25,6 +25,9 @@ pub struct PluginConfig {
     pub inspection: InspectionConfig,
     #[serde(default)]
     pub evidence: EvidenceConfig,
+    /// Absent: an `Idempotency-Key` means nothing here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency: Option<IdempotencyConfig>,
     #[serde(default, skip_serializing_if = "SubjectConfig::is_empty")]
     pub subject: SubjectConfig,
     /// What models cost here; others cost what the vendors list.
@@ -127,6 +130,38 @@ impl Default for EvidenceConfig {
             on_full: OnFull::DropCounted,
         }
     }
+}
+
+/// What becomes of POSTs with an `Idempotency-Key`. Control planes are asked over the
+/// cluster that takes evidence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdempotencyConfig {
+    pub path: String,
+    /// How long a control plane may take to answer.
+    pub timeout_ms: u32,
+    /// How long a request waits for another one under its key.
+    pub wait_ms: u32,
+    pub unreachable: Unreachable,
+    pub on_unknown_outcome: OnUnknownOutcome,
+}
+
+/// May a request with a key go on when no control plane says whose the key is?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unreachable {
+    Refuse,
+    /// It goes on, and its record says so.
+    Unprotected,
+}
+
+/// What becomes of a request whose key another exchange had, when nobody knows how that
+/// one ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnUnknownOutcome {
+    Rerun,
+    Refuse,
 }
 
 /// What a full outbox does to the next exchange.

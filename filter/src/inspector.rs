@@ -2,15 +2,17 @@
 //!
 //! INVARIANT: a request goes on ([`Flow::Continue`]) only after its verdict,
 //! whichever way its end shows (headers, body, trailers), and where policies
-//! want its record stored first ([`Flow::Store`]) only after that. What is not read is
+//! want its record stored first ([`Flow::Store`]), or it has a key that others may
+//! have ([`Flow::Claim`]), only after that. What is not read is
 //! never told as `inspected`. The host carries out each [`Step`]; at the end
 //! [`Inspector::finish`] gives the record, for refused, aborted and failed
 //! exchanges alike.
 //!
 //! The request's side is in `request`, the answer's in `response`, streams in
-//! `stream`; what detectors find and what rules change is in `findings`,
+//! `stream`, keys in `claim`; what detectors find and what rules change is in `findings`,
 //! `edits` and `vault`.
 
+mod claim;
 mod edits;
 mod findings;
 mod refusal;
@@ -23,6 +25,8 @@ use crate::bundles::Settings;
 use crate::config::EvidenceConfig;
 use crate::record::{Ending, ExchangeEnd, Recorder, Seed};
 use crate::subject::{SubjectConfig, Token};
+pub use claim::Claim;
+use claim::Key;
 pub(crate) use edits::Redacted;
 use edits::Redaction;
 use jupiter_evidence::EvidenceRecord;
@@ -54,6 +58,7 @@ pub struct RequestHead {
     pub subject_header: Option<String>,
     /// Only asks whether policies are enforced ([`PROBE_HEADER`]).
     pub is_probe: bool,
+    pub idempotency_key: Option<String>,
 }
 
 /// What the host knows of an answer when its headers are there.
@@ -89,6 +94,9 @@ pub enum Flow {
     /// Keep it until [`Inspector::intent`] is stored; then [`Inspector::on_stored`] or
     /// [`Inspector::on_not_stored`].
     Store,
+    /// Keep it until a control plane has said whose [`Inspector::claim`]'s key is; then
+    /// [`Inspector::on_claim_answered`].
+    Claim,
     Respond(LocalResponse),
     /// Let go what is at hand, then break off the answer.
     Close,
@@ -109,6 +117,8 @@ pub struct LocalResponse {
 enum State {
     /// Held; not yet decided.
     Holding(Option<Api>),
+    /// Decided, and to go on when its key is its own; then whether its record is to be stored.
+    Claiming(Option<OnError>),
     /// Decided, and to go on when its record is stored; what happens when it cannot be.
     Storing(OnError),
     /// On its way to the provider.
@@ -140,6 +150,10 @@ pub struct Inspector {
     facts: Facts,
     had_request_length: bool,
     is_probe: bool,
+    /// Until the request is decided.
+    key: Option<Key>,
+    /// From then on.
+    claim: Option<Claim>,
     /// The request was read and decided upon by the bundle in force.
     is_decided: bool,
     vault: Vault,
@@ -173,6 +187,8 @@ impl Inspector {
             },
             had_request_length: false,
             is_probe: false,
+            key: None,
+            claim: None,
             is_decided: false,
             vault: Vault::default(),
             redactions: vec![],
@@ -218,7 +234,7 @@ impl Inspector {
         let ending = match self.state {
             State::Bypassed => return None,
             State::Holding(_) => Ending::Undecided,
-            State::Storing(_) => Ending::Unsent,
+            State::Claiming(_) | State::Storing(_) => Ending::Unsent,
             State::Refused => Ending::Refused,
             State::Passing => Ending::Passed,
         };
@@ -257,3 +273,5 @@ impl Step {
 mod tests;
 #[cfg(test)]
 mod tests_of_answers;
+#[cfg(test)]
+mod tests_of_keys;

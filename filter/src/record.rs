@@ -9,8 +9,9 @@ mod noted;
 use crate::inspector::{Redacted, RequestHead, StreamReport, UNREADABLE_RESPONSE};
 use jupiter_detect::detectors::Kind;
 use jupiter_evidence::{
-    AttachmentCount, DecisionKind, Emitter, EvidenceRecord, InspectionStatus, MAX_INTEGER,
-    MatchedRule, Outcome, PolicyInForce, RECORD_VERSION, Tag, hex, rfc3339_micros, salted_digest,
+    AttachmentCount, DecisionKind, Emitter, EvidenceRecord, IdempotencyRun, InspectionStatus,
+    MAX_INTEGER, MatchedRule, Outcome, PolicyInForce, RECORD_VERSION, Tag, hex, rfc3339_micros,
+    salted_digest,
 };
 use jupiter_policy::facts::Attachment;
 use jupiter_policy::{ActionRequest, Decision, Effect, Verdict};
@@ -18,6 +19,7 @@ use jupiter_provider::{Api, Dialect, ReadRequest, Summary};
 use jupiter_tokens::prices::{CURRENCY, Price};
 use noted::Noted;
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 /// Media types told apart in one record.
 const MAX_MEDIA_TYPES: usize = 20;
@@ -96,6 +98,9 @@ impl Recorder {
             reason: Some(NOT_DECIDED.to_owned()),
             outcome: Outcome::FilterFault,
             stored_first: None,
+            idempotency_earlier: None,
+            idempotency_key: None,
+            idempotency_run: None,
             matched_rules: vec![],
             shadow_rules: vec![],
             deciding_facts: vec![],
@@ -161,6 +166,10 @@ impl Recorder {
 
     pub fn on_subject(&mut self, subject: Option<String>) {
         self.record.subject = subject;
+    }
+
+    pub fn subject(&self) -> Option<&str> {
+        self.record.subject.as_deref()
     }
 
     pub fn on_request(
@@ -232,6 +241,25 @@ impl Recorder {
     pub fn on_verdict(&mut self, decision: DecisionKind, reason: Option<&str>) {
         self.record.decision = decision;
         self.record.reason = reason.map(str::to_owned);
+    }
+
+    /// The request has a key.
+    pub fn on_key(&mut self, digest: &str) {
+        self.record.idempotency_key = Some(digest.to_owned());
+    }
+
+    /// It goes on, so far as its key is concerned.
+    pub fn on_run(&mut self, run: IdempotencyRun) {
+        self.record.idempotency_run = Some(run);
+    }
+
+    /// Who had the key before.
+    pub fn on_earlier(&mut self, exchange: Option<Uuid>) {
+        self.record.idempotency_earlier = exchange;
+    }
+
+    pub fn earlier(&self) -> Option<Uuid> {
+        self.record.idempotency_earlier
     }
 
     pub fn on_response_status(&mut self, status: Option<u16>) {

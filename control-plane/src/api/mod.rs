@@ -14,6 +14,7 @@ mod extract;
 mod frame;
 mod gaps;
 mod health;
+mod idempotency;
 mod instance;
 mod log;
 mod metrics;
@@ -89,6 +90,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(emitters::list))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
+        .routes(routes!(idempotency::claim))
         .routes(routes!(instance::get))
         .routes(routes!(instance::drain))
         .routes(routes!(instance::undrain))

@@ -8,6 +8,7 @@
 
 mod database;
 mod expand;
+mod idempotency;
 mod policy;
 mod prices;
 mod reader;
@@ -23,6 +24,7 @@ use std::time::Duration;
 pub use jupiter_filter::config::{FailureMode, ModelPrice, OnFull, UnknownApi};
 
 pub use self::database::{Endpoint, PostgresConfig, SslMode};
+pub use self::idempotency::{IdempotencyConfig, OnUnknownOutcome, Unreachable};
 pub use self::policy::{GitConfig, PolicySource, Repository, Signatures};
 pub use self::reader::{Fault, Origin};
 pub use self::subject::{HeaderConfig, JwtConfig, JwtKeys, SubjectConfig};
@@ -52,6 +54,7 @@ pub struct Config {
     /// Before the vendors' list prices.
     pub prices: Vec<ModelPrice>,
     pub evidence: EvidenceConfig,
+    pub idempotency: IdempotencyConfig,
 }
 
 /// The admin API.
@@ -308,6 +311,7 @@ fn read(document: &mut Document<'_>, root: &mut Section) -> Option<Config> {
     let prices = prices::read(document, root);
     let log_of_region = format!("mercator/{}", region.as_deref().unwrap_or_default());
     let evidence = read_evidence(document, root, log_of_region);
+    let idempotency = idempotency::read(document, root);
     document.finish(root);
     Some(Config {
         instance: instance?,
@@ -324,6 +328,7 @@ fn read(document: &mut Document<'_>, root: &mut Section) -> Option<Config> {
         providers: providers?,
         prices: prices?,
         evidence: evidence?,
+        idempotency: idempotency?,
     })
 }
 

@@ -66,7 +66,7 @@ fn stats_tags() -> Value {
 }
 
 /// The labels of `filter/src/host/metrics.rs`.
-const METRIC_LABELS: [&str; 9] = [
+const METRIC_LABELS: [&str; 10] = [
     "verdict",
     "policy",
     "rule",
@@ -76,6 +76,7 @@ const METRIC_LABELS: [&str; 9] = [
     "reason",
     "digest",
     "kind",
+    "run",
 ];
 
 fn overload_manager() -> Value {

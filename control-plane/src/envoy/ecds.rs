@@ -15,7 +15,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use jupiter_filter::config::{
-    BundleConfig, EvidenceConfig, InspectionConfig, ModelPrice, PluginConfig,
+    BundleConfig, EvidenceConfig, IdempotencyConfig, InspectionConfig, ModelPrice, PluginConfig,
 };
 use jupiter_filter::subject;
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use super::clusters::CONTROL_PLANE;
 use super::files::write_private;
 use crate::app::Clock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::publish::PublishedBundle;
 
 /// The name under which Envoy's listener asks for the filter.
@@ -36,6 +36,9 @@ pub const WASM_TYPE: &str = "type.googleapis.com/envoy.extensions.filters.http.w
 
 /// What the resource is.
 pub const RESOURCE_TYPE: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
+
+/// Where keys are claimed.
+const CLAIMS_PATH: &str = "/v1/idempotency/claims";
 
 /// How long to wait before a failed write is tried again.
 const WRITE_RETRY: Duration = Duration::from_secs(1);
@@ -52,6 +55,7 @@ pub struct PluginSettings {
     pub evidence: EvidenceConfig,
     pub subject: subject::SubjectConfig,
     pub prices: Vec<ModelPrice>,
+    pub idempotency: Option<IdempotencyConfig>,
 }
 
 impl PluginSettings {
@@ -92,6 +96,7 @@ impl PluginSettings {
                     }),
             },
             prices: config.prices.clone(),
+            idempotency: idempotency(&config.idempotency),
         }
     }
 
@@ -124,8 +129,20 @@ impl PluginSettings {
             evidence: self.evidence.clone(),
             subject: self.subject.clone(),
             prices: self.prices.clone(),
+            idempotency: self.idempotency.clone(),
         }
     }
+}
+
+fn idempotency(config: &config::IdempotencyConfig) -> Option<IdempotencyConfig> {
+    let millis = |duration: Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
+    config.enabled.then(|| IdempotencyConfig {
+        path: CLAIMS_PATH.to_owned(),
+        timeout_ms: millis(config.timeout),
+        wait_ms: millis(config.wait),
+        unreachable: config.unreachable,
+        on_unknown_outcome: config.on_unknown_outcome,
+    })
 }
 
 /// The resource, a `TypedExtensionConfig`; without a bundle the filter refuses everything.

@@ -50,6 +50,10 @@ pub const FILTER_METRICS: &[(&str, &str)] = &[
         "Requests that waited for their record in vain",
     ),
     (
+        "mercator_keyed_requests",
+        "Requests with an Idempotency-Key by how they went on: first, again, unprotected, none",
+    ),
+    (
         "mercator_filter_bundle_info",
         "1 for the bundle that filters enforce",
     ),

@@ -40,6 +40,7 @@ const TERMINATE_WITHIN: Duration = Duration::from_secs(5);
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// Idempotency keys count on it ([`crate::idempotency`]).
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 

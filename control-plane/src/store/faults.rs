@@ -211,6 +211,22 @@ impl Store for FaultyStore {
         self.apply(self.inner.note_envoy_ends(ends)).await
     }
 
+    async fn claim_key(
+        &self,
+        claim: &KeyClaim,
+        instead_of: Option<Uuid>,
+    ) -> Result<KeyHolder, StoreError> {
+        self.apply(self.inner.claim_key(claim, instead_of)).await
+    }
+
+    async fn forget_keys(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.apply(self.inner.forget_keys(before)).await
+    }
+
+    async fn note_alive(&self, sign: &SignOfLife) -> Result<Vec<SignOfLife>, StoreError> {
+        self.apply(self.inner.note_alive(sign)).await
+    }
+
     async fn note_unrecorded(&self, exchanges: &[UnrecordedExchange]) -> Result<(), StoreError> {
         self.apply(self.inner.note_unrecorded(exchanges)).await
     }

@@ -9,6 +9,7 @@ pub mod contract;
 #[cfg(test)]
 pub(crate) mod faults;
 mod group;
+mod keys;
 mod log;
 pub mod postgres;
 mod sequence;
@@ -27,6 +28,7 @@ use uuid::Uuid;
 use crate::auth::Role;
 use jupiter_evidence::tree::{Tile, TileId};
 
+pub use keys::{FORGOTTEN_AT_ONCE, KeyClaim, KeyHolder, SignOfLife};
 pub use log::{
     AdvanceError, EnvoyEnd, EvidenceGaps, LogEntry, LogState, MissingPlaces, RecoveredRecord,
     Sequenced, StoredCheckpoint, UnfinishedRecord, UnrecordedExchange, WaitingBatch,
@@ -171,6 +173,21 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// What is missing, unrecorded or was recovered; of each kind the latest `limit`.
     async fn evidence_gaps(&self, limit: u32) -> Result<EvidenceGaps, StoreError>;
+
+    /// Gives a key that nobody has, or that still is `instead_of`'s for the same request,
+    /// to the exchange that claims it; whose it is then.
+    async fn claim_key(
+        &self,
+        claim: &KeyClaim,
+        instead_of: Option<Uuid>,
+    ) -> Result<KeyHolder, StoreError>;
+
+    /// Forgets keys that were claimed, and instances that were heard of last, before then:
+    /// of the keys at most [`FORGOTTEN_AT_ONCE`]; how many.
+    async fn forget_keys(&self, before: Timestamp) -> Result<u64, StoreError>;
+
+    /// Notes that an instance lives; what all of them said last.
+    async fn note_alive(&self, sign: &SignOfLife) -> Result<Vec<SignOfLife>, StoreError>;
 
     /// Adds a token.
     async fn create_token(&self, token: NewToken) -> Result<TokenInfo, StoreError>;

@@ -12,6 +12,7 @@ mod connect;
 mod evidence;
 mod gaps;
 mod instruments;
+mod keys;
 mod log;
 mod partitions;
 mod policies;
@@ -35,10 +36,10 @@ use super::sqlite::{to_bytes, to_column, to_count, to_time};
 use super::writer::{Commit, Writer};
 use super::{
     ActivePolicies, AdvanceError, Appended, ChangeError, EmitterPage, EnvoyEnd, EvidenceBatch,
-    EvidenceFilter, EvidenceGaps, EvidencePage, EvidenceTotals, HistoryPage, LogEntry, LogState,
-    NewBundle, NewPolicy, NewToken, PastRevision, PolicyRevision, Sequenced, ServerState,
-    SetRevision, Source, Stamp, Store, StoreError, StoredBundle, StoredCheckpoint, StoredEvidence,
-    TokenInfo, UnrecordedExchange, WaitingBatch,
+    EvidenceFilter, EvidenceGaps, EvidencePage, EvidenceTotals, HistoryPage, KeyClaim, KeyHolder,
+    LogEntry, LogState, NewBundle, NewPolicy, NewToken, PastRevision, PolicyRevision, Sequenced,
+    ServerState, SetRevision, SignOfLife, Source, Stamp, Store, StoreError, StoredBundle,
+    StoredCheckpoint, StoredEvidence, TokenInfo, UnrecordedExchange, WaitingBatch,
 };
 use crate::config::PostgresConfig;
 use crate::metrics::Metrics;
@@ -469,6 +470,22 @@ impl Store for PostgresStore {
 
     async fn evidence_gaps(&self, limit: u32) -> Result<EvidenceGaps, StoreError> {
         querying!(self, conn => gaps::list(conn, limit))
+    }
+
+    async fn claim_key(
+        &self,
+        claim: &KeyClaim,
+        instead_of: Option<Uuid>,
+    ) -> Result<KeyHolder, StoreError> {
+        on_primary!(self, conn => unless_warned(keys::claim(conn, claim, instead_of)))
+    }
+
+    async fn forget_keys(&self, before: Timestamp) -> Result<u64, StoreError> {
+        on_primary!(self, conn => keys::forget(conn, before))
+    }
+
+    async fn note_alive(&self, sign: &SignOfLife) -> Result<Vec<SignOfLife>, StoreError> {
+        on_primary!(self, conn => keys::note_alive(conn, sign))
     }
 
     async fn create_token(&self, token: NewToken) -> Result<TokenInfo, StoreError> {

@@ -8,6 +8,7 @@
 mod append;
 mod evidence;
 mod gaps;
+mod keys;
 mod log;
 mod policies;
 mod revisions;
@@ -31,10 +32,10 @@ use uuid::Uuid;
 use super::writer::{Commit, Writer};
 use super::{
     ActivePolicies, AdvanceError, Appended, ChangeError, EmitterPage, EnvoyEnd, EvidenceBatch,
-    EvidenceFilter, EvidenceGaps, EvidencePage, EvidenceTotals, HistoryPage, LogEntry, LogState,
-    NewBundle, NewPolicy, NewToken, PastRevision, PolicyRevision, Sequenced, SetRevision, Stamp,
-    Store, StoreError, StoredBundle, StoredCheckpoint, StoredEvidence, TokenInfo,
-    UnrecordedExchange, WaitingBatch,
+    EvidenceFilter, EvidenceGaps, EvidencePage, EvidenceTotals, HistoryPage, KeyClaim, KeyHolder,
+    LogEntry, LogState, NewBundle, NewPolicy, NewToken, PastRevision, PolicyRevision, Sequenced,
+    SetRevision, SignOfLife, Stamp, Store, StoreError, StoredBundle, StoredCheckpoint,
+    StoredEvidence, TokenInfo, UnrecordedExchange, WaitingBatch,
 };
 use jupiter_evidence::tree::{Tile, TileId};
 
@@ -388,6 +389,40 @@ impl Store for SqliteStore {
 
     async fn evidence_gaps(&self, limit: u32) -> Result<EvidenceGaps, StoreError> {
         bounded(gaps::list(&self.read, limit)).await
+    }
+
+    async fn claim_key(
+        &self,
+        claim: &KeyClaim,
+        instead_of: Option<Uuid>,
+    ) -> Result<KeyHolder, StoreError> {
+        bounded(async {
+            let mut tx = self.begin().await?;
+            let holder = keys::claim(&mut tx, claim, instead_of).await?;
+            tx.commit().await?;
+            Ok(holder)
+        })
+        .await
+    }
+
+    async fn forget_keys(&self, before: Timestamp) -> Result<u64, StoreError> {
+        bounded(async {
+            let mut tx = self.begin().await?;
+            let forgotten = keys::forget(&mut tx, before).await?;
+            tx.commit().await?;
+            Ok(forgotten)
+        })
+        .await
+    }
+
+    async fn note_alive(&self, sign: &SignOfLife) -> Result<Vec<SignOfLife>, StoreError> {
+        bounded(async {
+            let mut tx = self.begin().await?;
+            let signs = keys::note_alive(&mut tx, sign).await?;
+            tx.commit().await?;
+            Ok(signs)
+        })
+        .await
     }
 
     async fn create_token(&self, token: NewToken) -> Result<TokenInfo, StoreError> {

@@ -41,6 +41,9 @@ fn record(number: u64) -> EvidenceRecord {
         reason: None,
         outcome: Outcome::Completed,
         stored_first: None,
+        idempotency_earlier: None,
+        idempotency_key: None,
+        idempotency_run: None,
         matched_rules: vec![MatchedRule {
             policy: "guard".into(),
             rule: "seen".into(),

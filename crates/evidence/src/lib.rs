@@ -16,9 +16,9 @@ pub mod verify;
 pub use chain::{EmitterChain, LeafHash, SealedRecord};
 pub use envelope::{Envelope, EnvelopeError, hex, salted_digest};
 pub use record::{
-    AttachmentCount, DecisionKind, Emitter, EvidenceRecord, FindingCount, InspectionStatus,
-    MAX_INTEGER, MatchedRule, Outcome, PolicyInForce, RECORD_VERSION, RedactionCount, Tag,
-    rfc3339_micros,
+    AttachmentCount, DecisionKind, Emitter, EvidenceRecord, FindingCount, IdempotencyRun,
+    InspectionStatus, MAX_INTEGER, MatchedRule, Outcome, PolicyInForce, RECORD_VERSION,
+    RedactionCount, Tag, rfc3339_micros,
 };
 
 /// The JSON Schema of a record, as it is published.

@@ -111,6 +111,15 @@ pub struct EvidenceRecord {
     pub status_code: Option<u16>,
     /// UUIDv7; also the decision id that the client sees.
     pub id: Uuid,
+    /// The exchange that had the key before this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_earlier: Option<Uuid>,
+    /// Digest of the request's `Idempotency-Key` and its subject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+    /// How a request with a key went on; absent when it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_run: Option<IdempotencyRun>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub matched_rules: Vec<MatchedRule>,
     pub outcome: Outcome,
@@ -261,6 +270,28 @@ pub enum DecisionKind {
     Deny,
     /// Could not decide; the configured failure mode applied.
     Error,
+}
+
+/// How a request with an `Idempotency-Key` went on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IdempotencyRun {
+    /// Nobody had the key before.
+    First,
+    /// Whoever had the key before failed, or nobody knows how that ended.
+    Again,
+    /// Nobody could say who has the key: another may run at the same time.
+    Unprotected,
+}
+
+impl IdempotencyRun {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            IdempotencyRun::First => "first",
+            IdempotencyRun::Again => "again",
+            IdempotencyRun::Unprotected => "unprotected",
+        }
+    }
 }
 
 impl EvidenceRecord {

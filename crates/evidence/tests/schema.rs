@@ -7,9 +7,9 @@
 )]
 
 use jupiter_evidence::{
-    AttachmentCount, DecisionKind, Emitter, EvidenceRecord, FindingCount, InspectionStatus,
-    MatchedRule, Outcome, PolicyInForce, RECORD_SCHEMA, RECORD_VERSION, RedactionCount, Tag,
-    rfc3339_micros, salted_digest,
+    AttachmentCount, DecisionKind, Emitter, EvidenceRecord, FindingCount, IdempotencyRun,
+    InspectionStatus, MatchedRule, Outcome, PolicyInForce, RECORD_SCHEMA, RECORD_VERSION,
+    RedactionCount, Tag, rfc3339_micros, salted_digest,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -38,6 +38,9 @@ fn full() -> EvidenceRecord {
         reason: text(),
         outcome: Outcome::Refused,
         stored_first: Some(true),
+        idempotency_earlier: Some(uuid::Builder::from_random_bytes([7; 16]).into_uuid()),
+        idempotency_key: text(),
+        idempotency_run: Some(IdempotencyRun::Again),
         matched_rules: vec![rule.clone()],
         shadow_rules: vec![rule.clone()],
         deciding_facts: vec!["request.model".into()],

@@ -46,6 +46,7 @@ pub struct InstanceBuilder {
     inspection: Vec<String>,
     evidence: Vec<String>,
     subject: Vec<String>,
+    idempotency: Vec<String>,
     prices: Vec<String>,
     filter: Option<PathBuf>,
     environment: Option<String>,
@@ -101,6 +102,13 @@ impl InstanceBuilder {
     #[must_use]
     pub fn subject(mut self, line: &str) -> Self {
         self.subject.push(line.to_owned());
+        self
+    }
+
+    /// A line of the `idempotency` section.
+    #[must_use]
+    pub fn idempotency(mut self, line: &str) -> Self {
+        self.idempotency.push(line.to_owned());
         self
     }
 
@@ -211,6 +219,7 @@ impl InstanceBuilder {
              {inspection}\
              {evidence}\
              {subject}\
+             {idempotency}\
              {prices}\
              providers:\n  \
                - {{name: openai, kind: openai, base_url: \"http://{provider}/v1\", api_key: \"{openai_key}\"}}\n  \
@@ -229,6 +238,7 @@ impl InstanceBuilder {
             inspection = section("inspection", &self.inspection),
             evidence = section("evidence", &self.evidence),
             subject = section("subject", &self.subject),
+            idempotency = section("idempotency", &self.idempotency),
             prices = section("prices", &self.prices),
             openai_key = self.openai_key,
             anthropic_key = self.anthropic_key,

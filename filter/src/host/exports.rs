@@ -99,8 +99,8 @@ extern "C" fn proxy_on_http_call_response(
     root: u32,
     token: u32,
     _headers: usize,
-    _body_size: usize,
+    body_size: usize,
     _trailers: usize,
 ) {
-    with((), |vm| vm.call_answered(root, token));
+    with((), |vm| vm.call_answered(root, token, body_size));
 }

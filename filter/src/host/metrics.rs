@@ -7,7 +7,7 @@
 //! same name, so counters and gauges move by what changed in each VM.
 
 use super::abi::{self, MetricKind};
-use jupiter_evidence::EvidenceRecord;
+use jupiter_evidence::{EvidenceRecord, IdempotencyRun};
 use std::collections::HashMap;
 
 /// Most series of one VM: more rules than that are counted together.
@@ -46,6 +46,12 @@ impl Metrics {
                 true => self.count(&name, 1),
                 false => self.count(&series(OTHER, OTHER), 1),
             }
+        }
+        if record.idempotency_key.is_some() {
+            let run = record
+                .idempotency_run
+                .map_or("none", IdempotencyRun::as_str);
+            self.count(&format!("keyed_requests_total|run={run}"), 1);
         }
         for finding in &record.findings {
             let name = format!("findings_total|kind={}", finding.kind);

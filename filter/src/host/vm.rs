@@ -50,8 +50,8 @@ pub(super) struct Vm {
     metrics: Metrics,
     /// Of all exchanges together.
     kept_bytes: usize,
-    /// The exchange that waits for each call that stores a record first.
-    intents: BTreeMap<u32, u32>,
+    /// The exchange that waits for each call of its own.
+    waiting: BTreeMap<u32, u32>,
     /// Exchanges whose answer is to be broken off.
     closing: Vec<u32>,
 }
@@ -71,7 +71,7 @@ struct Exchange {
     kept: usize,
     /// What had to be said is said: nothing more of the answer leaves.
     closing: bool,
-    /// The call that stores the record before the request leaves.
+    /// The call without whose answer the request does not go on.
     awaits: Option<u32>,
     /// How long reading and deciding on the request took, once it did.
     inspection_us: Option<u64>,
@@ -277,11 +277,17 @@ impl Vm {
             let now = exchange.inspector.kept_bytes() + held;
             self.kept_bytes = self.kept_bytes.saturating_sub(exchange.kept) + now;
             exchange.kept = now;
-            if let Some(token) = exchange.awaits {
-                self.intents.insert(token, id);
-            }
         }
+        self.note_call(id);
         action
+    }
+
+    /// Remembers who waits for the call that an exchange has made.
+    fn note_call(&mut self, id: u32) {
+        let exchange = self.exchanges.get(&id);
+        if let Some(token) = exchange.and_then(|exchange| exchange.awaits) {
+            self.waiting.insert(token, id);
+        }
     }
 
     /// The exchange is over: chain its record, hand it to outbox and witness.
@@ -326,7 +332,7 @@ impl Vm {
         let exchange = self.exchanges.remove(&id)?;
         self.kept_bytes = self.kept_bytes.saturating_sub(exchange.kept);
         if let Some(token) = exchange.awaits {
-            self.intents.remove(&token);
+            self.waiting.remove(&token);
         }
         Some(exchange)
     }
@@ -384,25 +390,32 @@ impl Vm {
         }
     }
 
-    /// A call of the outbox, or of an exchange whose record is stored first.
-    pub(super) fn call_answered(&mut self, id: u32, token: u32) {
+    /// A call of the outbox, or of an exchange that waits for its answer.
+    pub(super) fn call_answered(&mut self, id: u32, token: u32, size: usize) {
         let status = abi::header(Map::CallResponse, ":status").and_then(|s| s.parse().ok());
-        match self.intents.remove(&token) {
-            Some(exchange) => self.intent_answered(id, exchange, status == Some(STORED)),
+        match self.waiting.remove(&token) {
+            Some(exchange) => self.exchange_answered(id, exchange, status, size),
             None => self.batch_answered(id, token, status),
         }
     }
 
     /// The host tells the root context; the exchange that waits is made current.
-    fn intent_answered(&mut self, root: u32, id: u32, stored: bool) {
+    fn exchange_answered(&mut self, root: u32, id: u32, status: Option<u16>, size: usize) {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return;
         };
-        self.metrics.stored_first(stored);
+        let body = match exchange.inspector.is_claiming() {
+            true => abi::buffer(Buffer::CallResponseBody, size).ok().flatten(),
+            false => {
+                self.metrics.stored_first(status == Some(STORED));
+                None
+            }
+        };
         let switched = abi::set_effective_context(id).and_then(|()| {
-            exchange.on_intent_answered(stored);
+            exchange.on_answered(status, &body.unwrap_or_default());
             abi::set_effective_context(root)
         });
+        self.note_call(id);
         if let Err(error) = switched {
             // What is held stays held, so it cannot pass; Envoy times it out.
             abi::log(Level::Error, &format!("context not current: {error}"));
@@ -463,8 +476,8 @@ impl Vm {
             .is_some_and(|root| root.awaits.is_some());
         // The answers to their calls would be lost with it.
         let mut exchanges = self.exchanges.values();
-        let intents = exchanges.any(|exchange| exchange.root == id && exchange.awaits.is_some());
-        !awaits && !intents && (self.outbox.is_empty() || self.has_successor(id))
+        let calls = exchanges.any(|exchange| exchange.root == id && exchange.awaits.is_some());
+        !awaits && !calls && (self.outbox.is_empty() || self.has_successor(id))
     }
 
     fn has_successor(&self, id: u32) -> bool {
@@ -490,6 +503,10 @@ impl Exchange {
         match &step.flow {
             Flow::Store => match apply(&step, map) {
                 Ok(()) => self.store_first(),
+                Err(error) => self.fail(map, error),
+            },
+            Flow::Claim => match apply(&step, map) {
+                Ok(()) => self.claim(),
                 Err(error) => self.fail(map, error),
             },
             Flow::Hold | Flow::ReadBody => match apply(&step, map) {
@@ -543,15 +560,45 @@ impl Exchange {
         }
     }
 
-    /// Lets the request go on, or refuses it.
-    fn on_intent_answered(&mut self, stored: bool) {
-        self.awaits = None;
-        let step = match stored {
-            true => {
-                self.inspector.on_stored();
-                Step::go(Flow::Continue)
+    /// Asks a control plane whose the key is; its request waits.
+    fn claim(&mut self) -> Action {
+        let call = self.inspector.claim().ok_or("there is no key".to_owned());
+        let call = call.and_then(|(config, claim)| {
+            let evidence = self.inspector.evidence_config();
+            let headers = [
+                (":method", "POST"),
+                (":path", config.path.as_str()),
+                (":authority", evidence.authority.as_str()),
+                ("content-type", "application/json"),
+            ];
+            let body = serde_json::to_string(claim).map_err(|e| e.to_string())?;
+            abi::http_call(&evidence.cluster, &headers, &body, config.timeout_ms)
+                .map_err(|e| e.to_string())
+        });
+        match call {
+            Ok(token) => {
+                self.awaits = Some(token);
+                Action::Pause
             }
-            false => self.inspector.on_not_stored(),
+            Err(error) => {
+                abi::log(Level::Error, &format!("key not claimed: {error}"));
+                let step = self.inspector.on_claim_answered(None, b"", abi::now_us());
+                self.carry_out(step, Map::Request, 0)
+            }
+        }
+    }
+
+    /// Lets the request go on, lets it wait for the next answer, or refuses it.
+    fn on_answered(&mut self, status: Option<u16>, body: &[u8]) {
+        self.awaits = None;
+        let step = if self.inspector.is_claiming() {
+            self.inspector
+                .on_claim_answered(status, body, abi::now_us())
+        } else if status == Some(STORED) {
+            self.inspector.on_stored();
+            Step::go(Flow::Continue)
+        } else {
+            self.inspector.on_not_stored()
         };
         if self.carry_out(step, Map::Request, 0) == Action::Continue
             && let Err(error) = abi::continue_request()
@@ -697,6 +744,7 @@ fn request_head(subject: &SubjectConfig) -> RequestHead {
         token: subject.jwt.as_ref().map(token::read).unwrap_or_default(),
         subject_header: subject.header.as_ref().and_then(|rule| header(&rule.name)),
         is_probe: header(PROBE_HEADER).is_some(),
+        idempotency_key: header("idempotency-key"),
     }
 }
 

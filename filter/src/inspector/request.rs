@@ -52,6 +52,9 @@ impl Inspector {
                 return self.refuse(refusal, &unidentified.to_string());
             }
         }
+        if let Some(refused) = self.on_key(&head) {
+            return refused;
+        }
 
         if self.settings.bundle.is_none() {
             return self.refuse(NO_BUNDLE, "no policy is in force yet");
@@ -101,7 +104,7 @@ impl Inspector {
             }
             State::Holding(_) if end => Step::go(Flow::ReadBody),
             State::Holding(_) => Step::go(Flow::Hold),
-            State::Storing(_) => {
+            State::Claiming(_) | State::Storing(_) => {
                 self.recorder.on_request_size(buffered);
                 Step::go(Flow::Hold)
             }
@@ -118,7 +121,7 @@ impl Inspector {
     pub fn on_request_trailers(&mut self) -> Step {
         match self.state {
             State::Holding(_) => Step::go(Flow::ReadBody),
-            State::Refused | State::Storing(_) => Step::go(Flow::Hold),
+            State::Refused | State::Claiming(_) | State::Storing(_) => Step::go(Flow::Hold),
             State::Passing | State::Bypassed => Step::go(Flow::Continue),
         }
     }
@@ -215,7 +218,7 @@ impl Inspector {
         self.recorder.on_tags(&changes.tags);
         if changes.is_empty() {
             self.redactions = changes.of_answer;
-            return self.pass(decision.store_first);
+            return self.pass(Some(body), decision.store_first);
         }
         let Ok(changed) = rewrite(body, &read.places, &changes.texts, &changes.members) else {
             return self.unread(
@@ -230,7 +233,7 @@ impl Inspector {
             .iter()
             .for_each(|field| self.recorder.on_set(field));
         self.recorder.on_forwarded(&changed);
-        let mut step = self.pass(decision.store_first);
+        let mut step = self.pass(Some(body), decision.store_first);
         // A length that is not the body's makes a second request of what is left over.
         if self.had_request_length {
             step.set_headers
@@ -342,7 +345,7 @@ impl Inspector {
     fn pass_unread(&mut self) -> Step {
         let bundle = self.settings.bundle.as_ref();
         let store_first = bundle.and_then(|in_force| in_force.bundle.needs().store_first);
-        self.pass(store_first)
+        self.pass(None, store_first)
     }
 
     /// The record is stored: the request may leave.
@@ -371,20 +374,30 @@ impl Inspector {
         }
     }
 
-    fn pass(&mut self, store_first: Option<OnError>) -> Step {
+    /// `body`: as the client sent it, if it was read.
+    fn pass(&mut self, body: Option<&[u8]>, store_first: Option<OnError>) -> Step {
         if self.is_probe {
             return self.end_probe();
         }
-        let (state, flow) = match store_first {
-            Some(on_error) => (State::Storing(on_error), Flow::Store),
-            None => (State::Passing, Flow::Continue),
+        let flow = match self.key {
+            Some(_) => self.keyed(body, store_first),
+            None => self.send(store_first),
         };
-        self.state = state;
         let mut step = Step::go(flow);
         // An encoded answer could not be read along.
         step.set_headers
             .push(("accept-encoding", "identity".to_owned()));
         step
+    }
+
+    /// Nothing but its record may keep it any more.
+    pub(super) fn send(&mut self, store_first: Option<OnError>) -> Flow {
+        let (state, flow) = match store_first {
+            Some(on_error) => (State::Storing(on_error), Flow::Store),
+            None => (State::Passing, Flow::Continue),
+        };
+        self.state = state;
+        flow
     }
 
     fn end_probe(&mut self) -> Step {
@@ -394,7 +407,7 @@ impl Inspector {
         )
     }
 
-    fn refuse(&mut self, refusal: Refusal<'_>, message: &str) -> Step {
+    pub(super) fn refuse(&mut self, refusal: Refusal<'_>, message: &str) -> Step {
         self.recorder
             .on_verdict(DecisionKind::Deny, Some(refusal.code));
         self.respond(refusal, message)

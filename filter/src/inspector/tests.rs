@@ -5,7 +5,7 @@ use crate::bundles::Settings;
 use base64::Engine;
 use jupiter_evidence::{DecisionKind, InspectionStatus, Outcome};
 
-const POLICY: &str = r#"
+pub(super) const POLICY: &str = r#"
 mpl_version: "1.0"
 name: test
 version: 1.0.0
@@ -21,8 +21,10 @@ rules:
         code: model_not_approved
 "#;
 
-const ALLOWED: &[u8] = br#"{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}]}"#;
-const REFUSED: &[u8] = br#"{"model":"gpt-3","messages":[{"role":"user","content":"hi"}]}"#;
+pub(super) const ALLOWED: &[u8] =
+    br#"{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}]}"#;
+pub(super) const REFUSED: &[u8] =
+    br#"{"model":"gpt-3","messages":[{"role":"user","content":"hi"}]}"#;
 
 fn settings(change: impl FnOnce(&mut serde_json::Value)) -> Rc<Settings> {
     policy_settings(POLICY, change)
@@ -75,7 +77,7 @@ pub(super) fn ended(details: &str, status: u16) -> ExchangeEnd {
     }
 }
 
-fn status_and_code(step: &Step) -> (u16, String) {
+pub(super) fn status_and_code(step: &Step) -> (u16, String) {
     let Flow::Respond(response) = &step.flow else {
         panic!("no answer: {step:?}")
     };

@@ -38,6 +38,7 @@ enum Cause {
     NoBundle,
     StaleBundle,
     OutboxFull,
+    NoClaim,
     NoRoom,
     Trap,
 }
@@ -52,6 +53,7 @@ impl Cause {
             Cause::NoBundle => "without_a_bundle_everything_is_refused_in_either_mode",
             Cause::StaleBundle => "bundle_that_nobody_confirms_follows_the_failure_mode",
             Cause::OutboxFull => "full_outbox_refuses_or_goes_on_as_configured",
+            Cause::NoClaim => "key_that_no_control_plane_answers_for_follows_the_configuration",
             Cause::NoRoom => "bodies_beyond_the_memory_limit_are_refused_and_it_is_free_again",
             Cause::Trap => "trap_is_answered_with_503_and_leaves_its_record_with_the_witness",
         }
@@ -161,6 +163,12 @@ const ROWS: &[Row] = &[
         closed: Some(503),
     },
     Row {
+        what: "`Idempotency-Key` that no control plane answers for (`idempotency.unreachable`)",
+        cause: Cause::NoClaim,
+        reason: NO_CLAIM,
+        closed: Some(503),
+    },
+    Row {
         what: "more than 48 MiB of bodies held at a time",
         cause: Cause::NoRoom,
         reason: NO_ROOM,
@@ -179,6 +187,7 @@ const NON_TEXT: &str = "non_text_content";
 const NO_BUNDLE: &str = "no_policy_bundle";
 const STALE_BUNDLE: &str = "stale_policy_bundle";
 const OUTBOX_FULL: &str = "evidence_unavailable";
+const NO_CLAIM: &str = "idempotency_unavailable";
 const NO_ROOM: &str = "memory_limit";
 const TRAP: &str = "filter_fault";
 
@@ -220,6 +229,8 @@ impl Row {
         }
         if refused {
             record["outcome"] = json!("refused");
+        } else if matches!(self.cause, Cause::NoClaim) {
+            record["idempotency_run"] = json!("unprotected");
         }
         record
     }
@@ -229,6 +240,9 @@ impl Row {
             _ if matches!(self.cause, Cause::Trap) => {
                 "mercator_evidence_records_total{source=\"witness\",outcome=\"accepted\"}"
                     .to_owned()
+            }
+            _ if matches!(self.cause, Cause::NoClaim) => {
+                "mercator_keyed_requests_total{run=\"none\"}".to_owned()
             }
             true => format!(
                 "mercator_unscanned_total{{direction=\"{}\",reason=\"{}\"}}",
@@ -292,6 +306,10 @@ async fn send(instance: &Instance, row: &Row) -> Answer {
     let traffic = instance.traffic();
     let (path, header, body) = match row.cause {
         Cause::Request(path, header, body) => (path, header, body()),
+        Cause::NoClaim => {
+            let key = Some(("idempotency-key", "a"));
+            (CHAT, key, question("gpt-4o").to_string())
+        }
         Cause::Answer(knob, value) => (CHAT, Some((knob, value)), question("gpt-4o").to_string()),
         _ => (CHAT, None, question("gpt-4o").to_string()),
     };
@@ -449,6 +467,40 @@ async fn full_outbox_refuses_or_goes_on_as_configured() {
             ),
             false => assert!(refused.count() > 0, "{statuses:?}"),
         }
+    }
+}
+
+#[tokio::test]
+async fn key_that_no_control_plane_answers_for_follows_the_configuration() {
+    for (open, unreachable) in [(false, "refuse"), (true, "unprotected")] {
+        let row = row(NO_CLAIM);
+        let mut instance = instance(open)
+            .idempotency(&format!("unreachable: {unreachable}"))
+            .idempotency("timeout: 300ms")
+            .policy("guard", GUARD)
+            .start()
+            .await;
+        instance.freeze_control_plane();
+        let frozen = send(&instance, row).await;
+        instance.thaw_control_plane();
+        instance.kill_control_plane();
+        let killed = send(&instance, row).await;
+        // Without a key nothing has to be known.
+        let plain = ask(&instance, &question("gpt-4o")).await;
+        assert_eq!(plain.status, 200, "{}", plain.text());
+        instance.start_control_plane().await;
+        for answer in [&frozen, &killed] {
+            if !open {
+                assert_eq!(Some(answer.status), row.closed, "{}", answer.text());
+                assert_eq!(answer.json()["error"]["code"], row.reason);
+                assert_eq!(answer.header("retry-after"), Some("1"));
+            } else {
+                assert_eq!(answer.status, 200, "{}", answer.text());
+            }
+            assert_record(&record_of(&instance, answer).await, &row.record(!open));
+        }
+        assert_eq!(reached_provider(&instance), if open { 3 } else { 1 });
+        assert_eq!(counted(&instance, row).await, if open { 0.0 } else { 2.0 });
     }
 }
 

@@ -36,6 +36,8 @@ mod gitops;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod idempotency;
+#[cfg(test)]
 mod metrics;
 #[cfg(test)]
 mod outage;

@@ -35,6 +35,12 @@ fn doors() -> Vec<Door> {
     let guard = policy("guard", "gpt-4o");
     let name = "/v1/policies/{name}";
     let none = "00000000-0000-7000-8000-000000000000";
+    let digest = "0f".repeat(32);
+    let claim = serde_json::json!({
+        "key": digest, "request": digest, "exchange": none, "instance": "jupiter-1",
+        "on_unknown_outcome": "rerun", "wait_ms": 0,
+    });
+    let claim = claim.to_string();
     let unknown_record = Box::leak(format!("/v1/evidence/{none}").into_boxed_str());
     let unknown_proof = Box::leak(format!("/v1/evidence/{none}/proof").into_boxed_str());
     let unknown_token = Box::leak(format!("/v1/tokens/{none}").into_boxed_str());
@@ -150,6 +156,14 @@ fn doors() -> Vec<Door> {
             NDJSON,
             "",
             [401, 422, 403, 403, 422],
+        ),
+        door(
+            post.clone(),
+            "/v1/idempotency/claims",
+            "/v1/idempotency/claims",
+            JSON,
+            &claim,
+            [401, 200, 403, 403, 200],
         ),
         door(
             get.clone(),

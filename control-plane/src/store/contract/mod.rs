@@ -14,6 +14,7 @@
 
 pub mod evidence;
 pub mod gaps;
+pub mod keys;
 pub mod log;
 pub mod policies;
 pub mod queries;
@@ -95,6 +96,13 @@ macro_rules! store_contract {
             recovered_records_are_listed,
             stored_intent_is_listed_until_its_exchange_is_over,
             end_of_an_envoy_counts_once,
+        );
+        $crate::store_contract!(@each $empty, keys:
+            key_belongs_to_who_claims_it_first,
+            key_changes_hands_only_from_the_holder_that_was_seen,
+            of_racing_claims_one_gets_the_key,
+            holder_comes_with_its_record_and_the_end_of_its_envoy,
+            old_keys_and_instances_are_forgotten,
         );
         $crate::store_contract!(@each $empty, tokens:
             token_is_found_by_its_hash,
