@@ -138,6 +138,11 @@ failover *seconds: test-setup filter
     cargo test {{ locked }} --workspace --no-run --test cli
     @scripts/failover.sh {{ seconds }}
 
+# Take control planes and database away under load, for ten minutes unless said otherwise
+outage seconds="600": test-setup filter
+    cargo test {{ locked }} --workspace --no-run --test cli
+    MERCATOR_FAILOVER=outage MERCATOR_FAILOVER_GONE={{ seconds }} cargo test {{ locked }} --workspace --test failover what_breaks -- --nocapture
+
 # Lose the leader of a Patroni cluster in every way, under load (Debian: patroni, etcd-server, python3-etcd); minutes
 drill-patroni: test-setup filter
     cargo test {{ locked }} --workspace --no-run --test cli

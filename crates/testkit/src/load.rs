@@ -5,10 +5,10 @@
 //! request has a connection of its own and nothing is tried again: what a
 //! client would have noticed is counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use reqwest::Method;
@@ -28,6 +28,8 @@ pub enum Kind {
     Post,
     /// A chat completion with an `Idempotency-Key`.
     Keyed,
+    /// The same, and its answer takes half a second: some are always in flight.
+    SlowKeyed,
     /// A chat completion of a model that the policy refuses.
     Refused,
     /// A streamed chat completion that takes a second.
@@ -35,6 +37,7 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// What is asked in turn where nothing else is said.
     pub const ALL: [Kind; 5] = [
         Kind::Get,
         Kind::Post,
@@ -48,6 +51,7 @@ impl Kind {
             Kind::Get => "GET",
             Kind::Post => "POST",
             Kind::Keyed => "keyed POST",
+            Kind::SlowKeyed => "slow keyed POST",
             Kind::Refused => "refused POST",
             Kind::Stream => "stream",
         }
@@ -126,7 +130,8 @@ impl Tally {
 /// How many of each kind, and what became of those that failed.
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for kind in Kind::ALL.into_iter().filter(|kind| self.count(*kind) > 0) {
+        let asked: BTreeSet<Kind> = self.asked.iter().map(|asked| asked.kind).collect();
+        for kind in asked {
             let mut faults: BTreeMap<String, usize> = BTreeMap::new();
             for (_, fault) in self.faults().filter(|(asked, _)| asked.kind == kind) {
                 *faults.entry(format!("{fault:?}")).or_default() += 1;
@@ -188,30 +193,25 @@ async fn ask_on(
         let due = period * number;
         sleep_until(began + due).await;
         let traffic = traffic.clone();
-        asking.spawn(async move { ask(&traffic, kind, due, number).await });
+        asking.spawn(async move { ask(&traffic, kind, due).await });
     }
     let asked = asking.join_all().await;
     Tally { asked }
 }
 
-async fn ask(traffic: &Traffic, kind: Kind, due: Duration, number: u32) -> Asked {
+async fn ask(traffic: &Traffic, kind: Kind, due: Duration) -> Asked {
     let mut asked = Asked {
         kind,
         due,
         id: None,
         fault: None,
     };
-    asked.fault = attempt(traffic, kind, number, &mut asked.id).await.err();
+    asked.fault = attempt(traffic, kind, &mut asked.id).await.err();
     asked
 }
 
-async fn attempt(
-    traffic: &Traffic,
-    kind: Kind,
-    number: u32,
-    id: &mut Option<String>,
-) -> Result<(), Fault> {
-    let response = request(traffic, kind, number).send().await;
+async fn attempt(traffic: &Traffic, kind: Kind, id: &mut Option<String>) -> Result<(), Fault> {
+    let response = request(traffic, kind).send().await;
     let response = response.map_err(|error| match error.is_connect() {
         true => Fault::NotConnected,
         false => Fault::NoAnswer,
@@ -224,7 +224,7 @@ async fn attempt(
         (Kind::Refused, 403) => Ok(()),
         (Kind::Refused, 200) => Err(Fault::NotEnforced),
         (Kind::Stream, 200) => stream_end(&String::from_utf8_lossy(&body)),
-        (Kind::Get | Kind::Post | Kind::Keyed, 200) => Ok(()),
+        (Kind::Get | Kind::Post | Kind::Keyed | Kind::SlowKeyed, 200) => Ok(()),
         (_, status) => Err(Fault::Status(status)),
     }
 }
@@ -237,7 +237,7 @@ fn stream_end(body: &str) -> Result<(), Fault> {
     }
 }
 
-fn request(traffic: &Traffic, kind: Kind, number: u32) -> reqwest::RequestBuilder {
+fn request(traffic: &Traffic, kind: Kind) -> reqwest::RequestBuilder {
     let question = |model: &str, stream: bool| {
         let messages = json!([{"role": "user", "content": "What is the capital of France?"}]);
         json!({"model": model, "stream": stream, "messages": messages})
@@ -247,9 +247,9 @@ fn request(traffic: &Traffic, kind: Kind, number: u32) -> reqwest::RequestBuilde
             .request(Method::GET, "/v1/models")
             .bearer_auth("sk-test"),
         Kind::Post => traffic.chat(&question("gpt-4o", false)),
-        Kind::Keyed => traffic
+        Kind::Keyed | Kind::SlowKeyed => traffic
             .chat(&question("gpt-4o", false))
-            .header("idempotency-key", format!("load-{number}")),
+            .header("idempotency-key", new_key()),
         Kind::Refused => traffic.chat(&question("gpt-4-turbo", false)),
         Kind::Stream => traffic
             .chat(&question("gpt-4o", true))
@@ -258,8 +258,15 @@ fn request(traffic: &Traffic, kind: Kind, number: u32) -> reqwest::RequestBuilde
     };
     match kind {
         Kind::Post | Kind::Keyed => asked.header("x-fake-latency-ms", "50"),
+        Kind::SlowKeyed => asked.header("x-fake-latency-ms", "500"),
         Kind::Get | Kind::Refused | Kind::Stream => asked,
     }
+}
+
+/// No request shares its key with another, of whichever load.
+fn new_key() -> String {
+    static KEYS: AtomicU32 = AtomicU32::new(0);
+    format!("load-{}", KEYS.fetch_add(1, Ordering::Relaxed))
 }
 
 fn one_time_client() -> reqwest::Client {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jupiter_testkit::load::Kind;
+
 use crate::installation::Installation;
 use crate::network::Partition;
 
@@ -43,11 +45,12 @@ pub(crate) enum Cost {
 }
 
 impl Cost {
-    pub(crate) fn allows(self) -> bool {
+    pub(crate) fn allows(self, kind: Kind) -> bool {
         match self {
             Cost::Nothing => false,
-            // A GET is sent again, unless its answer had begun.
-            Cost::InHand | Cost::UntilFoundOut => true,
+            // A GET is sent again, unless its answer had begun; and a POST that has a key.
+            Cost::InHand => kind != Kind::Keyed,
+            Cost::UntilFoundOut => true,
         }
     }
 }

@@ -1,16 +1,18 @@
 //! Runs the cases, judges each, and writes down what was seen.
 //!
-//! `MERCATOR_FAILOVER=all` tries every case, `MERCATOR_FAILOVER_GONE` says for
-//! how many seconds control planes and database are gone, `MERCATOR_BLESS=1`
-//! writes the table. Cases that drop packets need a network of their own, which
-//! `scripts/failover.sh` makes.
+//! `MERCATOR_FAILOVER=all` tries every case, `=outage` the one without control
+//! planes and database; `MERCATOR_FAILOVER_GONE` says for how many seconds those
+//! are gone, `MERCATOR_BLESS=1` writes the table. Cases that drop packets need a
+//! network of their own, which `scripts/failover.sh` makes.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use jupiter_testkit::load::{Kind, Tally};
-use jupiter_testkit::project_root;
+use jupiter_testkit::load::{Kind, OpenLoad, Tally};
+use jupiter_testkit::{project_root, wait};
+use serde_json::Value;
 
 use crate::cases::Case;
 use crate::front::Evidence;
@@ -51,8 +53,12 @@ fn gone_for() -> Duration {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_breaks_costs_no_more_than_is_written_down() {
-    let all = std::env::var("MERCATOR_FAILOVER").is_ok_and(|which| which == "all");
-    let cases: &[Case] = if all { &Case::ALL } else { &Case::CHEAP };
+    let which = std::env::var("MERCATOR_FAILOVER").unwrap_or_default();
+    let (all, cases): (bool, &[Case]) = match which.as_str() {
+        "all" => (true, &Case::ALL),
+        "outage" => (false, &[Case::NoControlPlaneAndNoDatabase]),
+        _ => (false, &Case::CHEAP),
+    };
     let mut installation = Installation::start().await;
     let mut rows = Vec::new();
     for case in cases {
@@ -66,13 +72,86 @@ async fn what_breaks_costs_no_more_than_is_written_down() {
         let cost = case.cost();
         installation
             .front
-            .judge(&row.tally, row.evidence, |_| cost.allows());
+            .judge(&row.tally, row.evidence, |kind| cost.allows(kind));
         rows.push(row);
     }
+    keyed_posts_outlive_an_envoy(&mut installation).await;
     installation.front.verify();
     if all && std::env::var_os("MERCATOR_BLESS").is_some() {
         std::fs::write(document(), page(&rows)).expect("docs/failover.md can be written");
     }
+}
+
+/// Clients with keys notice nothing of an Envoy that is killed with their requests in
+/// hand, and what then runs again is recorded as such.
+async fn keyed_posts_outlive_an_envoy(installation: &mut Installation) {
+    let before = run_again(installation);
+    let load = OpenLoad::start(
+        &installation.front.haproxy.traffic(),
+        30,
+        &[Kind::SlowKeyed],
+    );
+    let first = installation.first();
+    let idle = first.provider().received().len();
+    wait::until("requests in flight", async || {
+        match first.provider().received().len() - idle {
+            many if many >= 20 => Ok(()),
+            few => Err(few),
+        }
+    })
+    .await;
+    first.kill_envoy().await;
+    first.wait_for_traffic().await;
+    installation.front.wait_until_well().await;
+    let tally = load.stop().await;
+    eprintln!("Keyed POSTs outlive an Envoy\n{tally}");
+    let faults: Vec<_> = tally.faults().collect();
+    let log = installation.front.haproxy.log();
+    assert!(faults.is_empty(), "{faults:#?}\n{tally}\n{log}");
+    let (postgres, primary) = (&installation.postgres, installation.primary);
+    let ids = || Ok(postgres.sql(primary, "SELECT id FROM evidence"));
+    let evidence = installation.front.evidence_of(&tally, ids).await;
+    assert_eq!(evidence, Evidence::default());
+    assert!(run_again(installation) > before, "nothing was in hand");
+}
+
+/// How many requests reached providers again under their keys: no more than records say.
+fn run_again(installation: &Installation) -> usize {
+    let mut reached: BTreeMap<String, usize> = BTreeMap::new();
+    for instance in &installation.front.instances {
+        for request in instance.provider().received() {
+            if let Some(key) = request.header("idempotency-key") {
+                *reached.entry(key.to_owned()).or_default() += 1;
+            }
+        }
+    }
+    let twice = reached.values().map(|times| times - 1).sum::<usize>();
+    let (postgres, primary) = (&installation.postgres, installation.primary);
+    let records = postgres.sql(primary, "SELECT record FROM evidence");
+    let told = records.lines().filter(|line| {
+        let record: Value = serde_json::from_str(line).expect("a record");
+        let run = &record["idempotency_run"];
+        run == "again" || run == "unprotected"
+    });
+    let told = told.count();
+    assert!(twice <= told, "{twice} ran more than once, {told} say so");
+    eprintln!("{twice} requests reached a provider again under their keys, {told} records say so");
+    twice
+}
+
+#[test]
+fn every_case_is_a_row_of_the_table() {
+    let table = std::fs::read_to_string(document()).expect("docs/failover.md");
+    let rows = table.lines().filter(|line| line.starts_with("| "));
+    let begins: Vec<String> = rows
+        .skip(2)
+        .map(|row| row.split('|').take(3).collect::<Vec<_>>().join("|"))
+        .collect();
+    let due = Case::ALL.iter().map(|case| {
+        let (component, fault) = case.names();
+        format!("| {component} | {fault} ")
+    });
+    assert_eq!(begins, due.collect::<Vec<_>>());
 }
 
 fn document() -> PathBuf {
