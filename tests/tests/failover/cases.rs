@@ -38,19 +38,21 @@ pub(crate) enum Case {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cost {
     Nothing,
-    /// What the part had in hand and could not be sent again.
+    /// What the part had in hand, or was sent until it was found out, and could not be
+    /// sent again.
     InHand,
-    /// The same, and what was sent to it until it was found out.
-    UntilFoundOut,
+    /// The same of all kinds: it was cut off while it waited for a connection, or answered
+    /// and its answer did not arrive.
+    CutOff,
 }
 
 impl Cost {
     pub(crate) fn allows(self, kind: Kind) -> bool {
         match self {
             Cost::Nothing => false,
-            // A GET is sent again, unless its answer had begun; and a POST that has a key.
-            Cost::InHand => kind != Kind::Keyed,
-            Cost::UntilFoundOut => true,
+            // A GET is sent again, and so is a POST that has a key.
+            Cost::InHand => !matches!(kind, Kind::Get | Kind::Keyed),
+            Cost::CutOff => true,
         }
     }
 }
@@ -123,11 +125,10 @@ impl Case {
 
     pub(crate) fn cost(self) -> Cost {
         match self {
-            Case::KillEnvoy | Case::KillInstance => Cost::InHand,
-            Case::FreezeEnvoy
-            | Case::FreezeInstance
-            | Case::CutEnvoyFromHaproxy
-            | Case::CutProviderFromEnvoy => Cost::UntilFoundOut,
+            Case::KillEnvoy | Case::KillInstance | Case::FreezeEnvoy | Case::FreezeInstance => {
+                Cost::InHand
+            }
+            Case::CutEnvoyFromHaproxy | Case::CutProviderFromEnvoy => Cost::CutOff,
             Case::DrainInstance
             | Case::RestartInstances
             | Case::SwitchPrimary
