@@ -101,17 +101,8 @@ impl Stretch {
             look.numbers = here.numbers;
             look.ats = here.ats;
         }
-        let bytes = text.from(at);
         let mut padded = [0; WINDOW];
-        let window = match bytes.first_chunk::<WINDOW>() {
-            Some(window) => window,
-            None => {
-                for (to, from) in padded.iter_mut().zip(bytes) {
-                    *to = *from;
-                }
-                &padded
-            }
-        };
+        let window = padded_to(text.from(at), &mut padded);
         let hits = match here.high | next.high {
             0 => self.plain(text, index, at, window, (here, next), told),
             _ => {
@@ -236,15 +227,19 @@ impl Stretch {
 /// The masks of the block that begins at a place; of nothing past the end.
 #[inline]
 fn of_block(text: &Text<'_>, at: usize) -> Masks {
-    let bytes = text.from(at);
-    if let Some(block) = bytes.first_chunk::<BLOCK>() {
-        return masks(block, text.before(at));
-    }
     let mut padded = [0; BLOCK];
-    for (to, from) in padded.iter_mut().zip(bytes) {
-        *to = *from;
-    }
-    masks(&padded, text.before(at))
+    masks(padded_to(text.from(at), &mut padded), text.before(at))
+}
+
+/// So many bytes as an array, copied where there are fewer.
+#[inline]
+fn padded_to<'b, const SIZE: usize>(bytes: &'b [u8], padded: &'b mut [u8; SIZE]) -> &'b [u8; SIZE] {
+    bytes.first_chunk::<SIZE>().unwrap_or_else(|| {
+        for (to, from) in padded.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        padded
+    })
 }
 
 /// Where words begin, and their first eight bytes as [`CASES`] has them.
