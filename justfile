@@ -155,6 +155,7 @@ ci:
 [private]
 filter:
     cargo build {{ locked }} --profile filter --target wasm32-unknown-unknown -p jupiter-filter
+    @scripts/shrink.sh "${CARGO_TARGET_DIR:-target}/wasm32-unknown-unknown/filter/jupiter_filter.wasm"
 
 # The policy engine as a module that decides what tests ask it in its configuration.
 [private]

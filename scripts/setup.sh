@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Puts in place what building and running needs; says what to do where it can't.
 #
-#   scripts/setup.sh run     Rust, the wasm target, a C compiler, Envoy
+#   scripts/setup.sh run     Rust, the wasm target, wasm-opt, a C compiler, Envoy
 #   scripts/setup.sh test    the same, Postgres, HAProxy, and the client libraries that the tests drive
-#   scripts/setup.sh check   Rust, the wasm target, a C compiler, cargo-deny
+#   scripts/setup.sh check   Rust, the wasm target, wasm-opt, a C compiler, cargo-deny
 #   scripts/setup.sh bench   the same as run, and wrk
 #   scripts/setup.sh fuzz    Rust, a C++ compiler, cargo-fuzz
 #
-# Everything fetched is pinned and goes into .tools/ (ignored by git); Postgres,
+# Everything fetched is pinned and goes into .tools/ (ignored by git); Binaryen, Postgres,
 # HAProxy and wrk are the system's own packages. Running it again costs a fraction of a second.
 set -euo pipefail
 
@@ -178,16 +178,28 @@ need_postgres() {
             "set MERCATOR_POSTGRES_BIN to the folder of \`postgres\`, \`initdb\` and \`psql\`, version 15 or newer"
 }
 
-install_wrk() {
-    apt-get update -qq && apt-get install -y -qq --no-install-recommends wrk
+# Puts a program in place that is a Debian package of its own: the program, the package.
+debian_program() {
+    command -v "$1" >/dev/null && return
+    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+        echo "setup: installing $2 (Debian's package)" >&2
+        DEBIAN_FRONTEND=noninteractive quietly install_package "$2" || true
+    fi
+}
+
+install_package() {
+    apt-get update -qq && apt-get install -y -qq --no-install-recommends "$1"
+}
+
+need_wasm_opt() {
+    debian_program wasm-opt binaryen
+    command -v wasm-opt >/dev/null ||
+        lacking "no wasm-opt here (it makes the filter's module smaller)" \
+            "Debian: \`apt-get install binaryen\`, then run this again"
 }
 
 need_wrk() {
-    command -v wrk >/dev/null && return
-    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
-        echo "setup: installing wrk (Debian's package)" >&2
-        DEBIAN_FRONTEND=noninteractive quietly install_wrk
-    fi
+    debian_program wrk wrk
     command -v wrk >/dev/null ||
         lacking "no wrk here (it sends the requests of \`just bench envoy\`)" \
             "Debian: \`apt-get install wrk\`, then run this again"
@@ -252,10 +264,10 @@ need_cargo_fuzz() {
 }
 
 case $purpose in
-    run) need_rust; need_c_compiler; need_wasm_target; need_envoy ;;
-    test) need_rust; need_c_compiler; need_wasm_target; need_envoy; need_postgres; need_haproxy; need_openssl; scripts/setup-clients.sh || missing=1 ;;
-    bench) need_rust; need_c_compiler; need_wasm_target; need_envoy; need_wrk ;;
-    check) need_rust; need_c_compiler; need_wasm_target; need_cargo_deny ;;
+    run) need_rust; need_c_compiler; need_wasm_target; need_wasm_opt; need_envoy ;;
+    test) need_rust; need_c_compiler; need_wasm_target; need_wasm_opt; need_envoy; need_postgres; need_haproxy; need_openssl; scripts/setup-clients.sh || missing=1 ;;
+    bench) need_rust; need_c_compiler; need_wasm_target; need_wasm_opt; need_envoy; need_wrk ;;
+    check) need_rust; need_c_compiler; need_wasm_target; need_wasm_opt; need_cargo_deny ;;
     fuzz) need_rust; need_cxx_compiler; need_cargo_fuzz ;;
     *)
         echo "usage: scripts/setup.sh [run|test|bench|check|fuzz]" >&2

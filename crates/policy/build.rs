@@ -27,7 +27,14 @@ fn table(name: &str, mapped: fn(char) -> Vec<char>) -> String {
     for letter in ('\u{80}'..=char::MAX).filter(|letter| mapped(*letter) != [*letter]) {
         match *mapped(letter) {
             [to] => add(&mut runs, letter as u32, to as i32 - letter as i32),
-            ref to => several.push((letter, to.iter().collect::<String>())),
+            // All of them fit in two bytes, and become three at most; an array that does not
+            // hold them would not compile.
+            ref to => {
+                let letters = [letter].into_iter().chain(to.iter().copied());
+                let mut units: Vec<u32> = letters.map(u32::from).collect();
+                units.resize(units.len().max(4), 0);
+                several.push(units);
+            }
         }
     }
     let mut text = format!("static {name}: Letters = Letters {{\n    runs: &[\n");

@@ -9,7 +9,6 @@ use crate::eval::Evaluation;
 use crate::facts::Facts;
 use crate::hearing::Heard;
 use crate::load::Bundle;
-use crate::names::path;
 use crate::program::{Action, Field, NewValue, Piece, PolicyProgram, RuleProgram, StringId};
 use crate::records::{Op, Program};
 use crate::settings::{Mode, strictest};
@@ -122,13 +121,13 @@ impl Evaluation<'_> {
                     rule: rule_name.to_owned(),
                 }),
                 other => {
-                    decision
-                        .actions
-                        .extend(self.request(other).map(|action| RequestedAction {
+                    if let Some(action) = self.request(other) {
+                        decision.actions.push(RequestedAction {
                             policy: policy_name.to_owned(),
                             rule: rule_name.to_owned(),
                             action,
-                        }))
+                        });
+                    }
                 }
             }
         }
@@ -150,21 +149,17 @@ impl Evaluation<'_> {
                 fields,
                 method,
                 replacement,
-            } => {
-                let fields = fields.iter().filter_map(|field| program.field(*field));
-                let fields: Vec<Field> = fields.collect();
-                ActionRequest::Redact {
-                    fields: fields
-                        .iter()
-                        .map(|field| path(*field).into_owned())
-                        .collect(),
-                    texts: self.chosen(&fields),
-                    method,
-                    replacement: replacement.map(string),
-                }
-            }
+            } => ActionRequest::Redact {
+                fields: fields
+                    .iter()
+                    .map(|it| program.name_of(*it).to_owned())
+                    .collect(),
+                texts: self.chosen(fields),
+                method,
+                replacement: replacement.map(string),
+            },
             Action::Modify { field, value } => ActionRequest::Modify {
-                field: path(field).into_owned(),
+                field: program.name_of(field).to_owned(),
                 texts: self.chosen(&[field]),
                 value: match value {
                     NewValue::Null => ModifyValue::Null,
@@ -223,10 +218,12 @@ impl Evaluation<'_> {
     /// A message for a person: fields cut and without control characters.
     fn render(&self, template: u32) -> String {
         self.join(template, &mut |text, piece| {
-            let shown = piece.chars().take(MAX_SHOWN_CHARS);
-            text.extend(shown.map(|c| if c.is_control() { ' ' } else { c }));
-            if piece.chars().nth(MAX_SHOWN_CHARS).is_some() {
-                text.push('…');
+            for (nth, c) in piece.chars().enumerate() {
+                if nth == MAX_SHOWN_CHARS {
+                    text.push('…');
+                    break;
+                }
+                text.push(if c.is_control() { ' ' } else { c });
             }
         })
     }

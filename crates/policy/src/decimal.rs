@@ -28,8 +28,8 @@ pub(crate) fn written(number: f64) -> String {
     } else {
         let (size, power) = scaled(size);
         digits(size, &mut text);
-        text.push('e');
-        text.push_str(&power.to_string());
+        text.push_str(if power < 0 { "e-" } else { "e" });
+        text.push_str(&u64::from(power.unsigned_abs()).to_string());
     }
     text
 }
@@ -85,7 +85,9 @@ fn digits(size: f64, text: &mut String) {
     if !after.is_empty() {
         text.push('.');
         let missing = decimals.saturating_sub(figures.len());
-        text.extend(std::iter::repeat_n('0', missing));
+        for _ in 0..missing {
+            text.push('0');
+        }
         text.push_str(after);
     }
 }

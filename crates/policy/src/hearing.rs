@@ -5,7 +5,7 @@
 //! [`crate::decide_streaming`].
 
 use crate::load::Bundle;
-use jupiter_detect::{Found, PausedScan};
+use jupiter_matchers::{Found, PausedScan};
 
 /// How far one text of an answer has been read.
 #[derive(Debug, Clone)]

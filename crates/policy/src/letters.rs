@@ -8,8 +8,8 @@ struct Letters {
     /// In order, from the lowest bit: the first in 21, how far on the last is in 12, the step
     /// between them in 3, and the change, the lowest bit its sign.
     runs: &'static [u64],
-    /// In order: those that become several.
-    several: &'static [(char, &'static str)],
+    /// In order: those that become several, each before what it becomes.
+    several: &'static [[u16; 4]],
 }
 
 include!(concat!(env!("OUT_DIR"), "/letters.rs"));
@@ -28,16 +28,27 @@ fn changed(text: &str, letters: &Letters, ascii: fn(&char) -> char) -> String {
     for letter in text.chars() {
         if letter.is_ascii() {
             changed.push(ascii(&letter));
-        } else if let Ok(at) = letters.several.binary_search_by_key(&letter, |it| it.0) {
-            changed.push_str(letters.several.get(at).map_or("", |it| it.1));
-        } else {
-            changed.push(letters.one(letter));
+            continue;
+        }
+        match letters.several(letter) {
+            Some(several) => several.for_each(|letter| changed.push(letter)),
+            None => changed.push(letters.one(letter)),
         }
     }
     changed
 }
 
 impl Letters {
+    fn several(&self, letter: char) -> Option<impl Iterator<Item = char>> {
+        let number = u16::try_from(u32::from(letter)).ok()?;
+        let at = self
+            .several
+            .binary_search_by_key(&number, |[from, ..]| *from);
+        let [_, becomes @ ..] = self.several.get(at.ok()?)?;
+        let units = becomes.iter().take_while(|unit| **unit != 0);
+        Some(units.filter_map(|unit| char::from_u32((*unit).into())))
+    }
+
     fn one(&self, letter: char) -> char {
         let number = letter as u32;
         let first = |run: u64| run as u32 & 0x1f_ffff;

@@ -18,9 +18,11 @@ mod decision;
 mod equivalence;
 mod eval;
 pub mod facts;
+mod grounds;
 mod hearing;
 mod letters;
 mod load;
+#[cfg(feature = "author")]
 mod names;
 mod program;
 mod reading;

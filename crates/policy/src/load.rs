@@ -8,7 +8,7 @@ use crate::records::{self, Program};
 use crate::scans::{MAX_WEIGHT, Scans};
 use crate::stages::{Codes, Needs};
 use crate::symbols::Symbols;
-use jupiter_detect::PatternLoadError;
+use jupiter_matchers::PatternLoadError;
 use sha2::{Digest, Sha256};
 use std::fmt;
 
@@ -61,8 +61,10 @@ impl BundleDigest {
     pub fn of(bytes: &[u8]) -> BundleDigest {
         let mut text = String::from("sha256:");
         for byte in Sha256::digest(bytes) {
-            let digits = [byte >> 4, byte & 15].into_iter();
-            text.extend(digits.filter_map(|it| char::from_digit(it.into(), 16)));
+            for digit in [byte >> 4, byte & 15] {
+                // A nibble is a digit.
+                text.push(char::from_digit(digit.into(), 16).unwrap_or_default());
+            }
         }
         BundleDigest(text)
     }

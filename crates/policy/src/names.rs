@@ -1,10 +1,8 @@
-//! Fields by the names authors use, and which of them made a condition hold.
+//! Fields by the names authors use. Bundles carry the names of what they read.
 
-use crate::eval::Evaluation;
 use crate::facts::Detector;
 use crate::program::{
-    BoolField, BoolValue, Entry, Field, KindFilter, List, Node, NodeId, NumberField, NumberNode,
-    NumberValue, PartFilter, Piece, SingleText, TextField, TextTest, TextValue,
+    BoolField, Entry, Field, KindFilter, List, NumberField, PartFilter, SingleText, TextField,
 };
 use std::borrow::Cow;
 
@@ -151,122 +149,10 @@ fn number_path(field: NumberField) -> &'static str {
     }
 }
 
-impl Evaluation<'_> {
-    /// Adds the names of the fields that made a condition what it is.
-    pub fn grounds(&self, id: NodeId, names: &mut Vec<String>) {
-        let Some(node) = self.bundle.program.node(id) else {
-            return;
-        };
-        match node {
-            Node::Constant(_) => {}
-            Node::Not(child) => self.grounds(child, names),
-            // One that decides is ground enough; where none does, all of them are.
-            Node::All(children) => self.grounds_of(children, false, names),
-            Node::Any(children) => self.grounds_of(children, true, names),
-            Node::If(condition, then, otherwise) => {
-                self.grounds(condition, names);
-                let chosen = if self.holds(condition) {
-                    then
-                } else {
-                    otherwise
-                };
-                self.grounds(chosen, names);
-            }
-            Node::Quantified { list, body, .. } => {
-                add(names, list_path(list));
-                self.grounds(body, names);
-            }
-            Node::Compare { left, right, .. } => {
-                self.computed_grounds(left, names);
-                self.computed_grounds(right, names);
-            }
-            Node::Present(field) => add(names, path(field)),
-            Node::Text(text) => {
-                add(names, text_path(text.field));
-                self.value_grounds(text.test, names);
-            }
-            Node::Number { field, value, .. } => {
-                add(names, path(Field::Number(field)));
-                if let NumberValue::Field(other) = value {
-                    add(names, path(Field::Number(other)));
-                }
-            }
-            Node::NumberIn { field, .. } => add(names, path(Field::Number(field))),
-            Node::Bool { field, value, .. } => {
-                add(names, path(Field::Bool(field)));
-                if let BoolValue::Field(other) = value {
-                    add(names, path(Field::Bool(other)));
-                }
-            }
-        }
-    }
-
-    fn grounds_of(&self, children: &[NodeId], decisive: bool, names: &mut Vec<String>) {
-        match children
-            .iter()
-            .find(|child| self.holds(**child) == decisive)
-        {
-            Some(child) => self.grounds(*child, names),
-            None => {
-                for child in children {
-                    self.grounds(*child, names);
-                }
-            }
-        }
-    }
-
-    fn value_grounds(&self, test: TextTest, names: &mut Vec<String>) {
-        let (TextTest::Equals(value)
-        | TextTest::Has(value)
-        | TextTest::Contains(value)
-        | TextTest::StartsWith(value)
-        | TextTest::EndsWith(value)) = test
-        else {
-            return;
-        };
-        match value {
-            TextValue::Constant(_) => {}
-            TextValue::Field(field) => add(names, text_path(field)),
-            TextValue::Template(id) => {
-                for piece in self.bundle.program.pieces(id) {
-                    match piece {
-                        Piece::Text(_) => {}
-                        Piece::Field(field) => add(names, path(field)),
-                        Piece::Cased(field, _) => add(names, text_path(field)),
-                    }
-                }
-            }
-        }
-    }
-
-    fn computed_grounds(&self, id: u32, names: &mut Vec<String>) {
-        match self.bundle.program.number(id) {
-            None | Some(NumberNode::Constant(_)) => {}
-            Some(NumberNode::Field(field)) => add(names, path(Field::Number(field))),
-            Some(NumberNode::Count(list)) => add(names, list_path(list)),
-            Some(NumberNode::Length(field)) => add(names, text_path(field)),
-            Some(
-                NumberNode::Sum(left, right)
-                | NumberNode::Difference(left, right)
-                | NumberNode::Product(left, right),
-            ) => {
-                self.computed_grounds(left, names);
-                self.computed_grounds(right, names);
-            }
-        }
-    }
-}
-
-fn list_path(list: List) -> Cow<'static, str> {
-    Cow::Borrowed(match list {
+pub(crate) fn list_path(list: List) -> &'static str {
+    match list {
         List::Messages => "request.messages",
         List::Tools => "request.tools",
         List::Stop => "request.stop",
-    })
-}
-
-fn add(names: &mut Vec<String>, name: Cow<'static, str>) {
-    if !names.iter().any(|known| *known == name) {
-        names.push(name.into_owned());
     }
 }

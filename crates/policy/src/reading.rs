@@ -204,9 +204,13 @@ impl<'a> Evaluation<'a> {
     }
 
     /// The texts that fields name in this exchange.
-    pub fn chosen(&self, fields: &[Field]) -> ChosenTexts {
+    pub fn chosen(&self, fields: &[u32]) -> ChosenTexts {
+        let fields = fields
+            .iter()
+            .filter_map(|it| self.bundle.program.field(*it));
+        let fields: Vec<Field> = fields.collect();
         let mut chosen = ChosenTexts::default();
-        for field in fields {
+        for field in &fields {
             match *field {
                 Field::Text(TextField::EveryText) => chosen.other = true,
                 Field::Text(TextField::ResponseContent) => {

@@ -1,6 +1,6 @@
 //! The bytes of a program, read and checked in one pass.
 //!
-//! A program is tables of texts, patterns and constants, and then records: each a word
+//! A program is tables of texts, patterns, constants and names, and then records: each a word
 //! that says what it is and as many operands as that has, all of them numbers. One table
 //! ([`SIGNATURES`]) says which operands fit; one routine holds every record to it. A record
 //! refers only to records before it, so that nothing can refer to itself; what evaluating
@@ -11,7 +11,7 @@
 
 use crate::load::LoadError;
 use crate::program::{COUNTED_ENTRIES, MAX_COST, MAX_DEPTH};
-use jupiter_detect::TextPattern;
+use jupiter_matchers::TextPattern;
 use std::sync::Arc;
 
 /// What a bundle holds, checked.
@@ -21,6 +21,8 @@ pub(crate) struct Program {
     pub strings: Vec<String>,
     pub patterns: Vec<Arc<TextPattern>>,
     pub constants: Vec<f64>,
+    /// Of fields and lists.
+    pub names: Vec<String>,
     /// INVARIANT: a record refers only to records before it, of the kinds that fit.
     pub records: Vec<Record>,
     /// Lists, each behind its length.
@@ -75,7 +77,7 @@ const SINGLE: u16 = ONE | ENTRY;
 const TEXT: u16 = SINGLE | MANY;
 /// All fields but those of an entry, which an action has none of.
 const LASTING: u16 = ONE | MANY | NUMBER | BOOL | MESSAGES;
-const FIELD: u16 = LASTING | ENTRY;
+pub(crate) const FIELD: u16 = LASTING | ENTRY;
 
 // What is told on to the records that refer to one.
 /// Reads what people or models wrote, which messages must not show.
@@ -95,6 +97,8 @@ pub(crate) enum Operand {
     Text,
     Pattern,
     Constant,
+    /// Index of a name, by which a decision says what it looked at.
+    Name,
     /// A record before this one, of one of these kinds and without these marks.
     Of(u16, u8),
     /// A text or a record plus one; 0 where there is none.
@@ -103,7 +107,7 @@ pub(crate) enum Operand {
     /// A list in order and without duplicates.
     Set(&'static Operand),
 }
-use Operand::{Any, Below, Constant, List, Maybe, Of, Pattern, Set, Text};
+use Operand::{Any, Below, Constant, List, Maybe, Name, Of, Pattern, Set, Text};
 
 pub(crate) struct Signature {
     pub op: Op,
@@ -140,33 +144,33 @@ const FLAG: Operand = Below(2);
 const LISTED: Operand = Below(3);
 
 records! {
-    // Fields.
-    SingleText ONE 0 (Below(15));
-    MessageRole ONE 0 (Any);
-    MessageContent ONE PROMPT (Any);
-    EntryRole ENTRY (PROMPT | OF_MESSAGE) ();
-    EntryContent ENTRY (PROMPT | OF_MESSAGE) ();
-    EntryName ENTRY (PROMPT | OF_NAME) ();
-    EveryRole MANY 0 ();
-    EveryContent MANY PROMPT ();
-    EveryText MANY PROMPT ();
-    Tools MANY 0 ();
-    Stop MANY PROMPT ();
-    RoleContent MANY PROMPT (Below(6));
+    // Fields, each with the name that authors use first.
+    SingleText ONE 0 (Name, Below(15));
+    MessageRole ONE 0 (Name, Any);
+    MessageContent ONE PROMPT (Name, Any);
+    EntryRole ENTRY (PROMPT | OF_MESSAGE) (Name);
+    EntryContent ENTRY (PROMPT | OF_MESSAGE) (Name);
+    EntryName ENTRY (PROMPT | OF_NAME) (Name);
+    EveryRole MANY 0 (Name);
+    EveryContent MANY PROMPT (Name);
+    EveryText MANY PROMPT (Name);
+    Tools MANY 0 (Name);
+    Stop MANY PROMPT (Name);
+    RoleContent MANY PROMPT (Name, Below(6));
     // Of all messages; of one. No kind, each kind, all but each kind.
-    Parts MANY 0 (Below(13));
-    PartsOf MANY 0 (Below(13), Any);
-    PiiTypes MANY 0 ();
-    SensitiveCategories MANY 0 ();
-    UserRoles MANY 0 ();
-    ResponseContent ONE PROMPT ();
-    ResponseText MANY PROMPT ();
-    AttachmentTypes MANY 0 ();
-    NumberField NUMBER 0 (Below(37));
-    LengthField NUMBER LONG (Of(ONE | MANY, 0));
-    BoolField BOOL 0 (Below(4));
-    FoundField BOOL LONG (Below(3), Of(ONE | MANY, 0));
-    Messages MESSAGES 0 ();
+    Parts MANY 0 (Name, Below(13));
+    PartsOf MANY 0 (Name, Below(13), Any);
+    PiiTypes MANY 0 (Name);
+    SensitiveCategories MANY 0 (Name);
+    UserRoles MANY 0 (Name);
+    ResponseContent ONE PROMPT (Name);
+    ResponseText MANY PROMPT (Name);
+    AttachmentTypes MANY 0 (Name);
+    NumberField NUMBER 0 (Name, Below(37));
+    LengthField NUMBER LONG (Name, Of(ONE | MANY, 0));
+    BoolField BOOL 0 (Name, Below(4));
+    FoundField BOOL LONG (Name, Below(3), Of(ONE | MANY, 0));
+    Messages MESSAGES 0 (Name);
     // Templates.
     PieceText PIECE 0 (Text);
     PieceField PIECE 0 (Of(FIELD, 0));
@@ -175,7 +179,7 @@ records! {
     // Computed numbers.
     ConstantNumber COMPUTED 0 (Constant);
     FieldNumber COMPUTED 0 (Of(NUMBER, 0));
-    CountNumber COMPUTED 0 (LISTED);
+    CountNumber COMPUTED 0 (Name, LISTED);
     LengthNumber COMPUTED LONG (Of(ONE, 0));
     EntryLengthNumber COMPUTED 0 (Of(ENTRY, 0));
     Sum COMPUTED 0 (Of(COMPUTED, 0), Of(COMPUTED, 0));
@@ -188,7 +192,7 @@ records! {
     All NODE 0 (List(&CHILD));
     Some NODE 0 (List(&CHILD));
     If NODE 0 (CHILD, CHILD, CHILD);
-    Quantified NODE LONG (LISTED, FLAG, CHILD);
+    Quantified NODE LONG (Name, LISTED, FLAG, CHILD);
     Compare NODE 0 (Of(COMPUTED, 0), ORDER, Of(COMPUTED, 0));
     Present NODE 0 (Of(FIELD, 0));
     TextConstant NODE 0 (Of(TEXT, 0), CASED, TEST, Text);
@@ -262,8 +266,7 @@ pub(crate) fn program(bytes: &[u8]) -> Result<Program, LoadError> {
     };
     reader.program.needs = reader.operand(Below(3 << 5))?;
     for _ in 0..reader.length()? {
-        let text = reader.bytes().and_then(|text| str::from_utf8(text).ok());
-        let text = text.ok_or(LoadError::Malformed)?;
+        let text = reader.text()?;
         let strings = &mut reader.program.strings;
         if strings.last().is_some_and(|last| last.as_str() >= text) {
             return Err(LoadError::Inconsistent("strings are out of order"));
@@ -280,6 +283,10 @@ pub(crate) fn program(bytes: &[u8]) -> Result<Program, LoadError> {
         let (bytes, rest) = bytes.ok_or(LoadError::Malformed)?;
         reader.rest = rest;
         reader.program.constants.push(f64::from_le_bytes(*bytes));
+    }
+    for _ in 0..reader.length()? {
+        let name = reader.text()?.to_owned();
+        reader.program.names.push(name);
     }
     for _ in 0..reader.length()? {
         reader.record()?;
@@ -323,6 +330,11 @@ impl<'b> Reader<'b> {
             true => Ok(length),
             false => Err(LoadError::Malformed),
         }
+    }
+
+    fn text(&mut self) -> Result<&'b str, LoadError> {
+        let text = self.bytes().and_then(|text| str::from_utf8(text).ok());
+        text.ok_or(LoadError::Malformed)
     }
 
     fn bytes(&mut self) -> Option<&'b [u8]> {
@@ -386,6 +398,7 @@ impl<'b> Reader<'b> {
             Text => number < self.program.strings.len(),
             Pattern => number < self.program.patterns.len(),
             Constant => number < self.program.constants.len(),
+            Name => number < self.program.names.len(),
             Of(kinds, forbidden) => match self.shapes.get(number) {
                 Some(shape) => {
                     let parts = &mut self.parts;
@@ -437,7 +450,7 @@ impl<'b> Reader<'b> {
         let [first, second, third, _] = record.operands;
         match record.op {
             Op::Quantified => {
-                let foreign = if first == 0 { OF_NAME } else { OF_MESSAGE };
+                let foreign = if second == 0 { OF_NAME } else { OF_MESSAGE };
                 if self.parts.marks & foreign != 0 {
                     return Err(LoadError::Inconsistent("a quantifier has no such entry"));
                 }

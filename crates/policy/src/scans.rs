@@ -1,7 +1,7 @@
 //! What stands in the long texts of an exchange, found in one pass over each.
 //!
 //! Every keyword and pattern that conditions look for in messages or in the answer is
-//! searched at once ([`jupiter_detect::TextScanner`]), when the first such condition is
+//! searched at once ([`jupiter_matchers::TextScanner`]), when the first such condition is
 //! asked; the others only look up what was found. Texts no condition needs are not read.
 
 use crate::eval::{Evaluation, ListEntry};
@@ -12,7 +12,7 @@ use crate::program::{
     Case, Entry, Node, NodeId, StringId, TextField, TextNode, TextTest, TextValue,
 };
 use crate::records::Program;
-use jupiter_detect::{Found, Keyword, TextPattern, TextScanner};
+use jupiter_matchers::{Found, Keyword, TextPattern, TextScanner};
 use std::cell::OnceCell;
 use std::sync::Arc;
 

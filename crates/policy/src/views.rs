@@ -83,7 +83,7 @@ pub(crate) const STORED_FIRST: u32 = 1 << 3;
 pub(crate) const HOLDS_FOR_GOOD: u32 = 1 << 4;
 
 impl Program {
-    fn record(&self, id: u32) -> Option<Record> {
+    pub fn record(&self, id: u32) -> Option<Record> {
         self.records.get(id as usize).copied()
     }
 
@@ -95,7 +95,7 @@ impl Program {
     pub fn field(&self, id: u32) -> Option<Field> {
         let Record {
             op,
-            operands: [first, second, ..],
+            operands: [_, first, second, ..],
         } = self.record(id)?;
         let text = match op {
             Op::SingleText => TextField::Single(SingleText::numbered(first)?),
@@ -187,7 +187,7 @@ impl Program {
         Some(match op {
             Op::ConstantNumber => NumberNode::Constant(self.constant(first)?),
             Op::FieldNumber => NumberNode::Field(self.number_field(first)?),
-            Op::CountNumber => NumberNode::Count(List::numbered(first)?),
+            Op::CountNumber => NumberNode::Count(List::numbered(second)?),
             Op::LengthNumber | Op::EntryLengthNumber => NumberNode::Length(self.text_field(first)?),
             Op::Sum => NumberNode::Sum(first, second),
             Op::Difference => NumberNode::Difference(first, second),
@@ -212,9 +212,9 @@ impl Program {
             Op::If => return Some(Node::If(first, second, third)),
             Op::Quantified => {
                 return Some(Node::Quantified {
-                    list: List::numbered(first)?,
-                    every: second == 1,
-                    body: third,
+                    list: List::numbered(second)?,
+                    every: third == 1,
+                    body: fourth,
                 });
             }
             Op::Compare => {
@@ -346,7 +346,7 @@ impl Program {
             _ => return None,
         };
         Some(Action::Modify {
-            field: self.field(first)?,
+            field: first,
             value,
         })
     }

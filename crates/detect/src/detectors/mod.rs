@@ -17,7 +17,7 @@
 //! [`card`], [`address`]), [`email`], [`secrets`] over the table of [`families`],
 //! [`passwords`], [`phrases`] over [`words`]. What is known of their
 //! precision and recall is in `docs/reference/detectors.md`. The patterns and keywords of
-//! policies are [`crate::TextScanner`]'s.
+//! policies are those of `crates/matchers`.
 
 mod address;
 mod blocks;

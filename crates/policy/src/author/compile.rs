@@ -254,7 +254,8 @@ impl Lowering {
                 self.program.record(Op::If, &parts)
             }
             Condition::Quantified { list, every, body } => {
-                let quantified = [place(*list), u32::from(*every), self.condition(body)];
+                let [name, list] = self.program.list(*list);
+                let quantified = [name, list, u32::from(*every), self.condition(body)];
                 self.program.record(Op::Quantified, &quantified)
             }
             Condition::Compare { left, order, right } => {
@@ -327,7 +328,10 @@ impl Lowering {
                 let field = self.program.number_field(*field);
                 return self.program.record(Op::FieldNumber, &[field]);
             }
-            Computed::Count(list) => return self.program.record(Op::CountNumber, &[place(*list)]),
+            Computed::Count(list) => {
+                let list = self.program.list(*list);
+                return self.program.record(Op::CountNumber, &list);
+            }
             Computed::Length(field) => {
                 let op = match field {
                     TextField::Entry(_) => Op::EntryLengthNumber,

@@ -1,7 +1,8 @@
 //! The bytes of a program, written: what `crate::records` reads.
 
+use crate::names;
 use crate::program::{
-    BoolField, Entry, FORMAT_VERSION, Field, MAGIC, NumberField, StringId, TextField,
+    BoolField, Entry, FORMAT_VERSION, Field, List, MAGIC, NumberField, StringId, TextField,
 };
 use crate::records::Op;
 use crate::views::Word;
@@ -13,6 +14,7 @@ pub(super) struct Encoder {
     strings: Vec<String>,
     patterns: Vec<Vec<u8>>,
     constants: Vec<f64>,
+    names: Vec<String>,
     /// What each record is and its operands, lists behind their lengths.
     records: Vec<Vec<u32>>,
     known: HashMap<Vec<u32>, u32>,
@@ -82,30 +84,54 @@ impl Encoder {
         }))
     }
 
+    pub(super) fn name(&mut self, name: &str) -> u32 {
+        let known = self.names.iter().position(|known| known == name);
+        number(known.unwrap_or_else(|| {
+            self.names.push(name.to_owned());
+            self.names.len() - 1
+        }))
+    }
+
+    /// A field's record, with its name before the other operands.
+    fn named(&mut self, op: Op, field: Field, operands: &[u32]) -> u32 {
+        let mut words = vec![self.name(&names::path(field))];
+        words.extend(operands);
+        self.record(op, &words)
+    }
+
+    pub(super) fn list(&mut self, list: List) -> [u32; 2] {
+        [self.name(names::list_path(list)), place(list)]
+    }
+
     pub(super) fn field(&mut self, field: Field) -> u32 {
         match field {
             Field::Text(field) => self.text_field(field),
             Field::Number(field) => self.number_field(field),
             Field::Bool(field) => self.bool_field(field),
-            Field::Messages => self.record(Op::Messages, &[]),
+            Field::Messages => self.named(Op::Messages, field, &[]),
         }
     }
 
     pub(super) fn text_field(&mut self, field: TextField) -> u32 {
+        let named = Field::Text(field);
         let op = match field {
-            TextField::Single(field) => return self.record(Op::SingleText, &[place(field)]),
+            TextField::Single(field) => {
+                return self.named(Op::SingleText, named, &[place(field)]);
+            }
             TextField::MessageRole(index) => {
-                return self.record(Op::MessageRole, &[index.cast_unsigned()]);
+                return self.named(Op::MessageRole, named, &[index.cast_unsigned()]);
             }
             TextField::MessageContent(index) => {
-                return self.record(Op::MessageContent, &[index.cast_unsigned()]);
+                return self.named(Op::MessageContent, named, &[index.cast_unsigned()]);
             }
-            TextField::RoleContent(role) => return self.record(Op::RoleContent, &[place(role)]),
+            TextField::RoleContent(role) => {
+                return self.named(Op::RoleContent, named, &[place(role)]);
+            }
             TextField::Parts(filter) => {
                 let kind = filter.kind.number();
                 return match filter.message {
-                    None => self.record(Op::Parts, &[kind]),
-                    Some(index) => self.record(Op::PartsOf, &[kind, index.cast_unsigned()]),
+                    None => self.named(Op::Parts, named, &[kind]),
+                    Some(index) => self.named(Op::PartsOf, named, &[kind, index.cast_unsigned()]),
                 };
             }
             TextField::Entry(Entry::Role) => Op::EntryRole,
@@ -123,16 +149,16 @@ impl Encoder {
             TextField::ResponseText => Op::ResponseText,
             TextField::AttachmentTypes => Op::AttachmentTypes,
         };
-        self.record(op, &[])
+        self.named(op, named, &[])
     }
 
     pub(super) fn number_field(&mut self, field: NumberField) -> u32 {
         match field {
             NumberField::Length(text) => {
                 let text = self.text_field(text);
-                self.record(Op::LengthField, &[text])
+                self.named(Op::LengthField, Field::Number(field), &[text])
             }
-            plain => self.record(Op::NumberField, &[place(plain)]),
+            plain => self.named(Op::NumberField, Field::Number(field), &[place(plain)]),
         }
     }
 
@@ -140,9 +166,9 @@ impl Encoder {
         match field {
             BoolField::Found(detector, text) => {
                 let text = self.text_field(text);
-                self.record(Op::FoundField, &[place(detector), text])
+                self.named(Op::FoundField, Field::Bool(field), &[place(detector), text])
             }
-            plain => self.record(Op::BoolField, &[place(plain)]),
+            plain => self.named(Op::BoolField, Field::Bool(field), &[place(plain)]),
         }
     }
 
@@ -163,6 +189,11 @@ impl Encoder {
         varint(&mut bytes, number(self.constants.len()));
         for constant in &self.constants {
             bytes.extend_from_slice(&constant.to_le_bytes());
+        }
+        varint(&mut bytes, number(self.names.len()));
+        for name in &self.names {
+            varint(&mut bytes, number(name.len()));
+            bytes.extend_from_slice(name.as_bytes());
         }
         varint(&mut bytes, number(self.records.len()));
         for word in self.records.iter().flatten() {
@@ -206,6 +237,7 @@ mod tests {
     /// What loading says of one rule with this condition and this action.
     fn loaded(build: impl FnOnce(&mut Encoder) -> (u32, u32)) -> Result<(), LoadError> {
         let mut program = Encoder::new(vec!["a".to_owned(), "b".to_owned()]);
+        program.name("field");
         let (condition, action) = build(&mut program);
         let rule = program.listed(Op::Rule, &[0, 0, condition], &[action]);
         let policy = program.listed(Op::Policy, &[0, 0, 0], &[rule]);
@@ -218,7 +250,7 @@ mod tests {
     }
 
     fn text(program: &mut Encoder, field: Op) -> u32 {
-        let field = program.record(field, &[]);
+        let field = program.record(field, &[0]);
         program.record(Op::TextConstant, &[field, 0, 0, 1])
     }
 
@@ -233,7 +265,7 @@ mod tests {
         let of = |list: u32, entry: Op| {
             condition(|program| {
                 let body = text(program, entry);
-                program.record(Op::Quantified, &[list, 0, body])
+                program.record(Op::Quantified, &[0, list, 0, body])
             })
         };
         assert_eq!(of(MESSAGES, Op::EntryRole), Ok(()));
@@ -242,7 +274,7 @@ mod tests {
         assert!(refused(&of(MESSAGES, Op::EntryName)));
         assert!(refused(&condition(|it| text(it, Op::EntryRole))));
         assert!(refused(&loaded(|program| {
-            let entry = program.record(Op::EntryContent, &[]);
+            let entry = program.record(Op::EntryContent, &[0]);
             (
                 program.record(Op::Always, &[]),
                 program.record(Op::ModifyNull, &[entry]),
@@ -255,21 +287,21 @@ mod tests {
         let body = |field: Op| {
             condition(|program| {
                 let long = text(program, field);
-                program.record(Op::Quantified, &[0, 0, long])
+                program.record(Op::Quantified, &[0, 0, 0, long])
             })
         };
         assert_eq!(body(Op::EveryText), Err(LoadError::TooCostly));
         assert_eq!(body(Op::ResponseContent), Ok(()));
         let nested = condition(|program| {
             let body = text(program, Op::EntryRole);
-            let inner = program.record(Op::Quantified, &[0, 0, body]);
-            program.record(Op::Quantified, &[0, 1, inner])
+            let inner = program.record(Op::Quantified, &[0, 0, 0, body]);
+            program.record(Op::Quantified, &[0, 0, 1, inner])
         });
         assert_eq!(nested, Err(LoadError::TooCostly));
         let searched = condition(|program| {
-            let field = program.record(Op::ResponseContent, &[]);
+            let field = program.record(Op::ResponseContent, &[0]);
             let contains = program.record(Op::TextConstant, &[field, 0, 2, 1]);
-            program.record(Op::Quantified, &[0, 0, contains])
+            program.record(Op::Quantified, &[0, 0, 0, contains])
         });
         assert_eq!(searched, Err(LoadError::TooCostly));
     }
@@ -278,8 +310,8 @@ mod tests {
     fn messages_show_no_prompt_but_may_say_how_long_it_is() {
         let message = |prompt: bool| {
             loaded(|program| {
-                let text = program.record(Op::EveryText, &[]);
-                let length = program.record(Op::LengthField, &[text]);
+                let text = program.record(Op::EveryText, &[0]);
+                let length = program.record(Op::LengthField, &[0, text]);
                 let shown = if prompt { text } else { length };
                 let piece = program.record(Op::PieceField, &[shown]);
                 let template = program.listed(Op::Template, &[], &[piece]);
@@ -330,10 +362,10 @@ mod tests {
             let result = condition(|program| program.record(op, operands.get(..3).unwrap_or(&[])));
             assert!(result.is_err(), "{what}");
         }
-        let field_as_condition = condition(|program| program.record(Op::EveryText, &[]));
+        let field_as_condition = condition(|program| program.record(Op::EveryText, &[0]));
         assert!(refused(&field_as_condition));
         let out_of_order = condition(|program| {
-            let field = program.record(Op::EveryRole, &[]);
+            let field = program.record(Op::EveryRole, &[0]);
             program.listed(Op::TextIn, &[field, 0], &[1, 0])
         });
         assert!(refused(&out_of_order));

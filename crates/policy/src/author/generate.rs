@@ -71,9 +71,10 @@ const TEXTS: [&str; 8] = ["", "a", "alpha", "gpt-4o", "search", "user", "ÃŸ", "Î
 static PATTERNS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let patterns = ["a+b?", "(?i)gpt", r"\d{2,3}"].into_iter();
     patterns
-        .filter_map(|it| jupiter_detect::compile(it).ok())
+        .filter_map(|it| jupiter_matchers::compile(it).ok())
         .collect()
 });
+const NAMES: [&str; 2] = ["request.model", "request.messages"];
 const CONSTANTS: [f64; 6] = [0.0, -1.5, 3.0, 1e300, f64::NAN, f64::NEG_INFINITY];
 
 impl Grown {
@@ -84,6 +85,9 @@ impl Grown {
         }
         for constant in CONSTANTS {
             encoder.constant(constant);
+        }
+        for name in NAMES {
+            encoder.name(name);
         }
         Grown {
             encoder,
@@ -155,6 +159,7 @@ impl Grown {
             Operand::Text => choices.below(TEXTS.len()),
             Operand::Pattern => choices.below(PATTERNS.len()),
             Operand::Constant => choices.below(CONSTANTS.len()),
+            Operand::Name => choices.below(NAMES.len()),
             Operand::Of(kinds, _) => {
                 let of_kind = (0..).zip(&self.kinds).filter(|(_, it)| **it & kinds != 0);
                 let of_kind: Vec<u32> = of_kind.map(|(id, _)| id).collect();

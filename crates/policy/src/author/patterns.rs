@@ -7,7 +7,7 @@ use super::checker::{Checker, shown};
 use super::diagnostics::Code;
 use super::operands::Place;
 use crate::program::MAX_BUNDLE_BYTES;
-use jupiter_detect::PatternError;
+use jupiter_matchers::PatternError;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ impl Patterns {
         if self.failures >= MAX_FAILURES || self.bytes > MAX_BUNDLE_BYTES {
             return Err(PatternError::TooLarge);
         }
-        let compiled: Result<Arc<[u8]>, _> = jupiter_detect::compile(pattern).map(Arc::from);
+        let compiled: Result<Arc<[u8]>, _> = jupiter_matchers::compile(pattern).map(Arc::from);
         match &compiled {
             Ok(bytes) => self.bytes += bytes.len(),
             Err(_) => self.failures += 1,

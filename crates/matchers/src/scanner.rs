@@ -64,6 +64,7 @@ impl Found {
     }
 
     /// Adds what another text had.
+    #[inline]
     pub fn merge(&mut self, other: &Found) {
         self.0.resize(self.0.len().max(other.0.len()), 0);
         for (word, other) in self.0.iter_mut().zip(&other.0) {
@@ -115,23 +116,29 @@ struct State {
 }
 
 impl TextScanner {
+    #[inline]
     pub fn new(words: &[Keyword<'_>], patterns: Vec<Arc<TextPattern>>) -> TextScanner {
         let mut keywords = keywords::Builder::default();
         let mut waiting: Vec<Vec<Waiting>> = Vec::new();
         let mut empty = Vec::new();
-        let mut wait = |literal: &[u8], waits: Waiting| {
-            let nth = keywords.add(literal);
-            if nth == waiting.len() {
-                waiting.push(Vec::new());
-            }
-            if let Some(all) = waiting.get_mut(nth) {
-                all.push(waits);
+        let mut wait = |literals: &mut dyn Iterator<Item = &[u8]>, waits: Waiting| {
+            for literal in literals {
+                let nth = keywords.add(literal);
+                if nth == waiting.len() {
+                    waiting.push(Vec::new());
+                }
+                if let Some(all) = waiting.get_mut(nth) {
+                    all.push(waits);
+                }
             }
         };
         for (nth, word) in words.iter().enumerate() {
             match word.text.is_empty() {
                 true => empty.push(nth),
-                false => wait(word.text.as_bytes(), Waiting::Word(nth)),
+                false => {
+                    let literal = core::iter::once(word.text.as_bytes());
+                    wait(&mut { literal }, Waiting::Word(nth));
+                }
             }
         }
         for (nth, pattern) in patterns.iter().enumerate() {
@@ -140,9 +147,7 @@ impl TextScanner {
                 Lane::Prefix => Waiting::Start(nth),
                 Lane::Required => Waiting::Anywhere(nth),
             };
-            for literal in &pattern.literals {
-                wait(literal, waits);
-            }
+            wait(&mut pattern.literals.iter().map(Vec::as_slice), waits);
         }
         let words = words.iter().map(|word| Word {
             text: word.text.as_bytes().to_vec(),
@@ -175,6 +180,7 @@ impl TextScanner {
     }
 
     /// Starts to scan a text that comes in parts.
+    #[inline(never)]
     pub fn start(&self) -> Scan<'_> {
         let bits = self.words.len() + self.patterns.len();
         Scan {

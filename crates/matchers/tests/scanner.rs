@@ -1,7 +1,7 @@
 //! A scanner finds what each keyword and pattern finds alone, wherever a text is cut.
 #![expect(clippy::unwrap_used, reason = "test helpers fail by panicking")]
 
-use jupiter_detect::{Found, Keyword, TextPattern, TextScanner, compile};
+use jupiter_matchers::{Found, Keyword, TextPattern, TextScanner, compile};
 use proptest::prelude::*;
 use std::sync::Arc;
 

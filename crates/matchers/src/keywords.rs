@@ -177,6 +177,7 @@ impl Default for Builder {
 impl Builder {
     /// Adds a literal that is not empty; ASCII letters match in either case. Returns its
     /// number, the same for equal ones.
+    #[inline]
     pub(crate) fn add(&mut self, literal: &[u8]) -> usize {
         let literal = literal.to_ascii_lowercase();
         let fresh = self.literals.len();
@@ -207,6 +208,7 @@ impl Builder {
         }
     }
 
+    #[inline]
     pub(crate) fn finish(self) -> Keywords {
         let lengths: Vec<usize> = self.literals.iter().map(Vec::len).collect();
         let shortest = lengths.iter().copied().min().unwrap_or(0);
@@ -240,6 +242,7 @@ impl Builder {
     }
 
     /// Links every state to the longest shorter one that ends the same, nearest first.
+    #[inline]
     fn linked(&self) -> (Vec<State>, Vec<(u8, u32)>) {
         let mut states = Vec::with_capacity(self.children.len());
         let mut edges = Vec::new();
@@ -280,6 +283,7 @@ impl Builder {
     }
 }
 
+#[inline]
 fn fail_of(states: &[State], edges: &[(u8, u32)], parent: u32, byte: u8) -> u32 {
     let mut state = parent;
     while state != ROOT {

@@ -32,6 +32,7 @@ pub(crate) struct ByteSet {
 }
 
 impl ByteSet {
+    #[inline]
     pub(crate) fn of(has: impl Fn(u8) -> bool) -> ByteSet {
         let mut set = ByteSet::default();
         let [ascii, high] = &mut set.halves;
@@ -84,6 +85,7 @@ pub(crate) struct Fingerprints {
 
 impl Fingerprints {
     /// `None` when there are too many literals, or one is too short. They are folded.
+    #[inline]
     pub(crate) fn new(literals: &[Vec<u8>]) -> Option<Fingerprints> {
         if literals.len() > MAX_LITERALS {
             return None;

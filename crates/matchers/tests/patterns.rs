@@ -1,7 +1,7 @@
 //! What patterns match, what they cost, and that broken bytes stay harmless.
 #![expect(clippy::unwrap_used, reason = "test helpers fail by panicking")]
 
-use jupiter_detect::{MAX_PATTERN_BYTES, PatternError, TextPattern, compile};
+use jupiter_matchers::{MAX_PATTERN_BYTES, PatternError, TextPattern, compile};
 use proptest::prelude::*;
 
 fn matches(pattern: &str, text: &str) -> bool {

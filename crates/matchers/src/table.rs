@@ -227,6 +227,7 @@ impl Table {
         false
     }
 
+    #[inline]
     pub(crate) fn any_matches_at_end(&self, live: &Live, before: Option<u8>) -> bool {
         let mut live = live.clone();
         live.add(self.start(before));
@@ -263,6 +264,7 @@ impl Table {
         }
     }
 
+    #[inline]
     fn new(
         class_of: [u8; 256],
         classes: u16,
@@ -381,6 +383,7 @@ pub(crate) struct Loaded {
 }
 
 /// Every transition is checked to lead to a state that exists, so a run stays inside.
+#[inline]
 pub(crate) fn decode(bytes: &[u8]) -> Result<Loaded, PatternLoadError> {
     let mut reader = Reader(bytes);
     match reader.byte() {
@@ -390,6 +393,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Loaded, PatternLoadError> {
     }
 }
 
+#[inline]
 fn decode_body(reader: &mut Reader<'_>) -> Option<Loaded> {
     let lane = match reader.byte()? {
         0 => Lane::Always,

@@ -12,6 +12,7 @@ pub struct TextPattern {
 
 impl TextPattern {
     /// Loads what `compile` made, in time linear in the number of bytes.
+    #[inline]
     pub fn load(bytes: &[u8]) -> Result<TextPattern, PatternLoadError> {
         let table::Loaded {
             lane,
