@@ -47,7 +47,7 @@ e2e *args: test-setup filter probe
     cargo test {{ locked }} --workspace --no-run --test cli
     cargo test {{ locked }} --workspace --test e2e {{ args }}
 
-# Measure: policy (the engine beside `cel`), scan, envoy (what the filter costs one), ingest, load, size
+# Measure: policy (the engine beside `cel`), scan, envoy (what the filter costs one), ingest, keyset, verify, load, size
 bench name="policy" *args:
     @{{ just }} bench-{{ name }} {{ args }}
 
@@ -70,6 +70,16 @@ bench-envoy: bench-setup filter
 [private]
 bench-ingest: test-setup
     cargo bench {{ locked }} --workspace --profile dev --bench ingest
+
+# CPU seconds of `mercator verify` for a million records
+[private]
+bench-verify *records: setup
+    cargo bench {{ locked }} --workspace --profile dev --bench verify -- {{ records }}
+
+# Pages of `mercator evidence query` at 10,000 and at 5,000,000 records
+[private]
+bench-keyset *records: test-setup
+    cargo bench {{ locked }} --workspace --profile dev --bench keyset -- {{ records }}
 
 # `mercator benchmark` beside wrk and h2load: speed, agreement, a stalled server
 [private]

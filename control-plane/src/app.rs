@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::envoy::admin::EnvoyAdmin;
 use crate::envoy::ecds::PluginSettings;
+use crate::erasure::Ledger;
 use crate::health::{Health, HealthTargets, PROBE_TIMEOUT};
 use crate::idempotency::Heard;
 use crate::ingest::Intake;
@@ -48,6 +49,8 @@ pub struct App {
     /// Where policies come from, and how the last look there went.
     pub source: Arc<SourceState>,
     pub intake: Arc<Intake>,
+    /// Which subjects were erased, outside the database.
+    pub ledger: Arc<Ledger>,
     /// The log as it may be told to anyone.
     pub log: Arc<LogView>,
     pub health: Arc<Health>,
@@ -82,6 +85,7 @@ impl App {
             bundles,
             publisher,
             intake,
+            ledger: Arc::default(),
             log: Arc::default(),
             health: Arc::new(Health::new(probes)),
             heard: Arc::default(),

@@ -47,6 +47,8 @@ pub enum Permission {
     /// What Envoy asks for over xDS.
     ReadConfiguration,
     ManageTokens,
+    /// Erase subjects, place and release holds.
+    ManageEvidence,
     /// Take the instance out of rotation, and put it back.
     ManageInstance,
     /// The description of the API itself.

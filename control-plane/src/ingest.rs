@@ -7,7 +7,7 @@
 //! logged.
 
 use jiff::{SignedDuration, Timestamp};
-use jupiter_evidence::{Envelope, EnvelopeError, LeafHash};
+use jupiter_evidence::{Envelope, EnvelopeError, LeafHash, MAX_SUBJECT_BYTES};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -65,8 +65,9 @@ pub const MAX_LINES: usize = 20_000;
 /// C2SP `tlog-tiles` has no place for longer entries.
 pub const MAX_RECORD_BYTES: usize = 65_535;
 
-/// A record, its salt and the keys around them.
-const MAX_LINE_BYTES: usize = MAX_RECORD_BYTES + 128;
+/// A record, its salt, its subject with six bytes for each of its own, and the keys
+/// around them.
+const MAX_LINE_BYTES: usize = MAX_RECORD_BYTES + 6 * MAX_SUBJECT_BYTES + 128;
 
 /// How far the time inside an id may be from the record's own: both are taken
 /// when the request arrives. Queries by time rely on it.
@@ -320,6 +321,7 @@ fn record(channel: Channel, line: &[u8], now: Timestamp) -> Result<NewEvidence, 
         EnvelopeError::NotARecord { .. } => "not_a_record",
         EnvelopeError::NotCanonical | EnvelopeError::Unwritable => "not_canonical",
         EnvelopeError::BadSalt => "bad_salt",
+        EnvelopeError::BadSubject => "bad_subject",
         EnvelopeError::UnknownVersion(_) => "unknown_version",
         EnvelopeError::NotUuidV7 => "not_uuid_v7",
     })?;

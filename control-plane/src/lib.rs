@@ -6,6 +6,7 @@ pub mod app;
 pub mod auth;
 pub mod config;
 pub mod envoy;
+pub mod erasure;
 pub mod health;
 pub mod history;
 pub mod idempotency;

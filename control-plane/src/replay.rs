@@ -93,9 +93,10 @@ pub async fn replay(app: &App, request: Request) -> Result<Report, ReplayError> 
             .await?;
         left = left.saturating_sub(PAGE);
         report.next = page.next;
-        for text in &page.records {
+        for (text, subject) in page.records.iter().zip(&page.subjects) {
             let record = serde_json::from_str(text).map_err(|_| ReplayError::Unreadable)?;
-            report.add(&bundle, &record, request.environment.as_deref());
+            let environment = request.environment.as_deref();
+            report.add(&bundle, &record, subject.name(), environment);
         }
         if report.next.is_none() || left == 0 {
             return Ok(report);
@@ -104,13 +105,19 @@ pub async fn replay(app: &App, request: Request) -> Result<Report, ReplayError> 
 }
 
 impl Report {
-    fn add(&mut self, bundle: &Bundle, record: &EvidenceRecord, environment: Option<&str>) {
+    fn add(
+        &mut self,
+        bundle: &Bundle,
+        record: &EvidenceRecord,
+        subject: Option<&str>,
+        environment: Option<&str>,
+    ) {
         self.records += 1;
         let Some(was) = decided(record) else {
             self.not_judged += 1;
             return;
         };
-        let (facts, kept) = kept_facts(record, environment);
+        let (facts, kept) = kept_facts(record, subject, environment);
         let (verdict, by) = match jupiter_policy::replay(bundle, &facts, kept) {
             Replayed::Decided { verdict, by } => (verdict, by),
             Replayed::Untold {
@@ -138,8 +145,8 @@ impl Report {
         };
         let differing = self.differing.entry(change).or_default();
         differing.exchanges += 1;
-        let subject = record.subject.clone().unwrap_or_default();
-        *differing.subjects.entry(subject).or_default() += 1;
+        let subject = subject.unwrap_or_default();
+        *differing.subjects.entry(subject.to_owned()).or_default() += 1;
         if differing.examples.len() < EXAMPLES {
             differing.examples.push(record.id);
         }
@@ -171,16 +178,17 @@ fn decided(record: &EvidenceRecord) -> Option<Verdict> {
     }
 }
 
-fn kept_facts(record: &EvidenceRecord, environment: Option<&str>) -> (Facts, Kept) {
+fn kept_facts(
+    record: &EvidenceRecord,
+    subject: Option<&str>,
+    environment: Option<&str>,
+) -> (Facts, Kept) {
     let model = record.request_model.as_deref();
     // A digest of a key stands for its subject in policies, with its prefix.
-    let user_id = record
-        .subject
-        .as_deref()
-        .map(|subject| match subject.split_once(':') {
-            Some(("jwt" | "header", name)) => name.to_owned(),
-            _ => subject.to_owned(),
-        });
+    let user_id = subject.map(|subject| match subject.split_once(':') {
+        Some(("jwt" | "header", name)) => name.to_owned(),
+        _ => subject.to_owned(),
+    });
     let whole = |text: &str| text.chars().count() < CLIPPED_AT;
     let kept = Kept {
         model: model.is_none_or(whole),
@@ -236,12 +244,12 @@ mod tests {
         let mut emitter = SampleEmitter::new(1);
         let mut records = Vec::new();
         for number in 0..10 {
-            records.push(emitter.next(|record| {
+            let subject = format!("jwt:user-{}", number % 2);
+            records.push(emitter.next_of(Some(&subject), |record| {
                 record.operation = Some("chat".to_owned());
                 record.decision = DecisionKind::Allow;
                 record.matched_rules.clear();
                 record.request_model = Some(format!("model-{}", number % 2));
-                record.subject = Some(format!("jwt:user-{}", number % 2));
             }));
         }
         records.push(emitter.next(|record| {

@@ -36,6 +36,7 @@ use crate::envoy::ends;
 use crate::envoy::files::{create_private_dir, write_private};
 use crate::envoy::sds;
 use crate::envoy::supervisor::{EnvoyPhase, EnvoyStatus, Supervisor, SupervisorError};
+use crate::erasure::{self, Keeping, LedgerError};
 use crate::health::HealthTargets;
 use crate::idempotency;
 use crate::publish::{self, PublishError};
@@ -102,6 +103,8 @@ pub enum RunError {
     Seal(#[from] SealError),
     #[error("the policies in force cannot be read")]
     Policies(#[from] PublishError),
+    #[error("erasures cannot be compared with their ledger")]
+    Erasures(#[from] LedgerError),
     #[error(transparent)]
     Envoy(#[from] SupervisorError),
     #[error("a server ended ({0})")]
@@ -141,6 +144,10 @@ pub async fn run(
     let (status_in, status) = watch::channel(EnvoyStatus::unmanaged());
     let envoy = EnvoyAdmin::new(config.envoy.admin)?;
     let app = start_app(&config, envoy.clone()).await?;
+    app.ledger.keep_in(&config.data_dir).await;
+    // Before anybody can ask: what a restore brought back must not be shown.
+    erasure::reconcile(&app).await?;
+    let keeping = Keeping::start(app.clone());
     let sealer = Sealer::new(app.clone(), &config.data_dir, &config.evidence.origin, keys)?;
     let sealing = Sealing::start(sealer);
     follow_envoy(&app, status.clone());
@@ -168,6 +175,7 @@ pub async fn run(
         keys.abort();
     }
     sealing.stop().await;
+    keeping.stop().await;
     app.store.close().await;
     ended
 }

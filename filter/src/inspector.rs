@@ -251,9 +251,10 @@ impl Inspector {
         Some(self.recorder.finish(end, ending))
     }
 
-    /// Of the body digests, in hex.
-    pub fn salt(&self) -> String {
-        self.recorder.salt()
+    /// What travels beside the record: the salt of its digests, in hex, and who asks.
+    pub fn beside(&self) -> (String, Option<String>) {
+        let subject = self.recorder.subject().map(str::to_owned);
+        (self.recorder.salt(), subject)
     }
 }
 

@@ -11,7 +11,7 @@ use jupiter_detect::detectors::Kind;
 use jupiter_evidence::{
     AttachmentCount, DecisionKind, Emitter, EvidenceRecord, IdempotencyRun, InspectionStatus,
     MAX_INTEGER, MatchedRule, Outcome, PolicyInForce, RECORD_VERSION, Tag, hex, rfc3339_micros,
-    salted_digest,
+    salted_digest, subject_digest,
 };
 use jupiter_policy::facts::Attachment;
 use jupiter_policy::{ActionRequest, Decision, Effect, Verdict};
@@ -46,6 +46,8 @@ pub struct ExchangeEnd {
 #[derive(Debug)]
 pub struct Recorder {
     record: EvidenceRecord,
+    /// Who asks, which stays outside the record.
+    subject: Option<String>,
     seed: Seed,
     response_hash: Sha256,
     response_ended: bool,
@@ -93,7 +95,7 @@ impl Recorder {
                 seq: 0,
                 prev: String::new(),
             },
-            subject: None,
+            subject_digest: None,
             decision: DecisionKind::Error,
             reason: Some(NOT_DECIDED.to_owned()),
             outcome: Outcome::FilterFault,
@@ -145,6 +147,7 @@ impl Recorder {
         response_hash.update(seed.salt);
         Recorder {
             record,
+            subject: None,
             seed,
             response_hash,
             response_ended: false,
@@ -164,12 +167,15 @@ impl Recorder {
         hex(&self.seed.salt)
     }
 
-    pub fn on_subject(&mut self, subject: Option<String>) {
-        self.record.subject = subject;
+    pub fn subject(&self) -> Option<&str> {
+        self.subject.as_deref()
     }
 
-    pub fn subject(&self) -> Option<&str> {
-        self.record.subject.as_deref()
+    pub fn on_subject(&mut self, subject: Option<String>) {
+        self.record.subject_digest = subject
+            .as_deref()
+            .map(|subject| subject_digest(&self.seed.salt, subject));
+        self.subject = subject;
     }
 
     pub fn on_request(

@@ -17,7 +17,7 @@ use super::error::ApiError;
 use super::extract::{ApiReader, EvidenceReader, EvidenceWriter, Lines, Parameters};
 use crate::app::App;
 use crate::ingest::{self, Channel, IngestError, IngestReport};
-use crate::store::EvidenceFilter;
+use crate::store::{EvidenceFilter, Subject};
 
 const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 500;
@@ -124,12 +124,38 @@ pub(super) struct QueryParameters {
     limit: Option<String>,
 }
 
+/// Whom a record is of. It is no part of the record.
+#[derive(Serialize, ToSchema)]
+pub(super) struct SubjectView {
+    /// `null` when the subject is erased.
+    name: Option<String>,
+    erased: bool,
+}
+
+impl SubjectView {
+    pub(super) fn of(subject: Subject) -> Option<SubjectView> {
+        match subject {
+            Subject::Unknown => None,
+            Subject::Known(name) => Some(SubjectView {
+                name: Some(name),
+                erased: false,
+            }),
+            Subject::Erased => Some(SubjectView {
+                name: None,
+                erased: true,
+            }),
+        }
+    }
+}
+
 /// Records, newest first.
 #[derive(Serialize, ToSchema)]
 pub(super) struct EvidencePageView {
     /// Each record in its canonical bytes.
     #[schema(value_type = Vec<Object>)]
     records: Vec<Box<RawValue>>,
+    /// Whom each is of; `null` when that was never known.
+    subjects: Vec<Option<SubjectView>>,
     /// Where each stands in the log; `null` while it waits for its place.
     leaf_indexes: Vec<Option<u64>>,
     /// Where to go on; `null` at the end.
@@ -152,6 +178,7 @@ pub(super) async fn query(
     let records = records.collect::<Result<_, _>>();
     Ok(Json(EvidencePageView {
         records: records.map_err(|error| ApiError::internal(&error))?,
+        subjects: page.subjects.into_iter().map(SubjectView::of).collect(),
         leaf_indexes: page.leaf_indexes,
         next_cursor: page.next.map(write_cursor),
     }))

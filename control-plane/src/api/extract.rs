@@ -95,6 +95,8 @@ callers! {
     ConfigurationReader needs ReadConfiguration,
     /// May make and revoke tokens.
     TokenManager needs ManageTokens,
+    /// May erase subjects and hold evidence.
+    EvidenceManager needs ManageEvidence,
     /// May drain the instance.
     InstanceManager needs ManageInstance,
     /// May read the description of the API.

@@ -8,17 +8,20 @@
 mod bundles;
 mod discovery;
 mod emitters;
+mod erasures;
 mod error;
 mod evidence;
 mod extract;
 mod frame;
 mod gaps;
 mod health;
+mod holds;
 mod idempotency;
 mod instance;
 mod log;
 mod metrics;
 mod openapi;
+mod personal;
 mod policies;
 mod replay;
 mod revisions;
@@ -83,6 +86,10 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(discovery::extension_configs))
         .routes(routes!(evidence::get))
         .routes(routes!(evidence::schema))
+        .routes(routes!(personal::get))
+        .routes(routes!(erasures::list, erasures::erase))
+        .routes(routes!(holds::list, holds::place))
+        .routes(routes!(holds::release))
         .routes(routes!(gaps::list))
         .routes(routes!(log::proof))
         .routes(routes!(log::checkpoint))

@@ -56,7 +56,9 @@ async fn line_ends_and_blank_lines_do_not_matter() {
 fn changed(change: impl FnOnce(&mut jupiter_evidence::EvidenceRecord)) -> String {
     let mut record = samples::record(1_000, 1);
     change(&mut record);
-    Envelope::write(&record.to_canonical().unwrap(), &"07".repeat(16), false).unwrap()
+    let subject = record.subject_digest.as_ref().map(|_| samples::SUBJECT);
+    let canonical = record.to_canonical().unwrap();
+    Envelope::write(&canonical, &"07".repeat(16), subject, false).unwrap()
 }
 
 #[tokio::test]
@@ -77,6 +79,7 @@ async fn bad_line_is_quarantined_with_its_reason_and_fails_nobody() {
         ),
         ("not_canonical", good.replace("\"v\":1", "\"v\": 1")),
         ("bad_salt", good.replace(&"07".repeat(16), "07")),
+        ("bad_subject", good.replace(samples::SUBJECT, "jwt:eve")),
         ("unknown_version", changed(|r| r.v = 2)),
         ("not_uuid_v7", changed(|r| r.id = uuid::Uuid::nil())),
         (

@@ -235,6 +235,36 @@ impl Store for FaultyStore {
         self.apply(self.inner.evidence_gaps(limit)).await
     }
 
+    async fn subject(&self, name: &str) -> Result<Option<SubjectSummary>, StoreError> {
+        self.apply(self.inner.subject(name)).await
+    }
+
+    async fn erase_subject(&self, name: &str, stamp: ErasureStamp) -> Result<Erasure, EraseError> {
+        self.apply_to("erase_subject", self.inner.erase_subject(name, stamp))
+            .await
+    }
+
+    async fn erasures(&self) -> Result<Vec<Erasure>, StoreError> {
+        self.apply(self.inner.erasures()).await
+    }
+
+    async fn repeat_erasures(&self, erasures: &[Erasure]) -> Result<u64, StoreError> {
+        self.apply_to("repeat_erasures", self.inner.repeat_erasures(erasures))
+            .await
+    }
+
+    async fn place_hold(&self, hold: NewHold) -> Result<Hold, StoreError> {
+        self.apply(self.inner.place_hold(hold)).await
+    }
+
+    async fn release_hold(&self, id: Uuid, release: Release) -> Result<Option<Hold>, StoreError> {
+        self.apply(self.inner.release_hold(id, release)).await
+    }
+
+    async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
+        self.apply(self.inner.holds()).await
+    }
+
     async fn create_token(&self, token: NewToken) -> Result<TokenInfo, StoreError> {
         self.apply(self.inner.create_token(token)).await
     }

@@ -7,10 +7,13 @@
 use jiff::Timestamp;
 use jupiter_evidence::LeafHash;
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use uuid::Uuid;
 
-use super::{Appended, CONFLICT, EvidenceBatch, NewEvidence, Outcome, SUPERSEDED, Source};
+use super::subjects::SubjectKey;
+use super::{
+    Appended, CONFLICT, EvidenceBatch, NewEvidence, Outcome, SUPERSEDED, Source, StoreError,
+};
 
 /// What is to be written for all batches together.
 #[derive(Default)]
@@ -60,6 +63,9 @@ pub(super) struct Fresh<'a> {
     pub(super) evidence: &'a NewEvidence,
     /// Its sequence, once it has its place there.
     pub(super) epoch_key: Option<i64>,
+    /// Reference of its subject, where it has one, and its salt as it is stored.
+    pub(super) subject: Option<Uuid>,
+    pub(super) salt: Vec<u8>,
 }
 
 /// What is kept apart, and why.
@@ -72,6 +78,31 @@ pub(super) struct Quarantined<'a> {
 }
 
 impl<'a> Group<'a> {
+    /// The subjects of the records to be stored, in order.
+    pub(super) fn subjects(&self) -> BTreeSet<&'a str> {
+        let subjects = self.fresh.iter().map(|fresh| fresh.evidence);
+        subjects
+            .filter_map(|evidence| evidence.envelope.subject.as_deref())
+            .collect()
+    }
+
+    /// Seals the salts of records under the keys of their subjects.
+    pub(super) fn seal_salts(
+        &mut self,
+        keys: &HashMap<String, SubjectKey>,
+    ) -> Result<(), StoreError> {
+        for fresh in &mut self.fresh {
+            if let Some(subject) = &fresh.evidence.envelope.subject {
+                let key = keys
+                    .get(subject)
+                    .ok_or(StoreError::Corrupt("a subject without a key"))?;
+                fresh.subject = Some(key.reference);
+                fresh.salt = key.seal(&fresh.evidence.leaf, &fresh.evidence.salt)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes up the next batch of the group; sequences are not looked at here.
     pub(super) fn take(&mut self, number: usize, batch: &'a EvidenceBatch) -> Appended {
         for rejected in &batch.rejected {
@@ -90,6 +121,8 @@ impl<'a> Group<'a> {
                 received_at: batch.received_at,
                 evidence,
                 epoch_key: None,
+                subject: None,
+                salt: evidence.salt.to_vec(),
             })
         });
         Appended {

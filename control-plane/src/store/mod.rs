@@ -14,6 +14,7 @@ mod log;
 pub mod postgres;
 mod sequence;
 pub mod sqlite;
+mod subjects;
 mod writer;
 
 use async_trait::async_trait;
@@ -32,6 +33,10 @@ pub use keys::{FORGOTTEN_AT_ONCE, KeyClaim, KeyHolder, SignOfLife};
 pub use log::{
     AdvanceError, EnvoyEnd, EvidenceGaps, LogEntry, LogState, MissingPlaces, RecoveredRecord,
     Sequenced, StoredCheckpoint, UnfinishedRecord, UnrecordedExchange, WaitingBatch,
+};
+
+pub use subjects::{
+    EraseError, Erasure, ErasureStamp, Hold, NewHold, Release, Subject, SubjectSummary,
 };
 
 /// Where state lives.
@@ -188,6 +193,30 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Notes that an instance lives; what all of them said last.
     async fn note_alive(&self, sign: &SignOfLife) -> Result<Vec<SignOfLife>, StoreError>;
+
+    /// What is known of a subject; `None` when there is none of that name.
+    async fn subject(&self, name: &str) -> Result<Option<SubjectSummary>, StoreError>;
+
+    /// Destroys the name and the key of a subject that no hold covers, and notes it.
+    /// Its records stay as they are, and are nobody's from then on.
+    async fn erase_subject(&self, name: &str, stamp: ErasureStamp) -> Result<Erasure, EraseError>;
+
+    /// All erasures, in the order they were made.
+    async fn erasures(&self) -> Result<Vec<Erasure>, StoreError>;
+
+    /// Makes these erasures again, as far as an older copy of the database has undone
+    /// them; how many subjects had come back. Holds do not count: it was done once.
+    async fn repeat_erasures(&self, erasures: &[Erasure]) -> Result<u64, StoreError>;
+
+    /// Places a hold; one on a subject that is not known yet covers what comes.
+    async fn place_hold(&self, hold: NewHold) -> Result<Hold, StoreError>;
+
+    /// Releases a hold for good, the first release counting; `None` when there is none
+    /// of that id.
+    async fn release_hold(&self, id: Uuid, release: Release) -> Result<Option<Hold>, StoreError>;
+
+    /// All holds, released ones too, in the order of their placing.
+    async fn holds(&self) -> Result<Vec<Hold>, StoreError>;
 
     /// Adds a token.
     async fn create_token(&self, token: NewToken) -> Result<TokenInfo, StoreError>;
@@ -441,6 +470,8 @@ pub struct EvidenceFilter {
 pub struct EvidencePage {
     /// Canonical bytes of each record.
     pub records: Vec<String>,
+    /// Whom each is of.
+    pub subjects: Vec<Subject>,
     /// Where each stands in the tree; `None` while it waits.
     pub leaf_indexes: Vec<Option<u64>>,
     /// Where to go on; `None` at the end.
@@ -451,6 +482,9 @@ pub struct EvidencePage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredEvidence {
     pub canonical: String,
+    pub subject: Subject,
+    /// Of the record's digests; `None` when its subject is erased.
+    pub salt: Option<[u8; 16]>,
     pub leaf: LeafHash,
     pub received_at: Timestamp,
     pub source: Source,

@@ -18,6 +18,7 @@ mod partitions;
 mod policies;
 mod pool;
 mod revisions;
+mod subjects;
 mod tokens;
 mod warnings;
 
@@ -35,11 +36,12 @@ use uuid::Uuid;
 use super::sqlite::{to_bytes, to_column, to_count, to_time};
 use super::writer::{Commit, Writer};
 use super::{
-    ActivePolicies, AdvanceError, Appended, ChangeError, EmitterPage, EnvoyEnd, EvidenceBatch,
-    EvidenceFilter, EvidenceGaps, EvidencePage, EvidenceTotals, HistoryPage, KeyClaim, KeyHolder,
-    LogEntry, LogState, NewBundle, NewPolicy, NewToken, PastRevision, PolicyRevision, Sequenced,
-    ServerState, SetRevision, SignOfLife, Source, Stamp, Store, StoreError, StoredBundle,
-    StoredCheckpoint, StoredEvidence, TokenInfo, UnrecordedExchange, WaitingBatch,
+    ActivePolicies, AdvanceError, Appended, ChangeError, EmitterPage, EnvoyEnd, EraseError,
+    Erasure, ErasureStamp, EvidenceBatch, EvidenceFilter, EvidenceGaps, EvidencePage,
+    EvidenceTotals, HistoryPage, Hold, KeyClaim, KeyHolder, LogEntry, LogState, NewBundle, NewHold,
+    NewPolicy, NewToken, PastRevision, PolicyRevision, Release, Sequenced, ServerState,
+    SetRevision, SignOfLife, Source, Stamp, Store, StoreError, StoredBundle, StoredCheckpoint,
+    StoredEvidence, SubjectSummary, TokenInfo, UnrecordedExchange, WaitingBatch,
 };
 use crate::config::PostgresConfig;
 use crate::metrics::Metrics;
@@ -486,6 +488,34 @@ impl Store for PostgresStore {
 
     async fn note_alive(&self, sign: &SignOfLife) -> Result<Vec<SignOfLife>, StoreError> {
         on_primary!(self, conn => keys::note_alive(conn, sign))
+    }
+
+    async fn subject(&self, name: &str) -> Result<Option<SubjectSummary>, StoreError> {
+        on_primary!(self, conn => subjects::summary(conn, name))
+    }
+
+    async fn erase_subject(&self, name: &str, stamp: ErasureStamp) -> Result<Erasure, EraseError> {
+        writing!(self, conn => subjects::erase(conn, name, stamp))
+    }
+
+    async fn erasures(&self) -> Result<Vec<Erasure>, StoreError> {
+        on_primary!(self, conn => subjects::erasures(conn))
+    }
+
+    async fn repeat_erasures(&self, erasures: &[Erasure]) -> Result<u64, StoreError> {
+        writing!(self, conn => subjects::repeat(conn, erasures))
+    }
+
+    async fn place_hold(&self, hold: NewHold) -> Result<Hold, StoreError> {
+        writing!(self, conn => subjects::place_hold(conn, hold))
+    }
+
+    async fn release_hold(&self, id: Uuid, release: Release) -> Result<Option<Hold>, StoreError> {
+        writing!(self, conn => subjects::release_hold(conn, id, release))
+    }
+
+    async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
+        on_primary!(self, conn => subjects::holds(conn))
     }
 
     async fn create_token(&self, token: NewToken) -> Result<TokenInfo, StoreError> {

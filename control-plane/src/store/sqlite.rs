@@ -13,6 +13,7 @@ mod log;
 mod policies;
 mod revisions;
 mod sequence;
+mod subjects;
 mod tokens;
 
 use async_trait::async_trait;
@@ -31,11 +32,12 @@ use uuid::Uuid;
 
 use super::writer::{Commit, Writer};
 use super::{
-    ActivePolicies, AdvanceError, Appended, ChangeError, EmitterPage, EnvoyEnd, EvidenceBatch,
-    EvidenceFilter, EvidenceGaps, EvidencePage, EvidenceTotals, HistoryPage, KeyClaim, KeyHolder,
-    LogEntry, LogState, NewBundle, NewPolicy, NewToken, PastRevision, PolicyRevision, Sequenced,
-    SetRevision, SignOfLife, Stamp, Store, StoreError, StoredBundle, StoredCheckpoint,
-    StoredEvidence, TokenInfo, UnrecordedExchange, WaitingBatch,
+    ActivePolicies, AdvanceError, Appended, ChangeError, EmitterPage, EnvoyEnd, EraseError,
+    Erasure, ErasureStamp, EvidenceBatch, EvidenceFilter, EvidenceGaps, EvidencePage,
+    EvidenceTotals, HistoryPage, Hold, KeyClaim, KeyHolder, LogEntry, LogState, NewBundle, NewHold,
+    NewPolicy, NewToken, PastRevision, PolicyRevision, Release, Sequenced, SetRevision, SignOfLife,
+    Stamp, Store, StoreError, StoredBundle, StoredCheckpoint, StoredEvidence, SubjectSummary,
+    TokenInfo, UnrecordedExchange, WaitingBatch,
 };
 use jupiter_evidence::tree::{Tile, TileId};
 
@@ -88,10 +90,11 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
-        // A long WAL before each checkpoint and a warm cache: measured, half
+        // What an erasure deletes is overwritten. A long WAL before each checkpoint and a warm cache: measured, half
         // again as many records per second as with SQLite's defaults.
         let write_options = options
             .clone()
+            .pragma("secure_delete", "on")
             .pragma("wal_autocheckpoint", "8000")
             .pragma("cache_size", "-65536");
         let write = pool(1).connect_with(write_options).await.map_err(failed)?;
@@ -172,6 +175,12 @@ impl From<sqlx::Error> for StoreError {
 impl From<sqlx::Error> for ChangeError {
     fn from(error: sqlx::Error) -> ChangeError {
         ChangeError::Failed(error.into())
+    }
+}
+
+impl From<sqlx::Error> for EraseError {
+    fn from(error: sqlx::Error) -> EraseError {
+        EraseError::Failed(error.into())
     }
 }
 
@@ -421,6 +430,64 @@ impl Store for SqliteStore {
             let signs = keys::note_alive(&mut tx, sign).await?;
             tx.commit().await?;
             Ok(signs)
+        })
+        .await
+    }
+
+    async fn subject(&self, name: &str) -> Result<Option<SubjectSummary>, StoreError> {
+        bounded(subjects::summary(&self.read, name)).await
+    }
+
+    async fn erase_subject(&self, name: &str, stamp: ErasureStamp) -> Result<Erasure, EraseError> {
+        bounded(async {
+            let mut tx = self.begin().await?;
+            let erasure = subjects::erase(&mut tx, name, stamp).await?;
+            tx.commit().await?;
+            subjects::empty_journal(&self.write).await;
+            Ok(erasure)
+        })
+        .await
+    }
+
+    async fn erasures(&self) -> Result<Vec<Erasure>, StoreError> {
+        bounded(subjects::erasures(&self.read)).await
+    }
+
+    async fn repeat_erasures(&self, erasures: &[Erasure]) -> Result<u64, StoreError> {
+        bounded(async {
+            let mut tx = self.begin().await?;
+            let again = subjects::repeat(&mut tx, erasures).await?;
+            tx.commit().await?;
+            subjects::empty_journal(&self.write).await;
+            Ok(again)
+        })
+        .await
+    }
+
+    async fn place_hold(&self, hold: NewHold) -> Result<Hold, StoreError> {
+        bounded(async {
+            let mut tx = self.begin().await?;
+            let hold = subjects::place_hold(&mut tx, hold).await?;
+            tx.commit().await?;
+            Ok(hold)
+        })
+        .await
+    }
+
+    async fn release_hold(&self, id: Uuid, release: Release) -> Result<Option<Hold>, StoreError> {
+        bounded(async {
+            let mut tx = self.begin().await?;
+            let hold = subjects::release_hold(&mut tx, id, release).await?;
+            tx.commit().await?;
+            Ok(hold)
+        })
+        .await
+    }
+
+    async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
+        bounded(async {
+            let mut conn = self.read.acquire().await?;
+            subjects::holds(&mut conn).await
         })
         .await
     }

@@ -71,7 +71,7 @@ impl World {
         }))
         .unwrap();
         let sealed = self.chain.seal(&mut record).unwrap();
-        Envelope::write(&sealed.canonical, &"0".repeat(32), false).unwrap()
+        Envelope::write(&sealed.canonical, &"0".repeat(32), None, false).unwrap()
     }
 
     fn log(&self, line: &serde_json::Value) {

@@ -36,7 +36,7 @@ fn record(number: u64) -> EvidenceRecord {
             seq: 0,
             prev: String::new(),
         },
-        subject: Some(format!("key:{:016x}", number % 1_000)),
+        subject_digest: Some(salted_digest(&[3; 16], &number.to_be_bytes())),
         decision: DecisionKind::Allow,
         reason: None,
         outcome: Outcome::Completed,

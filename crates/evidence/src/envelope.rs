@@ -11,14 +11,19 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use std::fmt;
 
+/// Longest name of a subject.
+pub const MAX_SUBJECT_BYTES: usize = 1_024;
+
 /// One record on its way to the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
     /// The record's canonical bytes, which are valid UTF-8.
     pub canonical: String,
     pub record: EvidenceRecord,
-    /// Of the body digests, 32 hex digits.
+    /// Of the digests, 32 hex digits.
     pub salt: String,
+    /// Who asked: `jwt:` or `header:` and a name, or `key:` and a digest of the API key.
+    pub subject: Option<String>,
     /// Written before the exchange ended; counts only if nothing later is found.
     pub provisional: bool,
 }
@@ -30,6 +35,7 @@ pub enum EnvelopeError {
     NotARecord { line: usize, column: usize },
     NotCanonical,
     BadSalt,
+    BadSubject,
     UnknownVersion(u32),
     NotUuidV7,
     Unwritable,
@@ -49,6 +55,9 @@ impl fmt::Display for EnvelopeError {
             }
             EnvelopeError::NotCanonical => f.write_str("`record` is not canonical JSON (RFC 8785)"),
             EnvelopeError::BadSalt => f.write_str("`salt` is not 32 lower-case hex digits"),
+            EnvelopeError::BadSubject => {
+                f.write_str("`subject` does not fit `subject_digest`, or is too long")
+            }
             EnvelopeError::UnknownVersion(v) => write!(f, "record version `{v}` is not known"),
             EnvelopeError::NotUuidV7 => f.write_str("`id` is not a UUIDv7"),
             EnvelopeError::Unwritable => f.write_str("the record cannot be written as JSON"),
@@ -64,6 +73,8 @@ struct Wire<'a> {
     #[serde(borrow)]
     record: &'a RawValue,
     salt: String,
+    #[serde(default)]
+    subject: Option<String>,
     #[serde(default)]
     provisional: bool,
 }
@@ -90,30 +101,47 @@ impl Envelope {
         if record.to_canonical()? != raw.as_bytes() {
             return Err(EnvelopeError::NotCanonical);
         }
-        if wire.salt.len() != 32
-            || !wire
-                .salt
-                .bytes()
-                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-        {
-            return Err(EnvelopeError::BadSalt);
+        let salt = unhex(&wire.salt).ok_or(EnvelopeError::BadSalt)?;
+        let subject = wire.subject;
+        let too_long = subject
+            .as_ref()
+            .is_some_and(|subject| subject.len() > MAX_SUBJECT_BYTES);
+        let digest = subject
+            .as_ref()
+            .map(|subject| subject_digest(&salt, subject));
+        if too_long || digest != record.subject_digest {
+            return Err(EnvelopeError::BadSubject);
         }
         let canonical = raw.to_owned();
         Ok(Envelope {
             canonical,
             record,
             salt: wire.salt,
+            subject,
             provisional: wire.provisional,
         })
     }
 
-    /// One line, without its line end, of a record's canonical bytes and a salt in hex.
-    pub fn write(canonical: &[u8], salt: &str, provisional: bool) -> Result<String, EnvelopeError> {
+    /// One line, without its line end, of a record's canonical bytes, its salt in hex and
+    /// its subject.
+    pub fn write(
+        canonical: &[u8],
+        salt: &str,
+        subject: Option<&str>,
+        provisional: bool,
+    ) -> Result<String, EnvelopeError> {
         let record = std::str::from_utf8(canonical).map_err(|_| EnvelopeError::Unwritable)?;
         let provisional = if provisional {
             r#","provisional":true"#
         } else {
             ""
+        };
+        let subject = match subject {
+            Some(subject) => {
+                let text = serde_json::to_string(subject).map_err(|_| EnvelopeError::Unwritable)?;
+                format!(r#","subject":{text}"#)
+            }
+            None => String::new(),
         };
         let parts = [
             r#"{"record":"#,
@@ -121,6 +149,7 @@ impl Envelope {
             r#","salt":""#,
             salt,
             "\"",
+            &subject,
             provisional,
             "}",
         ];
@@ -148,6 +177,28 @@ pub fn salted_digest(salt: &[u8; 16], body: &[u8]) -> String {
     hasher.update(body);
     let digest: [u8; 32] = hasher.finalize().into();
     hex(&digest)
+}
+
+/// Commits to who asked. A body never has the same digest: none begins so.
+pub fn subject_digest(salt: &[u8; 16], subject: &str) -> String {
+    salted_digest(salt, format!("\0mercator subject\0{subject}").as_bytes())
+}
+
+/// The bytes of lower-case hex digits, if it is so many.
+fn unhex(text: &str) -> Option<[u8; 16]> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
+        return None;
+    };
+    let bytes: Option<Vec<u8>> = pairs
+        .iter()
+        .map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?))
+        .collect();
+    bytes?.try_into().ok()
 }
 
 /// Bytes in lower-case hex digits.
@@ -179,7 +230,7 @@ pub(crate) mod tests {
                 seq: 0,
                 prev: String::new(),
             },
-            subject: Some("key:0123456789abcdef".into()),
+            subject_digest: Some(subject_digest(&[10; 16], "key:0123456789abcdef")),
             decision: DecisionKind::Deny,
             reason: Some("model_not_approved".into()),
             outcome: Outcome::Refused,
@@ -237,14 +288,21 @@ pub(crate) mod tests {
         }
     }
 
+    fn written(canonical: &[u8]) -> String {
+        let subject = Some("key:0123456789abcdef");
+        Envelope::write(canonical, &"0a".repeat(16), subject, false).unwrap()
+    }
+
     #[test]
     fn envelope_survives_the_journey_byte_for_byte() {
         let canonical = sample().to_canonical().unwrap();
-        let line = Envelope::write(&canonical, &"0a".repeat(16), false).unwrap();
+        let line = written(&canonical);
         let back = Envelope::parse(line.as_bytes()).unwrap();
         assert_eq!(back.canonical.as_bytes(), canonical);
         assert_eq!(back.record, sample());
+        assert_eq!(back.subject.as_deref(), Some("key:0123456789abcdef"));
         assert!(!back.provisional);
+        assert!(!back.canonical.contains("0123456789abcdef"));
     }
 
     /// A record in which nothing is left out, with `text` wherever a text may stand.
@@ -256,7 +314,7 @@ pub(crate) mod tests {
             effect: "log".to_owned(),
         };
         EvidenceRecord {
-            subject: some(),
+            subject_digest: some(),
             reason: some(),
             stored_first: Some(true),
             idempotency_earlier: Some(uuid::Uuid::max()),
@@ -358,8 +416,7 @@ pub(crate) mod tests {
 
     #[test]
     fn bad_lines_say_what_is_wrong_without_quoting() {
-        let good =
-            Envelope::write(&sample().to_canonical().unwrap(), &"0a".repeat(16), false).unwrap();
+        let good = written(&sample().to_canonical().unwrap());
         for (line, expected) in [
             (
                 "nonsense".to_owned(),
@@ -368,6 +425,14 @@ pub(crate) mod tests {
             (
                 good.replace(&"0a".repeat(16), "short"),
                 EnvelopeError::BadSalt,
+            ),
+            (
+                good.replace("key:0123456789abcdef", "key:0123456789abcdee"),
+                EnvelopeError::BadSubject,
+            ),
+            (
+                good.replace(r#","subject":"key:0123456789abcdef""#, ""),
+                EnvelopeError::BadSubject,
             ),
             (
                 good.replace(r#""v":1"#, r#""v":2"#),

@@ -14,7 +14,9 @@ pub mod tree;
 pub mod verify;
 
 pub use chain::{EmitterChain, LeafHash, SealedRecord};
-pub use envelope::{Envelope, EnvelopeError, hex, salted_digest};
+pub use envelope::{
+    Envelope, EnvelopeError, MAX_SUBJECT_BYTES, hex, salted_digest, subject_digest,
+};
 pub use record::{
     AttachmentCount, DecisionKind, Emitter, EvidenceRecord, FindingCount, IdempotencyRun,
     InspectionStatus, MAX_INTEGER, MatchedRule, Outcome, PolicyInForce, RECORD_VERSION,

@@ -17,7 +17,7 @@ pub const RECORD_VERSION: u32 = 1;
 /// What was decided in one exchange, on what grounds, and how it ended.
 ///
 /// Holds no prompt, no answer and no credential: bodies appear as salted
-/// digests, the caller as a [subject](Self::subject).
+/// digests, and so does the [subject](Self::subject_digest).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvidenceRecord {
@@ -163,10 +163,10 @@ pub struct EvidenceRecord {
     pub stored_first: Option<bool>,
     /// Whether the client asked for, or got, a stream.
     pub stream: bool,
-    /// Who asked: `jwt:` or `header:` and a name, or `key:` and a digest of the API key;
-    /// absent when unknown.
+    /// SHA-256 over salt and who asked ([`subject_digest`](crate::subject_digest)); absent
+    /// when unknown. Who it was travels beside the record and can be erased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub subject: Option<String>,
+    pub subject_digest: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<Tag>,
     /// When the request arrived, RFC 3339 in UTC with microseconds.

@@ -33,7 +33,7 @@ fn full() -> EvidenceRecord {
             seq: 1,
             prev: "0b".repeat(32),
         },
-        subject: Some("key:0123456789abcdef".into()),
+        subject_digest: Some("ab".repeat(32)),
         decision: DecisionKind::Deny,
         reason: text(),
         outcome: Outcome::Refused,

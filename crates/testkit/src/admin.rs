@@ -190,7 +190,12 @@ impl Admin {
             let path = format!("/v1/evidence?limit=500&{filters}{cursor}");
             let page = self.get(&path).await.expect(200).json();
             let page_records = page.get("records").and_then(Value::as_array);
-            records.extend_from_slice(page_records.or_fail("no `records` in a page of evidence"));
+            let page_records = page_records.or_fail("no `records` in a page of evidence");
+            let subjects = page.get("subjects").and_then(Value::as_array);
+            let subjects = subjects.or_fail("no `subjects` in a page of evidence");
+            for (record, subject) in page_records.iter().zip(subjects) {
+                records.push(with_subject(record.clone(), subject));
+            }
             match page.get("next_cursor").and_then(Value::as_str) {
                 Some(next) => cursor = format!("&cursor={next}"),
                 None => return records,
@@ -198,17 +203,21 @@ impl Admin {
         }
     }
 
-    /// The record of one exchange, once it has arrived.
+    /// The record of one exchange, once it has arrived, and its subject as if it was
+    /// another field of it.
     pub async fn wait_for_record(&self, id: &str) -> Value {
         let what = format!("the record of exchange {id}");
-        wait::until(&what, async || {
+        let record = wait::until(&what, async || {
             let reply = self.get(&format!("/v1/evidence/{id}")).await;
             match reply.status {
                 200 => Ok(reply.json()),
                 status => Err(status),
             }
         })
-        .await
+        .await;
+        let personal = self.get(&format!("/v1/evidence/{id}/personal")).await;
+        let personal = personal.expect(200).json();
+        with_subject(record, personal.get("subject").unwrap_or(&Value::Null))
     }
 
     /// All records that match, once there are `count` or more of them.
@@ -225,4 +234,14 @@ impl Admin {
         })
         .await
     }
+}
+
+/// The record and, where it is known, whom it is of.
+fn with_subject(mut record: Value, subject: &Value) -> Value {
+    if let (Value::Object(fields), Some(name)) = (&mut record, subject.get("name"))
+        && !name.is_null()
+    {
+        fields.insert("subject".to_owned(), name.clone());
+    }
+    record
 }

@@ -297,7 +297,7 @@ impl Vm {
         };
         let capacity = capacity(&self.roots, exchange.root);
         let end = exchange_end();
-        let salt = exchange.inspector.salt();
+        let (salt, subject) = exchange.inspector.beside();
         let inspection_us = exchange.inspection_us;
         let (Some(mut record), Some(emitter)) =
             (exchange.inspector.finish(&end), &mut self.emitter)
@@ -308,10 +308,9 @@ impl Vm {
         if let Some(microseconds) = inspection_us {
             self.metrics.inspected(microseconds);
         }
-        let line = emitter
-            .chain
-            .seal(&mut record)
-            .and_then(|sealed| Envelope::write(&sealed.canonical, &salt, false));
+        let line = emitter.chain.seal(&mut record).and_then(|sealed| {
+            Envelope::write(&sealed.canonical, &salt, subject.as_deref(), false)
+        });
         match line {
             Ok(line) => {
                 witness(&line);
@@ -539,7 +538,7 @@ impl Exchange {
             (":authority", config.authority.as_str()),
             ("content-type", "application/x-ndjson"),
         ];
-        let line = envelope(&self.inspector.intent(), &self.inspector.salt());
+        let line = envelope(&self.inspector.intent(), &self.inspector);
         let call = line
             .ok_or("it cannot be written".to_owned())
             .and_then(|line| {
@@ -642,7 +641,7 @@ impl Exchange {
     /// Should the VM die before the exchange ends, this is what is known of it.
     fn witness_provisionally(&self) {
         let provisional = self.inspector.provisional();
-        let line = provisional.and_then(|record| envelope(&record, &self.inspector.salt()));
+        let line = provisional.and_then(|record| envelope(&record, &self.inspector));
         if let Some(line) = line {
             witness(&line);
         }
@@ -650,8 +649,15 @@ impl Exchange {
 }
 
 /// A record that is not the last word on its exchange.
-fn envelope(record: &EvidenceRecord, salt: &str) -> Option<String> {
-    Envelope::write(&record.to_canonical().ok()?, salt, true).ok()
+fn envelope(record: &EvidenceRecord, inspector: &Inspector) -> Option<String> {
+    let (salt, subject) = inspector.beside();
+    Envelope::write(
+        &record.to_canonical().ok()?,
+        &salt,
+        subject.as_deref(),
+        true,
+    )
+    .ok()
 }
 
 /// Headers and body as the inspector wants them.

@@ -395,7 +395,10 @@ fn request_without_the_required_token_is_refused_with_a_record() {
     assert_eq!(status_and_code(&step), (401, "token_required".to_owned()));
     let record = inspector.finish(&ended("", 401)).unwrap();
     assert_eq!(record.reason.as_deref(), Some("token_required"));
-    assert_eq!((record.outcome, record.subject), (Outcome::Refused, None));
+    assert_eq!(
+        (record.outcome, record.subject_digest),
+        (Outcome::Refused, None)
+    );
 }
 
 /// The policy of these tests, whose requests leave only when their record is stored.

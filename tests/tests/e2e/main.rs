@@ -22,6 +22,7 @@ mod doctor;
 mod drill;
 mod durability;
 #[cfg(test)]
+mod erasure;
 mod estimates;
 #[cfg(test)]
 mod evasion;

@@ -294,7 +294,7 @@ async fn kept_checkpoint_tells_whether_the_log_still_contains_it() {
 }
 
 /// The database with its journals.
-fn database_files(instance: &Instance) -> Vec<PathBuf> {
+pub(crate) fn database_files(instance: &Instance) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(instance.data_dir()).expect("the data directory");
     let paths = entries.map(|entry| entry.expect("an entry").path());
     let database = |path: &PathBuf| {

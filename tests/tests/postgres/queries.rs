@@ -30,10 +30,10 @@ async fn every_filter_is_served_by_its_index() {
     // Many of the same, without the way through an emitter.
     database.sql(&format!(
         "INSERT INTO evidence (origin_region, id, time_us, received_us, source, epoch_key, seq,
-             subject, model, decision, leaf, salt, record)
+             subject_ref, model, decision, leaf, salt, record)
          SELECT 'local',
              (lpad(to_hex({millis} + n * 20000), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0'))::uuid,
-             ({millis} + n * 20000) * 1000, 0, 'outbox', 1, n, 'key:' || n % 500, 'gpt-' || n % 5,
+             ({millis} + n * 20000) * 1000, 0, 'outbox', 1, n, ('00000000-0000-4000-8000-' || lpad((n % 500)::text, 12, '0'))::uuid, 'gpt-' || n % 5,
              CASE WHEN n % 10 = 0 THEN 'deny' WHEN n % 99 = 0 THEN 'error' ELSE 'allow' END,
              '', '', repeat('x', 400)
          FROM generate_series(1, {RECORDS}) n;",
@@ -68,7 +68,7 @@ async fn every_filter_is_served_by_its_index() {
             ..any()
         },
         EvidenceFilter {
-            subject: text("key:7"),
+            subject: text("key:0123456789abcdef"),
             ..any()
         },
         EvidenceFilter {

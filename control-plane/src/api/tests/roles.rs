@@ -43,6 +43,8 @@ fn doors() -> Vec<Door> {
     let claim = claim.to_string();
     let unknown_record = Box::leak(format!("/v1/evidence/{none}").into_boxed_str());
     let unknown_proof = Box::leak(format!("/v1/evidence/{none}/proof").into_boxed_str());
+    let unknown_personal = Box::leak(format!("/v1/evidence/{none}/personal").into_boxed_str());
+    let unknown_hold = Box::leak(format!("/v1/evidence/holds/{none}/release").into_boxed_str());
     let unknown_token = Box::leak(format!("/v1/tokens/{none}").into_boxed_str());
     vec![
         door(
@@ -228,6 +230,54 @@ fn doors() -> Vec<Door> {
             "",
             "",
             [401, 200, 403, 200, 403],
+        ),
+        door(
+            get.clone(),
+            "/v1/evidence/{id}/personal",
+            unknown_personal,
+            "",
+            "",
+            [401, 404, 403, 404, 403],
+        ),
+        door(
+            get.clone(),
+            "/v1/evidence/erasures",
+            "/v1/evidence/erasures",
+            "",
+            "",
+            [401, 200, 403, 200, 403],
+        ),
+        door(
+            post.clone(),
+            "/v1/evidence/erasures",
+            "/v1/evidence/erasures",
+            JSON,
+            r#"{"subject":"jwt:nobody","reason":"asked for"}"#,
+            [401, 404, 403, 403, 403],
+        ),
+        door(
+            get.clone(),
+            "/v1/evidence/holds",
+            "/v1/evidence/holds",
+            "",
+            "",
+            [401, 200, 403, 200, 403],
+        ),
+        door(
+            post.clone(),
+            "/v1/evidence/holds",
+            "/v1/evidence/holds",
+            JSON,
+            r#"{"subject":"jwt:nobody","reason":"case 9"}"#,
+            [401, 201, 403, 403, 403],
+        ),
+        door(
+            post.clone(),
+            "/v1/evidence/holds/{id}/release",
+            unknown_hold,
+            JSON,
+            "{}",
+            [401, 404, 403, 403, 403],
         ),
         door(
             get.clone(),

@@ -21,6 +21,7 @@ pub mod queries;
 pub mod revisions;
 pub mod samples;
 pub mod sequences;
+pub mod subjects;
 pub mod tokens;
 
 /// Tests every promise. `$empty` is an async function without arguments that
@@ -103,6 +104,14 @@ macro_rules! store_contract {
             of_racing_claims_one_gets_the_key,
             holder_comes_with_its_record_and_the_end_of_its_envoy,
             old_keys_and_instances_are_forgotten,
+        );
+        $crate::store_contract!(@each $empty, subjects:
+            record_is_told_with_its_subject_and_salt,
+            erased_subject_is_nobody_and_its_records_stay,
+            erased_subject_that_comes_again_is_another_one,
+            erasure_that_was_undone_can_be_made_again,
+            hold_keeps_what_it_covers_until_it_is_released,
+            hold_on_everything_or_on_somebody_to_come_holds,
         );
         $crate::store_contract!(@each $empty, tokens:
             token_is_found_by_its_hash,

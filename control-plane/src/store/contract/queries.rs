@@ -43,15 +43,14 @@ fn variety() -> Vec<NewEvidence> {
             record.matched_rules = vec![rule("guard", "models"), rule("other", "models")];
             record.request_model = Some("gpt-3".to_owned());
         }),
-        emitter.next(|record| record.subject = None),
+        emitter.next_of(None, |_| ()),
         emitter.next(|record| {
             record.decision = DecisionKind::Error;
             record.matched_rules = vec![];
             record.request_model = None;
         }),
-        emitter.next(|record| {
+        emitter.next_of(Some("key:ffffffffffffffff"), |record| {
             record.decision = DecisionKind::Deny;
-            record.subject = Some("key:ffffffffffffffff".to_owned());
             record.matched_rules = vec![rule("other", "models"), rule("other", "hours")];
         }),
     ]

@@ -3,11 +3,16 @@
 use jiff::Timestamp;
 use jupiter_evidence::{
     DecisionKind, Emitter, EmitterChain, Envelope, EvidenceRecord, InspectionStatus, LeafHash,
-    MatchedRule, Outcome, PolicyInForce, RECORD_VERSION, rfc3339_micros,
+    MatchedRule, Outcome, PolicyInForce, RECORD_VERSION, rfc3339_micros, subject_digest,
 };
 use uuid::Uuid;
 
 use crate::store::{EvidenceBatch, NewBundle, NewEvidence, NewPolicy, Source, Stamp};
+
+/// Whose records these are.
+pub const SUBJECT: &str = "key:0123456789abcdef";
+
+const SALT: [u8; 16] = [7; 16];
 
 /// 2026-11-22T17:09:05Z.
 pub const BEGIN_US: u64 = 1_795_367_345_000_000;
@@ -43,13 +48,24 @@ impl SampleEmitter {
 
     /// The next record, a millisecond after the one before, after `change`.
     pub fn next(&mut self, change: impl FnOnce(&mut EvidenceRecord)) -> NewEvidence {
+        self.next_of(Some(SUBJECT), change)
+    }
+
+    /// The same of another subject.
+    pub fn next_of(
+        &mut self,
+        subject: Option<&str>,
+        change: impl FnOnce(&mut EvidenceRecord),
+    ) -> NewEvidence {
         self.number += 1;
         let us = self.number * 1_000;
         let mut record = record(us, u64::from(self.epoch) << 32 | self.number);
+        record.subject_digest = subject.map(|subject| subject_digest(&SALT, subject));
         change(&mut record);
         let sealed = self.chain.seal(&mut record).unwrap();
         evidence(
             record,
+            subject,
             String::from_utf8(sealed.canonical).unwrap(),
             sealed.leaf,
         )
@@ -74,7 +90,7 @@ pub fn record(us: u64, number: u64) -> EvidenceRecord {
             seq: 0,
             prev: String::new(),
         },
-        subject: Some("key:0123456789abcdef".into()),
+        subject_digest: Some(subject_digest(&SALT, SUBJECT)),
         decision: DecisionKind::Allow,
         reason: None,
         outcome: Outcome::Completed,
@@ -136,18 +152,25 @@ pub fn record(us: u64, number: u64) -> EvidenceRecord {
 pub fn sealed(record: EvidenceRecord) -> NewEvidence {
     let canonical = record.to_canonical().unwrap();
     let leaf = LeafHash::of(&canonical);
-    evidence(record, String::from_utf8(canonical).unwrap(), leaf)
+    let subject = record.subject_digest.is_some().then_some(SUBJECT);
+    evidence(record, subject, String::from_utf8(canonical).unwrap(), leaf)
 }
 
-fn evidence(record: EvidenceRecord, canonical: String, leaf: LeafHash) -> NewEvidence {
+fn evidence(
+    record: EvidenceRecord,
+    subject: Option<&str>,
+    canonical: String,
+    leaf: LeafHash,
+) -> NewEvidence {
     NewEvidence {
         time: record.time.parse().unwrap(),
         leaf,
-        salt: [7; 16],
+        salt: SALT,
         envelope: Envelope {
             canonical,
             record,
             salt: "07".repeat(16),
+            subject: subject.map(str::to_owned),
             provisional: false,
         },
     }
@@ -170,6 +193,7 @@ fn before_its_end(evidence: &NewEvidence, outcome: Outcome) -> NewEvidence {
     record.emitter.seq = 0;
     record.emitter.prev = String::new();
     let mut provisional = sealed(record);
+    provisional.envelope.subject = evidence.envelope.subject.clone();
     provisional.envelope.provisional = true;
     provisional
 }
@@ -178,7 +202,8 @@ fn before_its_end(evidence: &NewEvidence, outcome: Outcome) -> NewEvidence {
 pub fn line(evidence: &NewEvidence) -> String {
     let envelope = &evidence.envelope;
     let canonical = envelope.canonical.as_bytes();
-    Envelope::write(canonical, &envelope.salt, envelope.provisional).unwrap()
+    let subject = envelope.subject.as_deref();
+    Envelope::write(canonical, &envelope.salt, subject, envelope.provisional).unwrap()
 }
 
 /// A delivery of the outbox.

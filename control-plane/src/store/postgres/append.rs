@@ -12,7 +12,7 @@ use sqlx::{Connection, PgConnection, Row};
 use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
 
-use super::{to_bytes, to_column, to_count};
+use super::{subjects, to_bytes, to_column, to_count};
 use crate::store::group::{Fresh, Group, Known, Quarantined, Word};
 use crate::store::sequence::{Epoch, EpochRow, Link};
 use crate::store::{Appended, EvidenceBatch, SUPERSEDED, Source, StoreError};
@@ -63,6 +63,8 @@ pub(super) async fn append(
             batch.chain_breaks += breaks;
         }
     }
+    let keys = subjects::keys(&mut tx, &group.subjects()).await?;
+    group.seal_salts(&keys)?;
     remove_superseded(&mut tx, region, &group.superseded).await?;
     group
         .fresh
@@ -289,10 +291,10 @@ async fn insert(
              VALUES (cardinality($2::uuid[]), $23, $2::uuid[]) RETURNING batch
          ), stored AS (
              INSERT INTO evidence (origin_region, id, time_us, received_us, source, epoch_key,
-                 seq, subject, model, decision, leaf, salt, record, batch_place, batch)
+                 seq, subject_ref, model, decision, leaf, salt, record, batch_place, batch)
              SELECT $1, new.*, waiting.batch FROM waiting,
                  unnest($2::uuid[], $3::bigint[], $4::bigint[], $5::text[],
-                 $6::bigint[], $7::bigint[], $8::text[], $9::text[], $10::text[],
+                 $6::bigint[], $7::bigint[], $8::uuid[], $9::text[], $10::text[],
                  $11::bytea[], $12::bytea[], $13::text[]) WITH ORDINALITY AS new
              ON CONFLICT (id, origin_region) DO NOTHING
              RETURNING id
@@ -323,13 +325,13 @@ async fn insert(
     .bind(column(records(), |e| {
         to_column(e.envelope.record.emitter.seq)
     }))
-    .bind(column(records(), |e| e.envelope.record.subject.as_deref()))
+    .bind(column(fresh.iter(), |f| f.subject))
     .bind(column(records(), |e| {
         e.envelope.record.request_model.as_deref()
     }))
     .bind(column(records(), |e| e.envelope.record.decision.as_str()))
     .bind(column(records(), |e| e.leaf.0.as_slice()))
-    .bind(column(records(), |e| e.salt.as_slice()))
+    .bind(column(fresh.iter(), |f| f.salt.as_slice()))
     .bind(column(records(), |e| e.envelope.canonical.as_str()))
     .bind(rules)
     .bind(matching)

@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::log;
 use super::sequence::Sequences;
+use super::subjects;
 use super::{to_bytes, to_column, to_uuid};
 use crate::store::group::{Fresh, Group, Known, Quarantined, Word};
 use crate::store::{Appended, EvidenceBatch, SUPERSEDED, Source, StoreError};
@@ -57,6 +58,8 @@ pub(super) async fn append(
         }
     }
     sequences.store(&mut tx).await?;
+    let keys = subjects::keys(&mut tx, &group.subjects()).await?;
+    group.seal_salts(&keys)?;
     let leaves: Vec<LeafHash> = group.fresh.iter().map(|f| f.evidence.leaf).collect();
     let first_arrival = log::enqueue(&mut tx, &leaves).await?;
     insert_records(&mut tx, &group.fresh, first_arrival).await?;
@@ -137,7 +140,7 @@ async fn insert_records(
     for rows in fresh.chunks(ROWS) {
         let mut insert = QueryBuilder::new(
             "INSERT INTO evidence (arrival, id, time_us, received_us, source, epoch_key, seq,
-             subject, model, decision, leaf, salt, record) ",
+             subject_ref, model, decision, leaf, salt, record) ",
         );
         insert.push_values(rows, |mut row, fresh| {
             let evidence = fresh.evidence;
@@ -150,11 +153,15 @@ async fn insert_records(
                 .push_bind(fresh.epoch_key)
                 // Ingest lets no number pass that does not fit.
                 .push_bind(to_column(record.emitter.seq))
-                .push_bind(record.subject.as_deref())
+                .push_bind(
+                    fresh
+                        .subject
+                        .map(|reference| reference.into_bytes().to_vec()),
+                )
                 .push_bind(record.request_model.as_deref())
                 .push_bind(record.decision.as_str())
                 .push_bind(evidence.leaf.0.as_slice())
-                .push_bind(evidence.salt.as_slice())
+                .push_bind(fresh.salt.as_slice())
                 .push_bind(evidence.envelope.canonical.as_str());
         });
         // Only full statements recur and are worth keeping prepared.

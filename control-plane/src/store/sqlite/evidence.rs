@@ -12,10 +12,15 @@ use uuid::Uuid;
 
 use super::{log, to_bytes, to_count, to_time};
 use crate::ingest::ID_TIME_TOLERANCE;
+use crate::store::subjects::open_salt;
 use crate::store::{
     EmitterEpoch, EmitterPage, EvidenceFilter, EvidencePage, EvidenceTotals, Source, StoreError,
-    StoredEvidence,
+    StoredEvidence, Subject,
 };
+
+/// Its name, as long as there is one; a subquery, so that no plan is led by it.
+const SUBJECT: &str = "(SELECT subject FROM subject_keys k WHERE k.subject_ref = e.subject_ref)
+     AS subject";
 
 pub(super) async fn query(
     pool: &SqlitePool,
@@ -35,8 +40,10 @@ pub(super) async fn query(
     };
     let records = rows.iter().take(limit).map(|row| row.try_get("record"));
     let indexes = rows.iter().take(limit).map(log::leaf_index);
+    let subjects = rows.iter().take(limit).map(subject_of);
     Ok(EvidencePage {
         records: records.collect::<Result<_, _>>()?,
+        subjects: subjects.collect::<Result<_, _>>()?,
         leaf_indexes: indexes.collect::<Result<_, _>>()?,
         next,
     })
@@ -48,7 +55,8 @@ fn selection_into(
     filter: &EvidenceFilter,
     before: Option<Uuid>,
 ) {
-    select.push("SELECT e.id, e.record, ").push(log::LEAF_INDEX);
+    select.push("SELECT e.id, e.record, e.subject_ref, ");
+    select.push(SUBJECT).push(", ").push(log::LEAF_INDEX);
     select.push(" FROM ");
     let id = match &filter.rule {
         // The side table leads; CROSS JOIN keeps SQLite from thinking otherwise.
@@ -84,7 +92,10 @@ fn selection_into(
             .push_bind(until.as_microsecond());
     }
     if let Some(subject) = &filter.subject {
-        select.push(" AND e.subject = ").push_bind(subject.clone());
+        select
+            .push(" AND e.subject_ref = (SELECT subject_ref FROM subject_keys WHERE subject = ")
+            .push_bind(subject.clone())
+            .push(")");
     }
     if let Some(model) = &filter.model {
         select.push(" AND e.model = ").push_bind(model.clone());
@@ -115,9 +126,20 @@ fn id_of(row: &SqliteRow) -> Result<Uuid, StoreError> {
     super::to_uuid(row.try_get("id")?)
 }
 
+fn reference_of(row: &SqliteRow) -> Result<Option<Uuid>, StoreError> {
+    let reference: Option<Vec<u8>> = row.try_get("subject_ref")?;
+    reference.map(super::to_uuid).transpose()
+}
+
+fn subject_of(row: &SqliteRow) -> Result<Subject, StoreError> {
+    Ok(Subject::of(reference_of(row)?, row.try_get("subject")?))
+}
+
 pub(super) async fn get(pool: &SqlitePool, id: Uuid) -> Result<Option<StoredEvidence>, StoreError> {
     let row = sqlx::query(AssertSqlSafe(format!(
         "SELECT e.record, e.leaf, e.received_us, e.source, e.epoch_key IS NULL AS provisional,
+             e.salt, e.subject_ref, {SUBJECT},
+             (SELECT key FROM subject_keys k WHERE k.subject_ref = e.subject_ref) AS key,
              {} FROM evidence e WHERE e.id = ?",
         log::LEAF_INDEX
     )))
@@ -128,9 +150,14 @@ pub(super) async fn get(pool: &SqlitePool, id: Uuid) -> Result<Option<StoredEvid
         return Ok(None);
     };
     let source: &str = row.try_get("source")?;
+    let leaf = LeafHash(to_bytes(row.try_get("leaf")?)?);
+    let key: Option<Vec<u8>> = row.try_get("key")?;
+    let key = key.map(to_bytes).transpose()?;
     Ok(Some(StoredEvidence {
         canonical: row.try_get("record")?,
-        leaf: LeafHash(to_bytes(row.try_get("leaf")?)?),
+        subject: subject_of(&row)?,
+        salt: open_salt(&leaf, row.try_get("salt")?, reference_of(&row)?, key)?,
+        leaf,
         received_at: to_time(row.try_get("received_us")?)?,
         source: Source::parse(source)?,
         provisional: row.try_get("provisional")?,

@@ -102,7 +102,7 @@ async fn every_filter_is_served_by_its_index() {
                 subject: text(),
                 ..any()
             },
-            "evidence_by_subject",
+            "evidence_by_subject_ref",
         ),
         (
             EvidenceFilter {

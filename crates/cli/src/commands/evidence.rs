@@ -2,12 +2,13 @@
 //!
 //! Looking at records is here; taking them away with their proofs is in
 //! `export` and `proof`, seeing that the log only grows in `checkpoint`, what is
-//! missing in `gaps`, watching in `follow`.
+//! missing in `gaps`, watching in `follow`, erasing in `lifecycle`.
 
 mod checkpoint;
 mod export;
 mod follow;
 mod gaps;
+mod lifecycle;
 mod log;
 mod proof;
 mod views;
@@ -51,6 +52,10 @@ enum EvidenceCommand {
     Checkpoint(checkpoint::CheckpointArgs),
     /// List what is missing, and why; exit code 1 where something is
     Gaps(gaps::GapsArgs),
+    /// Erase whom records are of, for good
+    Erase(lifecycle::EraseArgs),
+    /// Legal holds: keep subjects from being erased
+    Hold(lifecycle::HoldArgs),
 }
 
 /// Which records; all conditions hold together.
@@ -114,10 +119,7 @@ impl Filters {
     }
 
     /// Every record that matches with its place in the log, and how many have none yet.
-    async fn with_indexes(
-        &self,
-        client: &Client,
-    ) -> Result<(Vec<(u64, Box<RawValue>)>, u64), Failure> {
+    async fn with_indexes(&self, client: &Client) -> Result<(Vec<Found>, u64), Failure> {
         let (mut found, mut waiting) = (Vec::new(), 0);
         let mut cursor: Option<String> = None;
         loop {
@@ -125,9 +127,14 @@ impl Filters {
             parameters.push(("limit", PAGE.to_string()));
             parameters.extend(cursor.take().map(|cursor| ("cursor", cursor)));
             let page: Page = client.read_as(&["v1", "evidence"], &parameters).await?;
-            for (index, record) in page.leaf_indexes.into_iter().zip(page.records) {
+            let records = page.records.into_iter().zip(page.subjects);
+            for (index, (record, subject)) in page.leaf_indexes.into_iter().zip(records) {
                 match index {
-                    Some(index) => found.push((index, record)),
+                    Some(index) => found.push(Found {
+                        index,
+                        record,
+                        subject,
+                    }),
                     None => waiting += 1,
                 }
             }
@@ -139,10 +146,47 @@ impl Filters {
     }
 }
 
+/// A record with its place in the log.
+struct Found {
+    index: u64,
+    record: Box<RawValue>,
+    subject: Option<Subject>,
+}
+
+/// Whom a record is of: no part of the record itself.
+#[derive(Debug, serde::Deserialize)]
+struct Subject {
+    name: Option<String>,
+}
+
+impl Subject {
+    /// As it is shown and exported.
+    fn shown(&self) -> &str {
+        self.name.as_deref().unwrap_or("(erased)")
+    }
+}
+
+/// The records of a page, each with its subject beside its own fields.
+fn with_subjects(page: &mut Value) -> Vec<Value> {
+    let mut taken = |key| match page.get_mut(key).map(Value::take) {
+        Some(Value::Array(items)) => items,
+        _ => Vec::new(),
+    };
+    let (mut records, subjects) = (taken("records"), taken("subjects"));
+    for (record, subject) in records.iter_mut().zip(subjects) {
+        let subject: Option<Subject> = serde_json::from_value(subject).unwrap_or_default();
+        if let (Value::Object(fields), Some(subject)) = (record, subject) {
+            fields.insert("subject".to_owned(), subject.shown().into());
+        }
+    }
+    records
+}
+
 /// A page of records, in their own bytes.
 #[derive(serde::Deserialize)]
 struct Page {
     records: Vec<Box<RawValue>>,
+    subjects: Vec<Option<Subject>>,
     leaf_indexes: Vec<Option<u64>>,
     next_cursor: Option<String>,
 }
@@ -159,6 +203,8 @@ pub async fn run(args: EvidenceArgs, format: FormatArg) -> Result<Answer, Failur
         EvidenceCommand::Proof(args) => proof::run(&client, &args).await,
         EvidenceCommand::Checkpoint(args) => checkpoint::run(&client, &args).await,
         EvidenceCommand::Gaps(args) => gaps::run(&client, &args, format.plain()?).await,
+        EvidenceCommand::Erase(args) => lifecycle::erase(&client, &args, format.plain()?).await,
+        EvidenceCommand::Hold(args) => lifecycle::hold(&client, &args, format.plain()?).await,
     }
 }
 
@@ -176,7 +222,10 @@ async fn show(client: &Client, id: &str, format: Format) -> Result<Answer, Failu
     match format {
         // Byte for byte: this is what the leaf hash is made of.
         Format::Json => output::print(&String::from_utf8_lossy(&record)),
-        Format::Text => output::print(&details(&record, &arrival)),
+        Format::Text => {
+            let personal = client.get(&["v1", "evidence", id, "personal"], &[]).await?;
+            output::print(&details(&record, &personal, &arrival));
+        }
     }
     Ok(Answer::Yes)
 }
@@ -197,9 +246,7 @@ async fn fetch(
             parameters.push(("cursor", cursor));
         }
         let mut page = client.get(&["v1", "evidence"], &parameters).await?;
-        if let Some(Value::Array(more)) = page.get_mut("records").map(Value::take) {
-            records.extend(more);
-        }
+        records.extend(with_subjects(&mut page));
         cursor = text(&page, "/next_cursor").map(str::to_owned);
         if cursor.is_none() || records.len() as u64 >= query.limit {
             return Ok((records, cursor));
@@ -268,11 +315,18 @@ fn text<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
 }
 
 /// Every field of a record, one a line, nested ones by their path; below it
-/// what the control plane knows of its arrival.
-fn details(record: &[u8], arrival: &HeaderMap) -> String {
+/// whom it is of, and what the control plane knows of its arrival.
+fn details(record: &[u8], personal: &Value, arrival: &HeaderMap) -> String {
     let mut lines = Vec::new();
     let record: Value = serde_json::from_slice(record).unwrap_or_default();
     flatten("", &record, &mut lines);
+    if text(personal, "/subject/name").is_some() || text(personal, "/salt").is_none() {
+        let subject = text(personal, "/subject/name").unwrap_or("erased");
+        lines.push(("(subject)".to_owned(), subject.to_owned()));
+    }
+    if let Some(salt) = text(personal, "/salt") {
+        lines.push(("(salt)".to_owned(), salt.to_owned()));
+    }
     for name in [
         "leaf-hash",
         "leaf-index",
@@ -391,7 +445,18 @@ mod tests {
     fn details_show_every_field_by_its_path() {
         let mut arrival = HeaderMap::new();
         arrival.insert("x-mercator-source", "outbox".parse().unwrap());
-        let text = details(record().to_string().as_bytes(), &arrival);
+        let personal = json!({"subject": {"name": "jwt:ada"}, "salt": "07"});
+        let text = details(record().to_string().as_bytes(), &personal, &arrival);
+        assert!(
+            text.contains("(subject)                   jwt:ada\n"),
+            "{text}"
+        );
+        let erased = json!({"subject": {"name": null, "erased": true}, "salt": null});
+        let erased = details(record().to_string().as_bytes(), &erased, &arrival);
+        assert!(
+            erased.contains("(subject)                   erased\n"),
+            "{erased}"
+        );
         assert!(text.contains("emitter.seq                 7\n"), "{text}");
         assert!(text.contains("matched_rules.1.rule        no\n"), "{text}");
         assert!(text.contains("emitter.prev                -\n"), "{text}");

@@ -6,7 +6,7 @@
 //! formats are views for programs that want them.
 
 use super::log::Log;
-use super::{Filters, views};
+use super::{Filters, Subject, views};
 use crate::client::Client;
 use crate::exit::{Answer, Failure};
 use crate::output::{self, FormatArg};
@@ -70,7 +70,8 @@ pub async fn run(client: &Client, args: ExportArgs, format: FormatArg) -> Result
     };
     let log = Log::fetch(client).await?;
     let mut export = Export::begin(&args, format)?;
-    match args.filters.is_empty() {
+    // Whose a record is stands beside it, in answers to queries alone.
+    match args.filters.is_empty() && format == ExportFormat::Jsonl {
         true => export.all(&log, args.from_index).await?,
         false => {
             export
@@ -157,12 +158,18 @@ impl Export {
         move |cause| not_written(&path)(cause)
     }
 
-    fn write(&mut self, index: u64, record: &[u8], leaf: Hash) -> Result<(), Failure> {
+    fn write(
+        &mut self,
+        index: u64,
+        record: &[u8],
+        subject: Option<&str>,
+        leaf: Hash,
+    ) -> Result<(), Failure> {
         let line = match self.format {
             ExportFormat::Jsonl => record.to_vec(),
-            ExportFormat::Csv => views::csv(index, record).into_bytes(),
-            ExportFormat::Ocsf => views::ocsf(record).into_bytes(),
-            ExportFormat::CloudEvents => views::cloudevents(record).into_bytes(),
+            ExportFormat::Csv => views::csv(index, record, subject).into_bytes(),
+            ExportFormat::Ocsf => views::ocsf(record, subject).into_bytes(),
+            ExportFormat::CloudEvents => views::cloudevents(record, subject).into_bytes(),
         };
         let written = self.out.write_all(&line);
         let written = written.and_then(|()| self.out.write_all(b"\n"));
@@ -190,7 +197,7 @@ impl Export {
             let leaves = log.leaves(bundle).await?;
             for ((index, record), leaf) in (first..).zip(&records).zip(leaves) {
                 if index >= from {
-                    self.write(index, record, leaf)?;
+                    self.write(index, record, None, leaf)?;
                     progress.inc(1);
                 }
             }
@@ -208,15 +215,16 @@ impl Export {
         from: u64,
     ) -> Result<(), Failure> {
         let (mut found, waiting) = filters.with_indexes(client).await?;
-        found.retain(|(index, _)| (from..log.size).contains(index));
-        found.sort_unstable_by_key(|(index, _)| *index);
+        found.retain(|found| (from..log.size).contains(&found.index));
+        found.sort_unstable_by_key(|found| found.index);
         if waiting > 0 {
             output::say(&format!(
                 "{waiting} matching records wait for their checkpoint"
             ));
         }
         let mut tile: Option<(u64, Vec<Hash>)> = None;
-        for (index, record) in found {
+        for found in found {
+            let index = found.index;
             let (number, place) = (index / TILE_WIDTH, (index % TILE_WIDTH) as usize);
             let leaves = match tile.take() {
                 Some((known, leaves)) if known == number => leaves,
@@ -224,7 +232,8 @@ impl Export {
             };
             let leaf = leaves.get(place).copied().unwrap_or_default();
             tile = Some((number, leaves));
-            self.write(index, record.get().as_bytes(), leaf)?;
+            let subject = found.subject.as_ref().map(Subject::shown);
+            self.write(index, found.record.get().as_bytes(), subject, leaf)?;
         }
         Ok(())
     }

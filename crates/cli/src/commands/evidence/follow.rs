@@ -1,10 +1,9 @@
 //! `mercator evidence query --follow`: records as they come.
 
-use super::{Filters, row, text};
+use super::{Filters, row, text, with_subjects};
 use crate::client::Client;
 use crate::exit::{Answer, Failure};
 use crate::output::{self, Format};
-use serde_json::Value;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -35,9 +34,8 @@ pub async fn run(client: &Client, filters: &Filters, format: Format) -> Result<A
         }
         let mut parameters = filters.parameters();
         parameters.push(("limit", PAGE.to_owned()));
-        let page = client.get(&["v1", "evidence"], &parameters).await?;
-        let records = page.get("records").and_then(Value::as_array);
-        for record in records.into_iter().flatten().rev() {
+        let mut page = client.get(&["v1", "evidence"], &parameters).await?;
+        for record in with_subjects(&mut page).iter().rev() {
             let id = text(record, "/id").unwrap_or_default();
             if shown.insert(id.to_owned()) {
                 match format {

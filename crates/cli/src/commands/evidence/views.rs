@@ -33,9 +33,18 @@ pub fn csv_head() -> String {
     format!("index,{},matched_rules\r\n", names.join(","))
 }
 
+/// The record and, as another field, whom it is of.
+fn with_subject(record: &[u8], subject: Option<&str>) -> Value {
+    let mut record: Value = serde_json::from_slice(record).unwrap_or_default();
+    if let (Value::Object(fields), Some(subject)) = (&mut record, subject) {
+        fields.insert("subject".to_owned(), subject.into());
+    }
+    record
+}
+
 /// One row (RFC 4180), without its line feed.
-pub fn csv(index: u64, record: &[u8]) -> String {
-    let record: Value = serde_json::from_slice(record).unwrap_or_default();
+pub fn csv(index: u64, record: &[u8], subject: Option<&str>) -> String {
+    let record = with_subject(record, subject);
     let mut row = index.to_string();
     for (_, pointer) in COLUMNS {
         row.push(',');
@@ -76,8 +85,8 @@ fn of(record: &Value, pointer: &str) -> Value {
 }
 
 /// CloudEvents 1.0, JSON format.
-pub fn cloudevents(record: &[u8]) -> String {
-    let record: Value = serde_json::from_slice(record).unwrap_or_default();
+pub fn cloudevents(record: &[u8], subject: Option<&str>) -> String {
+    let record = with_subject(record, subject);
     let text = |pointer| {
         record
             .pointer(pointer)
@@ -110,8 +119,8 @@ fn without_nulls(value: Value) -> Value {
 }
 
 /// OCSF 1.x, class API Activity (6003).
-pub fn ocsf(record: &[u8]) -> String {
-    let record: Value = serde_json::from_slice(record).unwrap_or_default();
+pub fn ocsf(record: &[u8], subject: Option<&str>) -> String {
+    let record = with_subject(record, subject);
     let decision = record.get("decision").and_then(Value::as_str);
     let completed = record.get("outcome").and_then(Value::as_str) == Some("completed");
     let (disposition_id, disposition) = match decision {
@@ -182,7 +191,7 @@ mod tests {
             "id": "0197f3a0-0000-7000-8000-000000000000", "time": "2026-11-23T17:09:05.123456Z",
             "region": "local", "decision": "deny", "outcome": "refused",
             "gen_ai.request.model": "=HYPERLINK(\"x\"),1", "duration_us": 4_321,
-            "emitter": {"id": "jupiter-1"}, "subject": "key:01",
+            "emitter": {"id": "jupiter-1"},
             "matched_rules": [{"policy": "p", "rule": "a"}, {"policy": "p", "rule": "b"}],
         })
         .to_string()
@@ -191,7 +200,7 @@ mod tests {
 
     #[test]
     fn row_has_as_many_cells_as_the_head_and_runs_no_formula() {
-        let row = csv(7, &record());
+        let row = csv(7, &record(), Some("key:01"));
         assert!(row.starts_with("7,0197f3a0-"), "{row}");
         assert!(row.contains(r#","'=HYPERLINK(""x""),1","#), "{row}");
         assert!(row.ends_with(",p/a p/b\r"), "{row}");
@@ -202,11 +211,13 @@ mod tests {
 
     #[test]
     fn events_carry_the_record_and_its_id() {
-        let event: Value = serde_json::from_str(&cloudevents(&record())).unwrap();
+        let event: Value = serde_json::from_str(&cloudevents(&record(), Some("key:01"))).unwrap();
+        assert_eq!(event["subject"], "key:01");
         assert_eq!(event["source"], "mercator/local/jupiter-1");
         assert_eq!(event["data"]["decision"], "deny");
-        assert!(!ocsf(&record()).contains("null"));
-        let event: Value = serde_json::from_str(&ocsf(&record())).unwrap();
+        assert!(!ocsf(&record(), None).contains("null"));
+        let event: Value = serde_json::from_str(&ocsf(&record(), Some("key:01"))).unwrap();
+        assert_eq!(event["actor"]["user"]["uid"], "key:01");
         assert_eq!(event["metadata"]["uid"], event["unmapped"]["id"]);
         assert_eq!(event["time"], 0x0197_f3a0_0000_u64);
         assert_eq!(

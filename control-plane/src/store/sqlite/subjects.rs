@@ -1,0 +1,232 @@
+//! Subjects, their keys, erasures and legal holds.
+
+use jiff::Timestamp;
+use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
+use sqlx::{Row, Sqlite, Transaction};
+use std::collections::{BTreeSet, HashMap};
+use uuid::Uuid;
+
+use super::{to_bytes, to_count, to_time, to_uuid};
+use crate::store::subjects::SubjectKey;
+use crate::store::{
+    EraseError, Erasure, ErasureStamp, Hold, NewHold, Release, StoreError, SubjectSummary,
+};
+
+type Tx = Transaction<'static, Sqlite>;
+
+/// The keys of these subjects, made for those that have none.
+pub(super) async fn keys(
+    tx: &mut Tx,
+    subjects: &BTreeSet<&str>,
+) -> Result<HashMap<String, SubjectKey>, StoreError> {
+    let mut keys = HashMap::with_capacity(subjects.len());
+    for subject in subjects {
+        let row = sqlx::query("SELECT subject_ref, key FROM subject_keys WHERE subject = ?")
+            .bind(*subject)
+            .fetch_optional(&mut **tx)
+            .await?;
+        let key = match row {
+            Some(row) => SubjectKey {
+                reference: to_uuid(row.try_get("subject_ref")?)?,
+                key: to_bytes(row.try_get("key")?)?,
+            },
+            None => {
+                let key = SubjectKey::random()?;
+                sqlx::query(
+                    "INSERT INTO subject_keys (subject_ref, subject, key, created_us)
+                     VALUES (?, ?, ?, CAST(unixepoch('subsec') * 1000000 AS INTEGER))",
+                )
+                .bind(key.reference.as_bytes().as_slice())
+                .bind(*subject)
+                .bind(key.key.as_slice())
+                .execute(&mut **tx)
+                .await?;
+                key
+            }
+        };
+        keys.insert((*subject).to_owned(), key);
+    }
+    Ok(keys)
+}
+
+async fn reference(conn: &mut SqliteConnection, name: &str) -> Result<Option<Uuid>, StoreError> {
+    let found: Option<Vec<u8>> =
+        sqlx::query_scalar("SELECT subject_ref FROM subject_keys WHERE subject = ?")
+            .bind(name)
+            .fetch_optional(conn)
+            .await?;
+    found.map(to_uuid).transpose()
+}
+
+pub(super) async fn summary(
+    pool: &SqlitePool,
+    name: &str,
+) -> Result<Option<SubjectSummary>, StoreError> {
+    let mut conn = pool.acquire().await?;
+    let Some(reference) = reference(&mut conn, name).await? else {
+        return Ok(None);
+    };
+    let records: i64 = sqlx::query_scalar("SELECT count(*) FROM evidence WHERE subject_ref = ?")
+        .bind(reference.as_bytes().as_slice())
+        .fetch_one(&mut *conn)
+        .await?;
+    Ok(Some(SubjectSummary {
+        reference,
+        records: to_count(records)?,
+        holds: holds_on(&mut conn, reference).await?,
+    }))
+}
+
+pub(super) async fn erase(
+    tx: &mut Tx,
+    name: &str,
+    stamp: ErasureStamp,
+) -> Result<Erasure, EraseError> {
+    let reference = reference(tx, name).await?.ok_or(EraseError::Unknown)?;
+    let holds = holds_on(tx, reference).await?;
+    if !holds.is_empty() {
+        return Err(EraseError::Held(holds));
+    }
+    let erasure = Erasure {
+        reference,
+        at: stamp.at,
+        by: stamp.by,
+        reason: stamp.reason,
+    };
+    repeat(tx, std::slice::from_ref(&erasure)).await?;
+    Ok(erasure)
+}
+
+/// How many of the subjects were there.
+pub(super) async fn repeat(tx: &mut Tx, erasures: &[Erasure]) -> Result<u64, StoreError> {
+    let mut again = 0;
+    for erasure in erasures {
+        let reference = erasure.reference.as_bytes().as_slice();
+        sqlx::query(
+            "INSERT INTO erasures (subject_ref, erased_us, erased_by, reason)
+             VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        )
+        .bind(reference)
+        .bind(erasure.at.as_microsecond())
+        .bind(&erasure.by)
+        .bind(&erasure.reason)
+        .execute(&mut **tx)
+        .await?;
+        let gone = sqlx::query("DELETE FROM subject_keys WHERE subject_ref = ?")
+            .bind(reference)
+            .execute(&mut **tx)
+            .await?;
+        again += gone.rows_affected();
+    }
+    Ok(again)
+}
+
+/// What was overwritten must not stay readable in the journal. It stays a little
+/// longer where somebody reads just now.
+pub(super) async fn empty_journal(pool: &SqlitePool) {
+    if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+        .execute(pool)
+        .await
+    {
+        tracing::warn!(%error, "the journal of the database was not emptied after an erasure");
+    }
+}
+
+pub(super) async fn erasures(pool: &SqlitePool) -> Result<Vec<Erasure>, StoreError> {
+    let rows = sqlx::query("SELECT * FROM erasures ORDER BY erased_us, subject_ref")
+        .fetch_all(pool)
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Erasure {
+                reference: to_uuid(row.try_get("subject_ref")?)?,
+                at: to_time(row.try_get("erased_us")?)?,
+                by: row.try_get("erased_by")?,
+                reason: row.try_get("reason")?,
+            })
+        })
+        .collect()
+}
+
+pub(super) async fn place_hold(tx: &mut Tx, hold: NewHold) -> Result<Hold, StoreError> {
+    let reference = match hold.subject.as_deref() {
+        None => None,
+        Some(subject) => {
+            let keys = keys(tx, &BTreeSet::from([subject])).await?;
+            keys.get(subject).map(|key| key.reference)
+        }
+    };
+    sqlx::query(
+        "INSERT INTO legal_holds (id, subject_ref, reason, placed_us, placed_by)
+         VALUES (?, ?, ?, ?, ?)",
+    )
+    .bind(hold.id.as_bytes().as_slice())
+    .bind(reference.map(|reference| reference.into_bytes().to_vec()))
+    .bind(&hold.reason)
+    .bind(hold.at.as_microsecond())
+    .bind(&hold.by)
+    .execute(&mut **tx)
+    .await?;
+    Ok(Hold {
+        id: hold.id,
+        reference,
+        subject: hold.subject,
+        reason: hold.reason,
+        placed_at: hold.at,
+        placed_by: hold.by,
+        released: None,
+    })
+}
+
+pub(super) async fn release_hold(
+    tx: &mut Tx,
+    id: Uuid,
+    release: Release,
+) -> Result<Option<Hold>, StoreError> {
+    sqlx::query(
+        "UPDATE legal_holds SET released_us = ?, released_by = ?
+         WHERE id = ? AND released_us IS NULL",
+    )
+    .bind(release.at.as_microsecond())
+    .bind(&release.by)
+    .bind(id.as_bytes().as_slice())
+    .execute(&mut **tx)
+    .await?;
+    let holds = holds(tx).await?;
+    Ok(holds.into_iter().find(|hold| hold.id == id))
+}
+
+pub(super) async fn holds(conn: &mut SqliteConnection) -> Result<Vec<Hold>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT h.*, k.subject FROM legal_holds h LEFT JOIN subject_keys k USING (subject_ref)
+         ORDER BY h.placed_us, h.id",
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.iter().map(hold).collect()
+}
+
+/// Those in force that cover a subject.
+async fn holds_on(conn: &mut SqliteConnection, reference: Uuid) -> Result<Vec<Hold>, StoreError> {
+    let mut holds = holds(conn).await?;
+    holds.retain(|hold| hold.covers(reference));
+    Ok(holds)
+}
+
+fn hold(row: &SqliteRow) -> Result<Hold, StoreError> {
+    let reference: Option<Vec<u8>> = row.try_get("subject_ref")?;
+    let released_us: Option<i64> = row.try_get("released_us")?;
+    let released_by: Option<String> = row.try_get("released_by")?;
+    let released_at: Option<Timestamp> = released_us.map(to_time).transpose()?;
+    Ok(Hold {
+        id: to_uuid(row.try_get("id")?)?,
+        reference: reference.map(to_uuid).transpose()?,
+        subject: row.try_get("subject")?,
+        reason: row.try_get("reason")?,
+        placed_at: to_time(row.try_get("placed_us")?)?,
+        placed_by: row.try_get("placed_by")?,
+        released: released_at
+            .zip(released_by)
+            .map(|(at, by)| Release { at, by }),
+    })
+}
