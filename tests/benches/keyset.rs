@@ -94,11 +94,11 @@ async fn on_postgres(most: u64) -> bool {
                      'gpt-' || n % 5,
                      CASE WHEN n % 10 = 0 THEN 'deny' WHEN n % 99 = 0 THEN 'error' ELSE 'allow' END,
                      '', '', repeat('x', 400), n / 500, n % 500 + 1
-                 FROM generate_series({from}, {to}) n;
+                 FROM generate_series({from}::bigint, {to}) n;
                  INSERT INTO evidence_rules (rule, origin_region, id)
-                 SELECT 'guard/often', 'local', {ids} FROM generate_series({from}, {to}) n;
+                 SELECT 'guard/often', 'local', {ids} FROM generate_series({from}::bigint, {to}) n;
                  INSERT INTO log_batches (batch, first_index, leaves, ids)
-                 SELECT b, b * 500 + 1000, 500, '{{}}' FROM generate_series({from} / 500, {to} / 500) b
+                 SELECT b, b * 500 + 1000, 500, '{{}}' FROM generate_series({from}::bigint / 500, {to} / 500) b
                  ON CONFLICT DO NOTHING;",
                 millis = BEGIN_US / 1_000,
             ),
