@@ -43,10 +43,15 @@ impl EventReader {
     ) -> Result<ControlFlow<B>, EventTooLarge> {
         while let Some(&first) = bytes.first() {
             if std::mem::take(&mut self.after_cr) && first == b'\n' {
-                // Still of the line end before.
+                // Still of the line end before, of an event that was told perhaps.
                 self.raw.push(first);
                 self.line_start = self.raw.len();
                 bytes = bytes.get(1..).unwrap_or_default();
+                if self.raw.len() == 1
+                    && let ControlFlow::Break(why) = self.tell(&mut on_event)
+                {
+                    return Ok(ControlFlow::Break(why));
+                }
                 continue;
             }
             let ends = |b: &u8| matches!(b, b'\n' | b'\r');
@@ -80,6 +85,13 @@ impl EventReader {
         if !blank {
             return ControlFlow::Continue(());
         }
+        self.tell(on_event)
+    }
+
+    fn tell<B>(
+        &mut self,
+        on_event: &mut impl FnMut(RawEvent<'_>) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
         let raw = std::mem::take(&mut self.raw);
         self.line_start = 0;
         let first = !std::mem::replace(&mut self.begun, true);
@@ -228,6 +240,18 @@ mod tests {
         assert_eq!(events, ["one", "two\nthree", "four", ""]);
         assert_eq!(bytes, stream.as_bytes());
         assert_eq!(read(&["\u{feff}data: one\n\n".as_bytes()]).0, ["one"]);
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_stream_that_ended() {
+        for stream in ["data: a\n\n", "data: a\r\n\r\n", "data: a\r\r"] {
+            let mut reader = EventReader::new(100);
+            for byte in stream.as_bytes() {
+                let read = reader.push(&[*byte], |_| ControlFlow::<()>::Continue(()));
+                assert_eq!(read, Ok(ControlFlow::Continue(())));
+            }
+            assert_eq!(reader.kept_bytes(), 0, "{stream:?}");
+        }
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub struct InstanceBuilder {
     environment: Option<String>,
     openai_key: String,
     anthropic_key: String,
-    provider: Option<SocketAddr>,
+    provider: Option<String>,
 }
 
 impl InstanceBuilder {
@@ -143,8 +143,14 @@ impl InstanceBuilder {
 
     /// Another provider of both kinds than the fake one, which then gets no requests.
     #[must_use]
-    pub fn provider_at(mut self, address: SocketAddr) -> Self {
-        self.provider = Some(address);
+    pub fn provider_at(self, address: SocketAddr) -> Self {
+        self.provider_url(&format!("http://{address}"))
+    }
+
+    /// The same by its URL, without a path.
+    #[must_use]
+    pub fn provider_url(mut self, url: &str) -> Self {
+        self.provider = Some(url.to_owned());
         self
     }
 
@@ -165,8 +171,9 @@ impl InstanceBuilder {
             agent: free_port(),
         };
         let config = folder.path().join("mercator.yaml");
-        let provider_address = self.provider.unwrap_or_else(|| provider.address());
-        let text = self.config(folder.path(), &ports, provider_address);
+        let fake = format!("http://{}", provider.address());
+        let url = self.provider.as_deref().unwrap_or(&fake);
+        let text = self.config(folder.path(), &ports, url);
         std::fs::write(&config, text).or_fail("cannot write the configuration");
         let mut instance = Instance {
             control_plane: None,
@@ -189,7 +196,7 @@ impl InstanceBuilder {
         instance
     }
 
-    fn config(&self, folder: &Path, ports: &Ports, provider: SocketAddr) -> String {
+    fn config(&self, folder: &Path, ports: &Ports, provider: &str) -> String {
         let filter = self.filter.clone().unwrap_or_else(filter_module);
         let lines = |lines: &[String]| {
             lines.iter().fold(String::new(), |mut text, line| {
@@ -222,8 +229,8 @@ impl InstanceBuilder {
              {idempotency}\
              {prices}\
              providers:\n  \
-               - {{name: openai, kind: openai, base_url: \"http://{provider}/v1\", api_key: \"{openai_key}\"}}\n  \
-               - {{name: anthropic, kind: anthropic, base_url: \"http://{provider}\", api_key: \"{anthropic_key}\"}}\n",
+               - {{name: openai, kind: openai, base_url: \"{provider}/v1\", api_key: \"{openai_key}\"}}\n  \
+               - {{name: anthropic, kind: anthropic, base_url: \"{provider}\", api_key: \"{anthropic_key}\"}}\n",
             environment = self.environment.as_deref().unwrap_or("production"),
             data = folder.join("data").display(),
             admin = ports.admin,

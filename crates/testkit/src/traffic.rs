@@ -72,6 +72,10 @@ pub struct H2Answer {
     pub status: u16,
     pub headers: http::HeaderMap,
     pub body: Bytes,
+    /// Empty where it had none.
+    pub trailers: http::HeaderMap,
+    /// It ended as an answer ends, and was not broken off.
+    pub is_whole: bool,
 }
 
 impl Traffic {
@@ -117,6 +121,21 @@ impl Traffic {
             .or_fail("no whole answer from Envoy")
     }
 
+    /// Send and read as far as it comes; a body that breaks off is what came of it.
+    pub async fn complete_or_cut(&self, request: reqwest::RequestBuilder) -> Answer {
+        let mut response = request.send().await.or_fail("no answer from Envoy");
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let mut body = Vec::new();
+        while let Ok(Some(part)) = response.chunk().await {
+            body.extend_from_slice(&part);
+        }
+        Answer {
+            status,
+            headers,
+            body: body.into(),
+        }
+    }
+
     pub async fn try_complete(
         &self,
         request: reqwest::RequestBuilder,
@@ -140,8 +159,23 @@ impl Traffic {
         answer
     }
 
-    /// A POST over HTTP/2 whose stream ends with `trailers` instead of data.
+    /// A POST over HTTP/2 whose stream ends with `trailers` instead of data, to its whole answer.
     pub async fn h2_post_with_trailers(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+        trailers: &[(&'static str, &'static str)],
+    ) -> H2Answer {
+        let answer = self.h2_post_or_cut(path, headers, body, trailers).await;
+        match answer.is_whole {
+            true => answer,
+            false => fail("the HTTP/2 answer broke off"),
+        }
+    }
+
+    /// The same, to its answer as far as it came.
+    pub async fn h2_post_or_cut(
         &self,
         path: &str,
         headers: &[(&str, &str)],
@@ -181,16 +215,26 @@ impl Traffic {
         let response = response.await.or_fail("no HTTP/2 answer");
         let (head, mut stream) = response.into_parts();
         let mut answer = Vec::new();
+        let mut is_whole = true;
         while let Some(data) = stream.data().await {
-            let data = data.or_fail("the HTTP/2 answer broke off");
+            let Ok(data) = data else {
+                is_whole = false;
+                break;
+            };
             let _ = stream.flow_control().release_capacity(data.len());
             answer.extend_from_slice(&data);
         }
+        let trailers = match is_whole {
+            true => stream.trailers().await,
+            false => Ok(None),
+        };
         connection.abort();
         H2Answer {
             status: head.status.as_u16(),
             headers: head.headers,
             body: answer.into(),
+            is_whole: is_whole && trailers.is_ok(),
+            trailers: trailers.ok().flatten().unwrap_or_default(),
         }
     }
 }

@@ -2,7 +2,6 @@
 //! out before it leaves; what they refuse of an answer never leaves whole; and
 //! the record says what was done, without the text.
 
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 use jupiter_testkit::{Answer, Instance};
@@ -306,12 +305,18 @@ async fn what_only_the_whole_answer_decides_is_decided_before_it_looks_whole() {
         for stream in [false, true] {
             let mut body = wire.body("whole", "What is new?", stream);
             body[wire.limit()] = json!(3);
-            let answer = complete_or_cut(wire.request(&instance, &body)).await;
+            let answer = instance
+                .traffic()
+                .complete_or_cut(wire.request(&instance, &body))
+                .await;
             let told = String::from_utf8_lossy(&answer.body).into_owned();
             assert!(told.contains("cut_short"), "{told}");
             assert!(!told.contains(wire.end()), "{told}");
             assert_record(
-                &instance.admin().wait_for_record(&answer.id).await,
+                &instance
+                    .admin()
+                    .wait_for_record(&answer.decision_id())
+                    .await,
                 &json!({
                     "decision": "deny", "reason": "cut_short", "outcome": "withheld",
                     "response_inspection": "inspected",
@@ -443,14 +448,17 @@ async fn answer_that_cannot_be_read_is_not_passed_off_as_judged() {
         ] {
             let body = Wire::Chat.body("anyone", "What is new?", stream);
             let request = Wire::Chat.request(instance, &body).header(knob, value);
-            let answer = complete_or_cut(request).await;
+            let answer = instance.traffic().complete_or_cut(request).await;
             let what = format!("{knob} stream={stream} open={is_open}");
             let refused = answer
                 .body
                 .windows(19)
                 .any(|it| it == b"unreadable_response");
             assert_eq!(refused, !is_open, "{what}");
-            let record = instance.admin().wait_for_record(&answer.id).await;
+            let record = instance
+                .admin()
+                .wait_for_record(&answer.decision_id())
+                .await;
             assert_record(
                 &record,
                 &json!({
@@ -462,25 +470,6 @@ async fn answer_that_cannot_be_read_is_not_passed_off_as_judged() {
             );
         }
     }
-}
-
-pub(crate) struct Seen {
-    pub(crate) id: String,
-    pub(crate) body: Vec<u8>,
-}
-
-/// The answer as far as it came.
-pub(crate) async fn complete_or_cut(request: RequestBuilder) -> Seen {
-    let mut response = request.send().await.expect("a response head");
-    let id = response.headers()["x-mercator-decision-id"]
-        .to_str()
-        .expect("text")
-        .to_owned();
-    let mut body = Vec::new();
-    while let Ok(Some(part)) = response.chunk().await {
-        body.write_all(&part).expect("memory");
-    }
-    Seen { id, body }
 }
 
 #[tokio::test]

@@ -69,6 +69,8 @@ mod surface;
 #[cfg(test)]
 mod tamper;
 #[cfg(test)]
+mod trailers;
+#[cfg(test)]
 mod trapping;
 #[cfg(test)]
 mod wires;

@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use jupiter_testkit::Instance;
 use serde_json::{Value, json};
 
-use crate::answers::{ADDRESS, Seen, complete_or_cut, instance};
+use crate::answers::{ADDRESS, instance};
 use crate::support::guarded;
 use crate::wires::{WIRES, Wire, events};
 
@@ -187,8 +187,9 @@ async fn exchange(
             .header("x-fake-wire-seed", seed)
             .header("x-fake-chunk-interval-ms", 1);
     }
-    let Seen { id, body } = complete_or_cut(request).await;
-    let body = String::from_utf8(body).expect("text").replace(&id, "ID");
+    let answer = instance.traffic().complete_or_cut(request).await;
+    let id = answer.decision_id();
+    let body = answer.text().replace(&id, "ID");
     let mut record = instance.admin().wait_for_record(&id).await;
     let fields = record.as_object_mut().expect("an object");
     // What differs between any two exchanges; digests are salted.
