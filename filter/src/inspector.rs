@@ -211,7 +211,8 @@ impl Inspector {
             Answer::Guarded(guard) => guard.kept_bytes(),
             Answer::None | Answer::Held | Answer::Judged | Answer::Refused => 0,
         };
-        answer + self.facts.request.texts().map(str::len).sum::<usize>()
+        let request = self.facts.request.texts().map(str::len).sum::<usize>();
+        answer + request + self.recorder.kept_bytes()
     }
 
     /// The record as it stands, for the witness; `None` where there is none to write.

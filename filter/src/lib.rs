@@ -13,6 +13,7 @@ pub mod inspector;
 pub mod outbox;
 pub mod record;
 pub mod subject;
+mod usage;
 
 #[cfg(target_arch = "wasm32")]
 mod host;

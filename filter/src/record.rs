@@ -7,6 +7,7 @@ use crate::bundles::Settings;
 mod noted;
 
 use crate::inspector::{Redacted, RequestHead, StreamReport, UNREADABLE_RESPONSE};
+use crate::usage::{Asked, Usage};
 use jupiter_detect::detectors::Kind;
 use jupiter_evidence::{
     AttachmentCount, DecisionKind, Emitter, EvidenceRecord, IdempotencyRun, InspectionStatus,
@@ -58,6 +59,8 @@ pub struct Recorder {
     noted: Noted,
     /// What the model costs, where that is known.
     price: Option<Price>,
+    /// What its provider counts as input, of an exchange that is answered in words.
+    asked: Option<Asked>,
 }
 
 /// How far an exchange came.
@@ -126,6 +129,7 @@ impl Recorder {
             finish_reasons: vec![],
             input_tokens: None,
             output_tokens: None,
+            usage_estimated: vec![],
             cost_nano: None,
             currency: None,
             stream: false,
@@ -156,6 +160,7 @@ impl Recorder {
             withheld: false,
             noted: Noted::default(),
             price: None,
+            asked: None,
         }
     }
 
@@ -226,6 +231,15 @@ impl Recorder {
 
     pub fn on_price(&mut self, price: Option<Price>) {
         self.price = price;
+    }
+
+    pub(crate) fn on_asked(&mut self, asked: Asked) {
+        self.asked = Some(asked);
+    }
+
+    /// Bytes held at the moment.
+    pub fn kept_bytes(&self) -> usize {
+        self.asked.as_ref().map_or(0, Asked::kept_bytes)
     }
 
     pub fn on_unscanned_request(&mut self, reason: &str) {
@@ -467,12 +481,16 @@ impl Recorder {
             .take(16)
             .map(|it| clip(it))
             .collect();
+        let usage = Usage::of(
+            summary,
+            self.asked.as_ref(),
+            record.request_model.as_deref(),
+        );
         let told = |tokens: Option<u64>| tokens.map(|tokens| tokens.min(MAX_INTEGER));
-        record.input_tokens = told(summary.input_tokens);
-        record.output_tokens = told(summary.output_tokens);
-        if let (Some(price), Some(input), Some(output)) =
-            (self.price, summary.input_tokens, summary.output_tokens)
-        {
+        record.input_tokens = told(usage.input);
+        record.output_tokens = told(usage.output);
+        record.usage_estimated = usage.estimated.iter().map(|it| (*it).to_owned()).collect();
+        if let (Some(price), Some(input), Some(output)) = (self.price, usage.input, usage.output) {
             let cost = price.of(input, output).total_nano();
             record.cost_nano = Some(cost.min(MAX_INTEGER));
             record.currency = Some(CURRENCY.to_owned());

@@ -23,6 +23,10 @@ pub const FILTER_METRICS: &[(&str, &str)] = &[
         "Bodies that were not read in full, by direction and reason",
     ),
     ("mercator_findings", "What detectors found, by kind"),
+    (
+        "mercator_tokens",
+        "Tokens by direction and kind: reported by the provider, or estimated where it reported none",
+    ),
     ("mercator_request_bytes", "Bytes of request bodies"),
     ("mercator_response_bytes", "Bytes of response bodies"),
     (

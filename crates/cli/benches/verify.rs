@@ -75,6 +75,7 @@ fn record(number: u64) -> EvidenceRecord {
         finish_reasons: vec!["stop".into()],
         input_tokens: Some(12),
         output_tokens: Some(34),
+        usage_estimated: vec![],
         cost_nano: None,
         currency: None,
         stream: false,

@@ -176,6 +176,10 @@ pub struct EvidenceRecord {
     /// Path without the query.
     #[serde(rename = "url.path")]
     pub path: String,
+    /// Which token counts are the filter's own, since the provider reported none:
+    /// `input_tokens`, `output_tokens`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub usage_estimated: Vec<String>,
     pub v: u32,
 }
 

@@ -85,6 +85,7 @@ fn full() -> EvidenceRecord {
         finish_reasons: vec!["stop".into()],
         input_tokens: Some(1),
         output_tokens: Some(2),
+        usage_estimated: vec!["output_tokens".into()],
         cost_nano: Some(52_500),
         currency: text(),
         stream: true,

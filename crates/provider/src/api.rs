@@ -106,6 +106,14 @@ impl Api {
         }
     }
 
+    /// Whether a model answers, which its provider counts in tokens of output.
+    pub fn generates(self) -> bool {
+        matches!(
+            self,
+            Api::ChatCompletions | Api::Responses | Api::Completions | Api::Messages
+        )
+    }
+
     /// Whether a request body belongs to it.
     pub fn has_body(self) -> bool {
         !matches!(self, Api::Models | Api::StoredResponses)

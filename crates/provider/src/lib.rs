@@ -17,6 +17,7 @@ mod literal;
 mod places;
 mod request;
 mod response;
+mod said;
 mod sse;
 mod stream;
 mod text;
@@ -28,6 +29,7 @@ pub use literal::Edit;
 pub use places::{MemberEdit, Places, RewriteError, TextEdit, TextId, rewrite};
 pub use request::{ReadRequest, Unreadable, read_request};
 pub use response::{BodyKind, ReadResponse, ResponseReader, Summary, read_response};
+pub use said::Said;
 pub use sse::{EventReader, EventTooLarge, RawEvent};
 pub use stream::{
     Judge, OnUnread, Progress, Ruling, Stop, StreamEditor, StreamEnd, StreamLimits, WholeText,

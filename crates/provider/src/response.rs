@@ -11,6 +11,7 @@ use crate::answer::{self, TextKind, answer, event};
 use crate::json::{self, Fault, LoneSurrogates, Node};
 use crate::literal::{self, Form, Inside};
 use crate::places::{Joined, Places, TextId};
+use crate::said::Said;
 use crate::sse::EventReader;
 use crate::stream::no_logprobs;
 use jupiter_policy::facts::{ResponseFacts, TokenCounts};
@@ -24,6 +25,9 @@ pub struct Summary {
     pub finish_reasons: Vec<String>,
     pub input_tokens: Option<u64>,
     pub output_tokens: Option<u64>,
+    pub said: Said,
+    /// A stream without its last event: what usage it reported is that of its beginning.
+    pub is_cut: bool,
     /// Why it was not read in full; `None`: it was.
     pub unscanned: Option<&'static str>,
 }
@@ -128,6 +132,7 @@ pub fn read_response(api: Api, body: &[u8]) -> Result<ReadResponse, &'static str
         .map(|s| s.channel.index);
     let one_choice = matches!(api, Api::ChatCompletions | Api::Completions);
     for spot in &texts.spots {
+        read.summary.said.add_whole(spot);
         let shown = match spot.form {
             Form::Embedded => literal::shown(spot.text, Inside::default(), false).text,
             Form::Plain | Form::Number => spot.text.into(),
@@ -256,7 +261,7 @@ impl ResponseReader {
 
     /// Bytes held at the moment.
     pub fn kept_bytes(&self) -> usize {
-        self.body.len() + self.events.kept_bytes()
+        self.body.len() + self.events.kept_bytes() + self.summary.said.kept_bytes()
     }
 
     /// Whether any body byte came.
@@ -280,6 +285,7 @@ impl ResponseReader {
             }
             BodyKind::EventStream => {
                 let partial = self.events.kept_bytes() > 0;
+                self.summary.is_cut = !self.ended;
                 (!self.ended || partial).then_some("cut")
             }
             BodyKind::Json | BodyKind::Opaque(_) => None,
@@ -303,6 +309,8 @@ impl ResponseReader {
                     summary.add(&root);
                     let event = event(api, &root);
                     *ended |= event.last;
+                    let spots = event.texts.spots.iter();
+                    spots.for_each(|spot| summary.said.add_streamed(spot));
                     summary.unscanned = summary.unscanned.or(event.texts.unscanned);
                 }
                 Err(_) => summary.unscanned = summary.unscanned.or(Some("malformed_stream")),
@@ -324,7 +332,10 @@ fn read(api: Api, body: &[u8]) -> Result<(Summary, Option<&'static str>), &'stat
     let root = parse(body)?;
     let mut summary = Summary::default();
     summary.add(&root);
-    Ok((summary, answer(api, &root).unscanned))
+    let texts = answer(api, &root);
+    let spots = texts.spots.iter();
+    spots.for_each(|spot| summary.said.add_whole(spot));
+    Ok((summary, texts.unscanned))
 }
 
 #[cfg(test)]

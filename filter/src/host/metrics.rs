@@ -15,6 +15,16 @@ const MAX_SERIES: usize = 4_096;
 /// Stands for the policy and the rule of those.
 const OTHER: &str = "other";
 
+/// Tokens as the provider reported them, and as they were estimated where it did not.
+const INPUT_TOKENS: [&str; 2] = [
+    "tokens_total|direction=request|kind=reported",
+    "tokens_total|direction=request|kind=estimated",
+];
+const OUTPUT_TOKENS: [&str; 2] = [
+    "tokens_total|direction=response|kind=reported",
+    "tokens_total|direction=response|kind=estimated",
+];
+
 /// The metrics of one VM, each defined when it first moves.
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
@@ -66,6 +76,16 @@ impl Metrics {
                     &format!("unscanned_total|direction={direction}|reason={reason}"),
                     1,
                 );
+            }
+        }
+        for (tokens, name, [reported, estimated]) in [
+            (record.input_tokens, "input_tokens", INPUT_TOKENS),
+            (record.output_tokens, "output_tokens", OUTPUT_TOKENS),
+        ] {
+            let is_estimated = record.usage_estimated.iter().any(|it| it == name);
+            let series = if is_estimated { estimated } else { reported };
+            if let Some(tokens) = tokens {
+                self.count(series, signed(tokens));
             }
         }
         self.count("request_bytes_total", signed(record.request_bytes));

@@ -10,6 +10,7 @@ use super::{BUNDLE_DIGEST_HEADER, Flow, Inspector, LocalResponse, RequestHead, S
 use crate::config::{FailureMode, OnFull, UnknownApi};
 use crate::estimate::estimate;
 use crate::subject::identify;
+use crate::usage::Asked;
 use jupiter_evidence::DecisionKind;
 use jupiter_policy::facts::RequestFacts;
 use jupiter_policy::{Decision, Needs, OnError, Verdict, decide};
@@ -177,6 +178,9 @@ impl Inspector {
             Verdict::Allow => self.change_request(api, body, &read, &found, &decision),
         };
         step.logs = decision.logs;
+        if matches!(self.state, State::Passing | State::Storing(_)) && api.generates() {
+            self.recorder.on_asked(Asked::of(&self.facts.request));
+        }
         self.forget_request(needs);
         step
     }

@@ -129,6 +129,7 @@ pub fn record(us: u64, number: u64) -> EvidenceRecord {
         finish_reasons: vec!["stop".into()],
         input_tokens: Some(12),
         output_tokens: Some(34),
+        usage_estimated: vec![],
         cost_nano: Some(52_500),
         currency: Some("USD".into()),
         stream: false,

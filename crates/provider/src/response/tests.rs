@@ -71,6 +71,15 @@ fn anthropic_stream_joins_usage_of_its_first_and_last_events() {
 }
 
 #[test]
+fn stream_ends_with_its_last_line_whatever_ends_lines() {
+    for line_end in ["\n", "\r\n", "\r"] {
+        let stream = OPENAI_STREAM.replace('\n', line_end);
+        let read = read(BodyKind::EventStream, &[stream.as_bytes()], true);
+        assert_eq!(read.unscanned, None, "{line_end:?}");
+    }
+}
+
+#[test]
 fn typed_stream_tells_its_facts_in_its_last_event() {
     let stream = concat!(
         "event: response.created\ndata: {\"type\":\"response.created\",\"sequence_number\":0,\"response\":{\"id\":\"resp_1\",\"object\":\"response\",\"status\":\"in_progress\",\"model\":\"gpt-5\",\"output\":[],\"usage\":null}}\n\n",
@@ -78,15 +87,18 @@ fn typed_stream_tells_its_facts_in_its_last_event() {
     );
     let mut reader = ResponseReader::new(Api::Responses, BodyKind::EventStream, 1 << 20);
     reader.push(stream.as_bytes());
+    let read = reader.finish(true);
     let expected = Summary {
         model: Some("gpt-5".to_owned()),
         id: Some("resp_1".to_owned()),
         finish_reasons: vec!["completed".to_owned()],
         input_tokens: Some(3),
         output_tokens: Some(9),
+        said: read.said.clone(),
+        is_cut: false,
         unscanned: None,
     };
-    assert_eq!(reader.finish(true), expected);
+    assert_eq!(read, expected);
 }
 
 /// Content, and other texts in order.
