@@ -6,7 +6,7 @@
 
 mod event;
 
-pub(crate) use event::{End, Event, event};
+pub(crate) use event::{End, Event, FOREIGN_EVENT, event, is_foreign};
 
 use crate::Api;
 use crate::json::{self, Member, Node, Span, Value};

@@ -16,7 +16,7 @@
 mod held;
 mod template;
 
-use crate::answer::{Channel, End, Event, Role, Spot, TextKind, event};
+use crate::answer::{Channel, End, Event, FOREIGN_EVENT, Role, Spot, TextKind, event, is_foreign};
 use crate::json::{Node, Value};
 use crate::literal::{self, Edit, Form, Inside};
 use crate::places::spliced;
@@ -191,6 +191,7 @@ impl StreamEditor {
                 self.unscanned("cut");
             }
         }
+        self.summary.is_cut = !self.ended;
         StreamEnd {
             summary: self.summary,
             progress,
@@ -228,7 +229,7 @@ impl StreamEditor {
 
     /// Bytes held at the moment.
     pub fn kept_bytes(&self) -> usize {
-        self.events.kept_bytes() + self.held_bytes()
+        self.events.kept_bytes() + self.held_bytes() + self.summary.said.kept_bytes()
     }
 
     fn held_bytes(&self) -> usize {
@@ -296,6 +297,12 @@ impl StreamEditor {
         let Some(root) = parse(&data).ok().filter(|_| !self.ended) else {
             return self.pass_unread("malformed_stream", raw.raw, judge, out);
         };
+        if is_foreign(self.api, &root) {
+            if closing {
+                self.flush(&[End::All], &[], judge, out)?;
+            }
+            return self.pass_unread(FOREIGN_EVENT, raw.raw, judge, out);
+        }
         let mut event = event(self.api, &root);
         if closing {
             event.ends.push(End::All);
@@ -361,6 +368,7 @@ impl StreamEditor {
         let spots = &event.texts.spots;
         let mut splices = Vec::new();
         for (index, spot) in spots.iter().enumerate() {
+            self.summary.said.add_streamed(spot);
             let with = match spot.role {
                 Role::Whole => self.judge_whole(spot, event.last, data, judge)?,
                 Role::Delta => {

@@ -4,7 +4,7 @@ use super::{Channel, Role, SUMMARIES, TextKind, Texts, Walk};
 use crate::Api;
 use crate::json::Node;
 
-const FOREIGN_EVENT: &str = "foreign_event";
+pub(crate) const FOREIGN_EVENT: &str = "foreign_event";
 
 /// What an event holds.
 #[derive(Debug, PartialEq)]
@@ -71,7 +71,7 @@ pub(crate) fn event<'t>(api: Api, root: &'t Node<'t>) -> Event<'t> {
 
 /// Whether it is an event of another API's streams: what its pieces are pieces of is not
 /// known here, so what they say together is not read.
-fn is_foreign(api: Api, root: &Node<'_>) -> bool {
+pub(crate) fn is_foreign(api: Api, root: &Node<'_>) -> bool {
     let kind = root.str_at("type").unwrap_or_default();
     let has = |key| root.get(key).is_some();
     match api {

@@ -569,7 +569,7 @@ fn stopped_stream_lets_nothing_more_out_and_ends_in_its_dialect() {
         let (_, refusal) = out.split_at(length);
         assert!(refusal.starts_with(start), "{refusal}");
         assert_eq!(events(refusal)[0]["error"]["code"], "leak");
-        assert_eq!(editor.kept_bytes(), 0);
+        assert_eq!(editor.kept_bytes(), editor.summary().said.kept_bytes());
     }
 }
 
@@ -679,6 +679,24 @@ fn what_comes_after_the_last_event_is_not_read_as_part_of_the_answer() {
             stream.matches("data:").count(),
             "{api:?}"
         );
+    }
+}
+
+#[test]
+fn event_of_another_api_is_not_taken_for_read() {
+    let foreign = "data: {\"type\":\"content_block_delta\",\"delta\":{\"text\":\"cret\"}}\n";
+    for ending in ["\n", ""] {
+        let stream = chat_chunk(r#"{"content":"a se"}"#, "null") + foreign + ending;
+        let mut open = Replacing::new("secret", "[X]");
+        let (out, end) = run(Api::ChatCompletions, &stream, &mut open);
+        assert_eq!(joined(&events(&out), "/choices/0/delta/content"), "a se");
+        assert!(out.contains("content_block_delta"), "{out}");
+        assert_eq!(end.summary.unscanned, Some("foreign_event"));
+        let mut strict = Replacing::new("secret", "[X]");
+        strict.on_unread = OnUnread::Stop;
+        let (out, end) = run(Api::ChatCompletions, &stream, &mut strict);
+        assert_eq!(end.progress, Progress::Stopped);
+        assert!(!out.contains("content_block_delta"), "{out}");
     }
 }
 

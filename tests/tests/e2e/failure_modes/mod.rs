@@ -2,8 +2,7 @@
 //! in the record, in a metric. `docs/reference/failure-modes.md` shows the rows that are
 //! tried here; `MERCATOR_BLESS=1` rewrites its table.
 
-use std::fmt::Write;
-use std::path::Path;
+mod rows;
 
 use jupiter_testkit::{Answer, Instance, filter_module, wait};
 use reqwest::Method;
@@ -13,281 +12,10 @@ use tokio::net::TcpStream;
 
 use crate::support::{GUARD, ask, assert_record, question, reached_provider, record_of};
 use crate::trapping::trapping_at;
-
-/// A failure, and what comes of it.
-struct Row {
-    what: &'static str,
-    cause: Cause,
-    /// The code in the record, in the metric and in the refusal.
-    reason: &'static str,
-    /// The refusal's status where the instance fails closed; `None`: it goes on all the same.
-    closed: Option<u16>,
-}
-
-/// How a row is brought about.
-#[derive(Clone, Copy)]
-enum Cause {
-    /// A request as it is sent: path, one header, body.
-    Request(
-        &'static str,
-        Option<(&'static str, &'static str)>,
-        fn() -> String,
-    ),
-    /// What the provider is told to do with its answer.
-    Answer(&'static str, &'static str),
-    NoBundle,
-    StaleBundle,
-    OutboxFull,
-    NoClaim,
-    NoRoom,
-    Trap,
-}
-
-impl Cause {
-    /// The test that tries it.
-    fn test(self) -> &'static str {
-        match self {
-            Cause::Request(..) | Cause::Answer(..) => {
-                "what_cannot_be_read_follows_the_failure_mode"
-            }
-            Cause::NoBundle => "without_a_bundle_everything_is_refused_in_either_mode",
-            Cause::StaleBundle => "bundle_that_nobody_confirms_follows_the_failure_mode",
-            Cause::OutboxFull => "full_outbox_refuses_or_goes_on_as_configured",
-            Cause::NoClaim => "key_that_no_control_plane_answers_for_follows_the_configuration",
-            Cause::NoRoom => "bodies_beyond_the_memory_limit_are_refused_and_it_is_free_again",
-            Cause::Trap => "trap_is_answered_with_503_and_leaves_its_record_with_the_witness",
-        }
-    }
-
-    /// The failure mode has no say.
-    fn is_always_refused(self) -> bool {
-        matches!(self, Cause::NoBundle | Cause::Trap)
-    }
-}
-
-const CHAT: &str = "/v1/chat/completions";
-
-const ROWS: &[Row] = &[
-    Row {
-        what: "request that is no JSON",
-        cause: Cause::Request(CHAT, None, || "{\"model\": \"gpt-4o\", ".to_owned()),
-        reason: "malformed_json",
-        closed: Some(400),
-    },
-    Row {
-        what: "request that names a key twice",
-        cause: Cause::Request(CHAT, None, || {
-            "{\"model\": \"gpt-4o\", \"model\": \"gpt-3\", \"messages\": []}".to_owned()
-        }),
-        reason: "duplicate_key",
-        closed: Some(400),
-    },
-    Row {
-        what: "request that is no request of its API",
-        cause: Cause::Request(CHAT, None, || "{\"model\": \"gpt-4o\"}".to_owned()),
-        reason: "malformed_request",
-        closed: Some(400),
-    },
-    Row {
-        what: "request nested too deep",
-        cause: Cause::Request(CHAT, None, || {
-            let (open, close) = ("[".repeat(1_000), "]".repeat(1_000));
-            format!("{{\"model\": \"gpt-4o\", \"messages\": {open}{close}}}")
-        }),
-        reason: TOO_DEEP,
-        closed: Some(400),
-    },
-    Row {
-        what: "request larger than `inspection.max_body_bytes`",
-        cause: Cause::Request(CHAT, None, || {
-            let mut body = question("gpt-4o");
-            body["padding"] = json!("x".repeat(5_000));
-            body.to_string()
-        }),
-        reason: "body_too_large",
-        closed: Some(413),
-    },
-    Row {
-        what: "request with a content encoding",
-        cause: Cause::Request(CHAT, Some(("content-encoding", "gzip")), || {
-            question("gpt-4o").to_string()
-        }),
-        reason: "unsupported_content_encoding",
-        closed: Some(415),
-    },
-    Row {
-        what: "API that is not known (`inspection.unknown_api`)",
-        cause: Cause::Request("/v1/audio/speech", None, || "{}".to_owned()),
-        reason: "unknown_api",
-        closed: Some(403),
-    },
-    Row {
-        what: "request with content that is no text",
-        cause: Cause::Request(CHAT, None, || {
-            let image =
-                json!({"type": "image_url", "image_url": {"url": "https://a.example/b.png"}});
-            json!({"model": "gpt-4o", "messages": [{"role": "user", "content": [image]}]})
-                .to_string()
-        }),
-        reason: NON_TEXT,
-        closed: None,
-    },
-    Row {
-        what: "answer with a content encoding",
-        cause: Cause::Answer("x-fake-content-encoding", "gzip"),
-        reason: "content_encoding",
-        closed: None,
-    },
-    Row {
-        what: "answer larger than 1 MiB",
-        cause: Cause::Answer("x-fake-body-bytes", "1100000"),
-        reason: "too_large",
-        closed: None,
-    },
-    Row {
-        what: "no policy bundle",
-        cause: Cause::NoBundle,
-        reason: NO_BUNDLE,
-        closed: Some(503),
-    },
-    Row {
-        what: "policy bundle older than `inspection.max_staleness`",
-        cause: Cause::StaleBundle,
-        reason: STALE_BUNDLE,
-        closed: Some(503),
-    },
-    Row {
-        what: "outbox full (`evidence.on_full`)",
-        cause: Cause::OutboxFull,
-        reason: OUTBOX_FULL,
-        closed: Some(503),
-    },
-    Row {
-        what: "`Idempotency-Key` that no control plane answers for (`idempotency.unreachable`)",
-        cause: Cause::NoClaim,
-        reason: NO_CLAIM,
-        closed: Some(503),
-    },
-    Row {
-        what: "more than 48 MiB of bodies held at a time",
-        cause: Cause::NoRoom,
-        reason: NO_ROOM,
-        closed: Some(503),
-    },
-    Row {
-        what: "filter that traps",
-        cause: Cause::Trap,
-        reason: TRAP,
-        closed: Some(503),
-    },
-];
-
-const TOO_DEEP: &str = "too_complex";
-const NON_TEXT: &str = "non_text_content";
-const NO_BUNDLE: &str = "no_policy_bundle";
-const STALE_BUNDLE: &str = "stale_policy_bundle";
-const OUTBOX_FULL: &str = "evidence_unavailable";
-const NO_CLAIM: &str = "idempotency_unavailable";
-const NO_ROOM: &str = "memory_limit";
-const TRAP: &str = "filter_fault";
-
-impl Row {
-    /// Whether the failure keeps something from being read.
-    fn is_unscanned(&self) -> bool {
-        matches!(
-            self.cause,
-            Cause::Request(..) | Cause::Answer(..) | Cause::NoRoom
-        )
-    }
-
-    fn direction(&self) -> &'static str {
-        match self.cause {
-            Cause::Answer(..) => "response",
-            _ => "request",
-        }
-    }
-
-    /// What the record says, refused or gone on.
-    fn record(&self, refused: bool) -> Value {
-        if let Cause::Trap = self.cause {
-            // As the witness has it: what was known when the VM died.
-            return json!({"decision": "allow", "outcome": "filter_fault"});
-        }
-        let mut record = match (self.is_unscanned(), self.closed) {
-            (true, Some(_)) => json!({"decision": "error", "reason": self.reason}),
-            (true, None) => json!({"decision": "allow"}),
-            (false, _) if refused => json!({"decision": "deny", "reason": self.reason}),
-            (false, _) => json!({"decision": "allow"}),
-        };
-        if self.reason == "unknown_api" {
-            record["decision"] = json!(if refused { "deny" } else { "allow" });
-            record["reason"] = json!(refused.then_some(self.reason));
-        }
-        if self.is_unscanned() {
-            record[format!("{}_inspection", self.direction())] = json!("unscanned");
-            record[format!("{}_unscanned_reason", self.direction())] = json!(self.reason);
-        }
-        if refused {
-            record["outcome"] = json!("refused");
-        } else if matches!(self.cause, Cause::NoClaim) {
-            record["idempotency_run"] = json!("unprotected");
-        }
-        record
-    }
-
-    fn metric(&self) -> String {
-        match self.is_unscanned() {
-            _ if matches!(self.cause, Cause::Trap) => {
-                "mercator_evidence_records_total{source=\"witness\",outcome=\"accepted\"}"
-                    .to_owned()
-            }
-            _ if matches!(self.cause, Cause::NoClaim) => {
-                "mercator_keyed_requests_total{run=\"none\"}".to_owned()
-            }
-            true => format!(
-                "mercator_unscanned_total{{direction=\"{}\",reason=\"{}\"}}",
-                self.direction(),
-                self.reason
-            ),
-            false => "mercator_decisions_total{verdict=\"deny\"}".to_owned(),
-        }
-    }
-
-    fn line(&self) -> String {
-        let closed = match self.closed {
-            Some(status) => format!("{status}, code `{}`", self.reason),
-            None => "goes on".to_owned(),
-        };
-        let open = match self.cause.is_always_refused() {
-            true => closed.clone(),
-            false => "goes on".to_owned(),
-        };
-        let told = |record: &Value| {
-            let record = record.as_object().expect("an object");
-            let words = record
-                .iter()
-                .filter(|(_, value)| **value != json!("refused") && !value.is_null());
-            let words: Vec<_> = words
-                .map(|(key, value)| format!("`{key}` {}", value.as_str().unwrap_or("none")))
-                .collect();
-            words.join(", ")
-        };
-        let (refused, passed) = (
-            told(&self.record(self.closed.is_some())),
-            told(&self.record(false)),
-        );
-        let record = match refused == passed || self.cause.is_always_refused() {
-            true => refused,
-            false => format!("{refused}; open: {passed}"),
-        };
-        format!(
-            "| {} | {closed} | {open} | {record} | `{}` | `{}` |\n",
-            self.what,
-            self.metric(),
-            self.cause.test()
-        )
-    }
-}
+use rows::{
+    CHAT, Cause, NO_BUNDLE, NO_CLAIM, NO_ROOM, OUTBOX_FULL, ROWS, Row, STALE_BUNDLE, TRAP,
+    UNREADABLE,
+};
 
 /// An instance that fails in this way, with its guarding policy.
 fn instance(open: bool) -> jupiter_testkit::InstanceBuilder {
@@ -302,8 +30,28 @@ fn instance(open: bool) -> jupiter_testkit::InstanceBuilder {
         .inspection("max_body_bytes: 4096")
 }
 
+/// Has every answer judged.
+const ON_ANSWERS: &str = "
+mpl_version: '1.0'
+name: on-answers
+version: 1.0.0
+rules:
+  - name: nothing-of-it
+    when: response.text.contains('what nobody says')
+    actions: [{type: deny, code: said, message: no}]
+";
+
 async fn send(instance: &Instance, row: &Row) -> Answer {
     let traffic = instance.traffic();
+    if let Cause::Judged(stream, knobs) = row.cause {
+        let mut body = question("gpt-4o");
+        body["stream"] = json!(stream);
+        let mut request = traffic.chat(&body);
+        for (name, value) in knobs() {
+            request = request.header(name, value);
+        }
+        return traffic.complete_or_cut(request).await;
+    }
     let (path, header, body) = match row.cause {
         Cause::Request(path, header, body) => (path, header, body()),
         Cause::NoClaim => {
@@ -342,12 +90,20 @@ async fn assert_row(instance: &Instance, row: &Row, open: bool) {
     let what = format!("{} ({})", row.what, if open { "open" } else { "closed" });
     if let Some(status) = refused {
         assert_eq!(answer.status, status, "{what}: {}", answer.text());
-        assert_eq!(answer.json()["error"]["code"], row.reason, "{what}");
+        let code = if row.is_of_judged() {
+            UNREADABLE
+        } else {
+            row.reason
+        };
+        let said = answer.text();
+        let error = said.rsplit("data: ").next().unwrap_or_default();
+        let error: Value = serde_json::from_str(error).expect(&what);
+        assert_eq!(error["error"]["code"], code, "{what}");
     }
     let reached = reached_provider(instance) - reached;
     assert_eq!(
         reached,
-        usize::from(refused.is_none()),
+        usize::from(refused.is_none() || row.is_of_judged()),
         "{what}: {}",
         answer.text()
     );
@@ -373,6 +129,19 @@ async fn what_cannot_be_read_follows_the_failure_mode() {
             .iter()
             .filter(|row| row.cause.test() == Cause::Answer("", "").test())
         {
+            assert_row(&instance, row, open).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn answer_that_rules_judge_follows_the_failure_mode() {
+    for open in [false, true] {
+        let instance = instance(open)
+            .policy("on-answers", ON_ANSWERS)
+            .start()
+            .await;
+        for row in ROWS.iter().filter(|row| row.is_of_judged()) {
             assert_row(&instance, row, open).await;
         }
     }
@@ -628,28 +397,4 @@ async fn bodies_beyond_the_memory_limit_are_refused_and_it_is_free_again() {
         assert_record(record, &json!({"request_inspection": "inspected"}));
     }
     assert_eq!(instance.envoy_pid(), envoy, "Envoy survives");
-}
-
-#[test]
-fn reference_shows_the_rows_that_are_tried() {
-    let mut table = String::from(
-        "| what fails | closed | open | record | metric | test |\n\
-         | --- | --- | --- | --- | --- | --- |\n",
-    );
-    for row in ROWS {
-        write!(table, "{}", row.line()).expect("text");
-    }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/failure-modes.md");
-    let page = std::fs::read_to_string(&path).expect("the page");
-    let (before, rest) = page.split_once("<!-- rows -->\n").expect("a beginning");
-    let (_, after) = rest.split_once("<!-- end -->").expect("an end");
-    let made = format!("{before}<!-- rows -->\n{table}<!-- end -->{after}");
-    if std::env::var_os("MERCATOR_BLESS").is_some() {
-        std::fs::write(&path, &made).expect("the page is written");
-    }
-    let found = std::fs::read_to_string(&path).expect("the page");
-    assert!(
-        found == made,
-        "the page lacks a row; `just bless` rewrites it"
-    );
 }
