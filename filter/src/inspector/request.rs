@@ -178,7 +178,7 @@ impl Inspector {
             Verdict::Allow => self.change_request(api, body, &read, &found, &decision),
         };
         step.logs = decision.logs;
-        if matches!(self.state, State::Passing | State::Storing(_)) && api.generates() {
+        if self.state != State::Refused && api.generates() {
             self.recorder.on_asked(Asked::of(&self.facts.request));
         }
         self.forget_request(needs);
