@@ -363,7 +363,7 @@ pub(crate) mod tests {
             finish_reasons: vec![text.to_owned(), text.to_owned()],
             input_tokens: Some(0),
             output_tokens: Some(MAX_INTEGER),
-            usage_estimated: vec![],
+            usage_estimated: vec![text.to_owned(), text.to_owned()],
             cost_nano: Some(1),
             currency: some(),
             status_code: Some(200),
