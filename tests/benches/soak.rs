@@ -168,6 +168,10 @@ async fn exchange(traffic: &Traffic, number: u64) {
         ),
     };
     let request = traffic.post(path, &body);
+    let request = match path {
+        "/v1/messages" => request.header("anthropic-version", "2023-06-01"),
+        _ => request,
+    };
     let request = match number % 16 {
         11 => request.header("x-fake-status", "500"),
         12 => request
@@ -186,7 +190,10 @@ async fn exchange(traffic: &Traffic, number: u64) {
     }
     let answer = traffic.try_complete(request).await;
     let due: &[u16] = match number % 16 {
-        8 | 15 => &[200, 403],
+        8 => &[403],
+        // A stream that is withheld ends with an error event, and is broken off.
+        15 if number % 32 < 16 => &[0, 200],
+        15 => &[403],
         11 => &[500],
         13 => &[0, 200, 502, 503],
         14 => &[415],
