@@ -25,6 +25,25 @@ pub(super) struct Wire {
     pub(super) is_spoilt: bool,
 }
 
+/// What the last events of streams say.
+const LAST_EVENTS: [&str; 5] = [
+    "data: [DONE]",
+    "\"type\":\"message_stop\"",
+    "\"type\":\"response.completed\"",
+    "\"type\":\"response.incomplete\"",
+    "\"type\":\"response.failed\"",
+];
+
+impl Wire {
+    /// A last event was sent: what its framing promises beyond belongs to no answer.
+    pub(super) fn is_told_to_its_end(&self) -> bool {
+        let sent = self.leaves_after.unwrap_or(self.pieces.len());
+        let sent: Vec<u8> = self.pieces.iter().take(sent).flatten().copied().collect();
+        let sent = String::from_utf8_lossy(&sent);
+        LAST_EVENTS.iter().any(|event| sent.contains(event))
+    }
+}
+
 /// One exchange as it is meant to go.
 #[derive(Debug, Clone)]
 pub(super) struct Case {

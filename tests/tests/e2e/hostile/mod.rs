@@ -246,8 +246,11 @@ fn judge(
         }
         let answer = &seen.case.answer;
         let half = answer.is_cut && !answer.is_spoilt && !says("outcome", "withheld");
-        if half && says("response_inspection", "inspected") {
+        if half && says("response_inspection", "inspected") && !answer.is_told_to_its_end() {
             fault("half an answer counts as inspected");
+        }
+        if half && says("outcome", "completed") {
+            fault("half an answer counts as complete");
         }
     }
     if seen.case.request.is_cut
