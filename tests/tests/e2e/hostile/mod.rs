@@ -244,8 +244,11 @@ fn judge(
         if seen.case.request.is_cut && !seen.case.request.is_spoilt {
             fault("half a request reached the provider");
         }
+        // Envoy's own words in a provider's place are whole.
+        let in_place = String::from_utf8_lossy(answer).contains("\"provider_unreachable\"");
         let answer = &seen.case.answer;
         let half = answer.is_cut && !answer.is_spoilt && !says("outcome", "withheld");
+        let half = half && !in_place;
         if half && says("response_inspection", "inspected") && !answer.is_told_to_its_end() {
             fault("half an answer counts as inspected");
         }
