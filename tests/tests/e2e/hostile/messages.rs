@@ -39,7 +39,8 @@ impl Wire {
     pub(super) fn is_told_to_its_end(&self) -> bool {
         let sent = self.leaves_after.unwrap_or(self.pieces.len());
         let sent: Vec<u8> = self.pieces.iter().take(sent).flatten().copied().collect();
-        let sent = String::from_utf8_lossy(&sent);
+        let (_, body) = super::parties::parts(&sent);
+        let sent = String::from_utf8_lossy(&body);
         LAST_EVENTS.iter().any(|event| sent.contains(event))
     }
 }
