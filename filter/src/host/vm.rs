@@ -8,6 +8,7 @@ use super::abi::{self, Buffer, HostError, Level, Map};
 use super::metrics::Metrics;
 use super::token;
 use crate::bundles::Settings;
+use crate::config::EvidenceConfig;
 use crate::inspector::{
     Flow, Inspector, LocalResponse, PROBE_HEADER, RequestHead, ResponseHead, Step,
 };
@@ -27,6 +28,9 @@ const EVIDENCE_PROPERTY: &str = "mercator.evidence";
 
 /// The answer that says: durably stored.
 const STORED: u16 = 204;
+
+/// Records, one a line.
+const RECORDS: &str = "application/x-ndjson";
 
 /// Most that all exchanges may hold together: bodies that Envoy buffers for us,
 /// and what reading along and judging keep here. With the outbox and one
@@ -369,18 +373,8 @@ impl Vm {
             return;
         };
         let evidence = &settings.config.evidence;
-        let headers = [
-            (":method", "POST"),
-            (":path", evidence.path.as_str()),
-            (":authority", evidence.authority.as_str()),
-            ("content-type", "application/x-ndjson"),
-        ];
-        match abi::http_call(
-            &evidence.cluster,
-            &headers,
-            &body,
-            Outbox::dispatch_timeout_ms(),
-        ) {
+        let timeout_ms = Outbox::dispatch_timeout_ms();
+        match post(evidence, &evidence.path, RECORDS, &body, timeout_ms) {
             Ok(token) => {
                 self.outbox.sent(token);
                 root.awaits = Some(token);
@@ -532,20 +526,12 @@ impl Exchange {
     /// Sends the record to where it is stored; its request waits.
     fn store_first(&mut self) -> Action {
         let config = self.inspector.evidence_config();
-        let headers = [
-            (":method", "POST"),
-            (":path", config.intent_path.as_str()),
-            (":authority", config.authority.as_str()),
-            ("content-type", "application/x-ndjson"),
-        ];
         let line = envelope(&self.inspector.intent(), &self.inspector);
-        let call = line
-            .ok_or("it cannot be written".to_owned())
-            .and_then(|line| {
-                let timeout_ms = config.store_timeout_ms;
-                abi::http_call(&config.cluster, &headers, &line, timeout_ms)
-                    .map_err(|e| e.to_string())
-            });
+        let line = line.ok_or("it cannot be written".to_owned());
+        let call = line.and_then(|line| {
+            let timeout_ms = config.store_timeout_ms;
+            post(config, &config.intent_path, RECORDS, &line, timeout_ms).map_err(|e| e.to_string())
+        });
         match call {
             Ok(token) => {
                 self.awaits = Some(token);
@@ -564,15 +550,16 @@ impl Exchange {
         let call = self.inspector.claim().ok_or("there is no key".to_owned());
         let call = call.and_then(|(config, claim)| {
             let evidence = self.inspector.evidence_config();
-            let headers = [
-                (":method", "POST"),
-                (":path", config.path.as_str()),
-                (":authority", evidence.authority.as_str()),
-                ("content-type", "application/json"),
-            ];
             let body = serde_json::to_string(claim).map_err(|e| e.to_string())?;
-            abi::http_call(&evidence.cluster, &headers, &body, config.timeout_ms)
-                .map_err(|e| e.to_string())
+            let timeout_ms = config.timeout_ms;
+            let call = post(
+                evidence,
+                &config.path,
+                "application/json",
+                &body,
+                timeout_ms,
+            );
+            call.map_err(|e| e.to_string())
         });
         match call {
             Ok(token) => {
@@ -646,6 +633,23 @@ impl Exchange {
             witness(&line);
         }
     }
+}
+
+/// Asks a control plane; the token is that of its answer.
+fn post(
+    config: &EvidenceConfig,
+    path: &str,
+    content_type: &str,
+    body: &str,
+    timeout_ms: u32,
+) -> Result<u32, HostError> {
+    let headers = [
+        (":method", "POST"),
+        (":path", path),
+        (":authority", config.authority.as_str()),
+        ("content-type", content_type),
+    ];
+    abi::http_call(&config.cluster, &headers, body, timeout_ms)
 }
 
 /// A record that is not the last word on its exchange.
