@@ -35,13 +35,15 @@ const LAST_EVENTS: [&str; 5] = [
 ];
 
 impl Wire {
-    /// A last event was sent: what its framing promises beyond belongs to no answer.
+    /// The last that was sent is a last event: what its framing promises beyond belongs to no
+    /// answer.
     pub(super) fn is_told_to_its_end(&self) -> bool {
         let sent = self.leaves_after.unwrap_or(self.pieces.len());
         let sent: Vec<u8> = self.pieces.iter().take(sent).flatten().copied().collect();
         let (_, body) = super::parties::parts(&sent);
         let sent = String::from_utf8_lossy(&body);
-        LAST_EVENTS.iter().any(|event| sent.contains(event))
+        let last = sent.trim_end().lines().next_back().unwrap_or("");
+        last.starts_with("data:") && LAST_EVENTS.iter().any(|event| last.contains(event))
     }
 }
 

@@ -245,7 +245,8 @@ fn judge(
             fault("half a request reached the provider");
         }
         // Envoy's own words in a provider's place are whole.
-        let in_place = String::from_utf8_lossy(answer).contains("\"provider_unreachable\"");
+        let in_place = record["http.response.status_code"] == 503
+            && String::from_utf8_lossy(answer).contains("\"provider_unreachable\"");
         let answer = &seen.case.answer;
         let half = answer.is_cut && !answer.is_spoilt && !says("outcome", "withheld");
         let half = half && !in_place;
