@@ -1,3 +1,5 @@
+//! Erasures: what is noted of them, what stands against them, and what a restore meets.
+
 use super::*;
 use crate::store::contract::samples::{SUBJECT, SampleEmitter, at, batch};
 use crate::store::faults::Fault;

@@ -1,4 +1,8 @@
 //! Which fields made a condition hold, by their names.
+//!
+//! The names are those that the bundle carries (written by `author::encode` from `names`);
+//! nothing of a field's text is told. One walk serves every kind of record, by the table in
+//! `records`.
 
 use crate::eval::Evaluation;
 use crate::program::NodeId;

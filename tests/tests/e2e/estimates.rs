@@ -6,7 +6,7 @@ use jupiter_testkit::{Instance, wait};
 use serde_json::{Value, json};
 
 use crate::support::{ask, assert_record, question, reached_provider, record_of};
-use crate::wires::{WIRES, Wire};
+use crate::wires::{ON_ANSWERS, WIRES, Wire};
 
 const LIMITS: &str = r#"
 mpl_version: "1.0"
@@ -100,17 +100,6 @@ async fn record_tells_the_cost_of_the_reported_usage() {
         assert_record(&record, &json!({"cost_nano": cost, "currency": currency}));
     }
 }
-
-/// Answers are judged with it.
-const ON_ANSWERS: &str = "
-mpl_version: '1.0'
-name: on-answers
-version: 1.0.0
-rules:
-  - name: nothing-of-it
-    when: response.text.contains('what nobody says')
-    actions: [{type: deny, code: said, message: no}]
-";
 
 /// An answer of forty words, a token each, that tells no usage.
 fn without_usage(wire: Wire, stream: bool) -> String {

@@ -4,6 +4,17 @@ use jupiter_testkit::{Answer, Instance};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
+/// A policy with which every answer is judged, and none refused.
+pub const ON_ANSWERS: &str = "
+mpl_version: '1.0'
+name: on-answers
+version: 1.0.0
+rules:
+  - name: nothing-of-it
+    when: response.text.contains('what nobody says')
+    actions: [{type: deny, code: said, message: no}]
+";
+
 /// A wire format and its way of saying things.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Wire {

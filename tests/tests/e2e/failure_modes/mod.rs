@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 
 use crate::support::{GUARD, ask, assert_record, question, reached_provider, record_of};
 use crate::trapping::trapping_at;
+use crate::wires::ON_ANSWERS;
 use rows::{
     CHAT, Cause, NO_BUNDLE, NO_CLAIM, NO_ROOM, OUTBOX_FULL, ROWS, Row, STALE_BUNDLE, TRAP,
     UNREADABLE,
@@ -29,17 +30,6 @@ fn instance(open: bool) -> jupiter_testkit::InstanceBuilder {
         .inspection(&format!("unknown_api: {unknown}"))
         .inspection("max_body_bytes: 4096")
 }
-
-/// Has every answer judged.
-const ON_ANSWERS: &str = "
-mpl_version: '1.0'
-name: on-answers
-version: 1.0.0
-rules:
-  - name: nothing-of-it
-    when: response.text.contains('what nobody says')
-    actions: [{type: deny, code: said, message: no}]
-";
 
 async fn send(instance: &Instance, row: &Row) -> Answer {
     let traffic = instance.traffic();
