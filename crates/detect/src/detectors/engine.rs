@@ -10,9 +10,11 @@ use super::blocks::BLOCK;
 use super::context::Context;
 use super::index::{Act, INDEX, PHRASE, key};
 use super::kind::{Confidence, Finding, Kind, KindSet};
+use super::passwords::Plain;
 use super::phrases::Ahead;
 use super::sieve::{Look, Stretch};
 use super::text::{RUN, Text, is};
+use super::wide::Far;
 
 /// How far before a candidate its finding may begin.
 pub(super) const BACK: usize = 64;
@@ -31,15 +33,26 @@ pub(super) struct State {
     pub(super) values_from: usize,
     /// IPv6 addresses are looked for from here.
     pub(super) addresses_from: usize,
-    /// Up to here nothing ends the authority of a URL that is read.
+    /// Up to here nothing ends the authority of a URL that is read, and no `@` stands.
     pub(super) authority_until: usize,
-    /// From where to where nothing ends the value of a password.
-    pub(super) value: (usize, usize),
+    pub(super) plain: Plain,
+    /// The last parts of values by which these were known to be filled in elsewhere.
+    pub(super) filled_in: (usize, usize),
+    pub(super) opened: (usize, usize),
     /// Up to here there is no option of a command line that a password follows.
     pub(super) options_from: usize,
     /// A finding begins at or after this.
     pub(super) floor: usize,
     pub(super) context: Context,
+}
+
+/// Who looks at a candidate.
+#[derive(Debug, Clone, Copy)]
+enum Lane {
+    Word,
+    Phrase,
+    Email,
+    Number,
 }
 
 #[derive(Debug, Clone)]
@@ -50,6 +63,8 @@ pub(super) struct Engine {
     pub(super) state: State,
     /// Words that were read ahead.
     pub(super) ahead: Ahead,
+    /// What was found ahead of phrases in scripts without spaces.
+    pub(super) far: Far,
     /// What the candidate at hand gave.
     fresh: Vec<Finding>,
     /// The last finding, while a later candidate may still outrank it.
@@ -67,6 +82,7 @@ impl Engine {
             at: 0,
             state: State::default(),
             ahead: Ahead::default(),
+            far: Far::default(),
             fresh: Vec::new(),
             last: None,
             told: true,
@@ -134,12 +150,12 @@ impl Engine {
             if nth >= whole {
                 break;
             }
-            let lane: fn(&mut Engine, &Text<'_>, usize) = match bit {
-                _ if bit & look.hits != 0 => Engine::word,
-                _ if bit & phrases != 0 => Engine::phrase,
-                _ if bit & look.ats != 0 => Engine::email,
+            let lane = match bit {
+                _ if bit & look.hits != 0 => Lane::Word,
+                _ if bit & phrases != 0 => Lane::Phrase,
+                _ if bit & look.ats != 0 => Lane::Email,
                 _ if at < self.state.numbers_from => continue,
-                _ => Engine::number,
+                _ => Lane::Number,
             };
             if !self.candidate(text, at, lane, found) {
                 self.at = at;
@@ -155,20 +171,29 @@ impl Engine {
         &mut self,
         text: &Text<'_>,
         at: usize,
-        lane: fn(&mut Engine, &Text<'_>, usize),
+        lane: Lane,
         found: &mut Vec<Finding>,
     ) -> bool {
-        let before = self.state;
+        // Of a whole text no lane wants more.
+        let before = (!text.whole()).then_some(self.state);
         if let Some(last) = self.last.filter(|last| last.end <= at) {
             self.state.floor = last.end;
         }
         text.clear();
         self.fresh.clear();
         self.hold = at;
-        lane(self, text, at);
-        if text.short() {
+        match lane {
+            Lane::Word => self.word(text, at),
+            Lane::Phrase => self.phrase(text, at),
+            Lane::Email => self.email(text, at),
+            Lane::Number => self.number(text, at),
+        }
+        if let Some(before) = before
+            && text.short()
+        {
             self.state = before;
             self.ahead.forget();
+            self.far.forget();
             return false;
         }
         for nth in 0..self.fresh.len() {

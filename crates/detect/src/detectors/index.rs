@@ -7,6 +7,7 @@ use super::families::{FAMILIES, Part, parts};
 use super::phrase_list::MARKS;
 use super::phrases::{Phrases, fold};
 use super::text::Text;
+use super::wide::WidePhrases;
 use std::sync::LazyLock;
 
 pub(super) static INDEX: LazyLock<Index> = LazyLock::new(Index::new);
@@ -104,7 +105,7 @@ pub(super) enum Act {
     Mark(usize),
     /// Phrases may begin with a word that begins like this.
     Phrase,
-    /// Index into the phrases of scripts without spaces.
+    /// Index into the starts of [`WidePhrases`].
     Wide(usize),
 }
 
@@ -169,6 +170,7 @@ pub(super) struct Index {
     /// The parts of each of [`FAMILIES`].
     pub(super) forms: Vec<Vec<Part>>,
     pub(super) phrases: Phrases,
+    pub(super) wide: WidePhrases,
 }
 
 /// More than twice the number of keys.
@@ -246,13 +248,14 @@ impl Index {
         for begin in begins {
             anchors.push(Anchor::new(&begin.to_ascii_lowercase(), true, Act::Phrase));
         }
-        for (nth, start) in phrases.wide_starts().enumerate() {
+        let wide = WidePhrases::new();
+        for (nth, start) in wide.starts().enumerate() {
             anchors.push(Anchor::new(start.as_bytes(), false, Act::Wide(nth)));
         }
-        Index::of(anchors, phrases)
+        Index::of(anchors, phrases, wide)
     }
 
-    fn of(anchors: Vec<Anchor>, phrases: Phrases) -> Index {
+    fn of(anchors: Vec<Anchor>, phrases: Phrases, wide: WidePhrases) -> Index {
         let mut tables = Index {
             known: Box::new([0; 1 << (KNOWN - 5)]),
             sieve: Box::new([0; 1 << (SIEVE - 5)]),
@@ -262,6 +265,7 @@ impl Index {
             anchors: Vec::new(),
             forms: Vec::new(),
             phrases,
+            wide,
         };
         let telling: Vec<String> = tables.phrases.telling().map(str::to_owned).collect();
         for word in telling {

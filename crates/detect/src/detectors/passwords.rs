@@ -3,7 +3,7 @@
 use super::engine::Engine;
 use super::kind::Kind;
 use super::text::{
-    ALNUM, DASH, DIGIT, DOT, HIGH, LETTER, PLUS, SLASH, SPACE, TOKEN, Text, UNDERSCORE, class, is,
+    ALNUM, DASH, DIGIT, DOT, HIGH, LETTER, PLUS, SLASH, SPACE, TOKEN, Text, UNDERSCORE, is,
 };
 
 /// How far the options of a command are looked at.
@@ -14,6 +14,57 @@ const MAX_LOGIN: usize = 64;
 const MAX_VALUE: usize = 128;
 /// Longest name and password of a URL.
 const MAX_AUTHORITY: usize = 160;
+
+/// A value that is not quoted, as far as it was read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Plain {
+    from: usize,
+    until: usize,
+    signs: Signs,
+}
+
+/// How many signs of each class are in a value.
+#[derive(Debug, Clone, Copy, Default)]
+struct Signs {
+    letters: usize,
+    digits: usize,
+    others: usize,
+}
+
+impl Signs {
+    fn of(value: &[u8]) -> Signs {
+        let mut signs = Signs::default();
+        for byte in value {
+            signs.take(*byte);
+        }
+        signs
+    }
+
+    fn take(&mut self, byte: u8) {
+        let (letter, digit, other) = Signs::class(byte);
+        self.letters += letter;
+        self.digits += digit;
+        self.others += other;
+    }
+
+    fn leave(&mut self, byte: u8) {
+        let (letter, digit, other) = Signs::class(byte);
+        self.letters -= letter;
+        self.digits -= digit;
+        self.others -= other;
+    }
+
+    #[inline]
+    fn class(byte: u8) -> (usize, usize, usize) {
+        let letter = is(byte, LETTER | HIGH);
+        let digit = is(byte, DIGIT);
+        let other = !is(
+            byte,
+            LETTER | HIGH | DIGIT | DOT | DASH | UNDERSCORE | SLASH | SPACE,
+        );
+        (usize::from(letter), usize::from(digit), usize::from(other))
+    }
+}
 
 impl Engine {
     /// A password in a URL whose scheme begins at `at`.
@@ -27,7 +78,7 @@ impl Engine {
             byte <= b' ' || matches!(byte, b'"' | b'\'' | b'<' | b'>' | b'`' | b'\\' | b'|')
         };
         let mut colon = None;
-        let mut sign = None;
+        let (mut first_sign, mut sign) = (None, None);
         let mut at = from;
         while at - from < MAX_AUTHORITY {
             match text.at(at) {
@@ -35,24 +86,28 @@ impl Engine {
                 b'/' | b'?' | b'#' if colon.is_none() || sign.is_some() => break,
                 b':' if colon.is_none() && sign.is_none() => {
                     colon = Some(at);
-                    // As far as one before was read in vain nothing ends this one either.
+                    // As far as one before was read nothing ends this one either.
                     at = at.max(self.state.authority_until.saturating_sub(1));
                 }
-                b'@' => sign = Some(at),
+                b'@' => {
+                    sign = Some(at);
+                    first_sign.get_or_insert(at);
+                }
                 _ => {}
             }
             at += 1;
         }
-        if colon.is_some() && sign.is_none() {
-            self.state.authority_until = self.state.authority_until.max(at);
+        if colon.is_some() {
+            let until = first_sign.unwrap_or(at);
+            self.state.authority_until = self.state.authority_until.max(until);
         }
         let (Some(colon), Some(sign)) = (colon, sign) else {
             return;
         };
         let value = text.slice(colon + 1, sign);
         // A port, a path and an `@` after it: not a password.
-        let path = value.contains(&b'/') && value.first().is_some_and(u8::is_ascii_digit);
-        if value.is_empty() || path || placeholder(value) {
+        let path = value.first().is_some_and(u8::is_ascii_digit) && value.contains(&b'/');
+        if value.is_empty() || path || self.placeholder(text, colon + 1, sign) {
             return;
         }
         self.note(Kind::Password, "url_password", (colon + 1, sign), 90);
@@ -116,80 +171,124 @@ impl Engine {
         if self.is_outranked(from, Kind::Password) {
             return;
         }
-        // Values that are not quoted end alike wherever they begin: none is read twice.
-        let (since, until) = self.state.value;
-        let mut end = match quote {
-            None if (since..until).contains(&from) => until.min(from + MAX_VALUE),
-            _ => from,
-        };
-        while end - from < MAX_VALUE {
-            let byte = text.at(end);
-            let stops = match quote {
-                Some(quote) => byte == quote || byte == b'\\' || byte < b' ',
-                None => {
-                    byte <= b' '
-                        || byte == b'<' && end > from
-                        || matches!(
-                            byte,
-                            b',' | b';'
-                                | b'>'
-                                | b'"'
-                                | b'\''
-                                | b'`'
-                                | b')'
-                                | b']'
-                                | b'}'
-                                | b'&'
-                                | b'('
-                                | b'|'
-                        )
+        let (end, signs) = match quote {
+            Some(quote) => {
+                let end = quoted(text, from, quote);
+                let dotted = text.slice(from, end).contains(&b'.');
+                let signs = Signs::of(text.slice(from, end));
+                if dotted && signs.digits == 0 && signs.others == 0 {
+                    return;
                 }
-            };
-            if stops {
-                break;
+                (end, signs)
             }
-            end += 1;
-        }
-        if quote.is_none() {
-            let is_within = (since..until).contains(&from);
-            self.state.value = (from, if is_within { until.max(end) } else { end });
-        }
-        let call = quote.is_none() && matches!(text.at(end), b'(' | b'[');
-        while quote.is_none() && end > from && matches!(text.before(end), b'.' | b'?' | b':' | b'*')
-        {
-            end -= 1;
-        }
+            None => self.plain(text, from),
+        };
         let value = text.slice(from, end);
-        let open = quote.is_some_and(|quote| text.at(end) != quote && text.at(end) != b'\\');
-        if call || open || value.len() < 4 {
+        if value.len() < 4 {
             return;
         }
-        let (mut letters, mut digits, mut signs) = (0, 0, 0);
-        for byte in value {
-            match class(*byte) {
-                DIGIT => digits += 1,
-                class if class & (LETTER | HIGH) != 0 => letters += 1,
-                class if class & (DOT | DASH | UNDERSCORE | SLASH | SPACE) != 0 => {}
-                _ => signs += 1,
-            }
-        }
-        let dotted = value.contains(&b'.') && digits == 0 && signs == 0;
-        let strong =
-            (digits > 0 && letters > 0) || (signs > 0 && value.len() > signs) || digits >= 6;
+        let (letters, digits) = (signs.letters, signs.digits);
+        let strong = (digits > 0 && letters > 0)
+            || (signs.others > 0 && value.len() > signs.others)
+            || digits >= 6;
         let enough = match (quote, said) {
             (Some(_), _) => {
                 (4..=64).contains(&value.len())
                     && !value.contains(&b' ')
-                    && !dotted
                     && (strong || value.len() >= 6 && letters >= 6)
             }
             (None, true) => value.len() >= 5 && strong && digits > 0,
-            (None, false) => value.len() >= 5 && strong && !dotted,
+            (None, false) => value.len() >= 5 && strong,
         };
-        if enough && !placeholder(value) {
+        if enough && !self.placeholder(text, from, end) {
             self.note(Kind::Password, "assigned_password", (from, end), 75);
             self.state.values_from = self.state.values_from.max(end);
         }
+    }
+
+    /// Where a value that is not quoted ends, and what is in it; an empty one is none.
+    ///
+    /// Such values end alike wherever they begin: none is read twice.
+    fn plain(&mut self, text: &Text<'_>, from: usize) -> (usize, Signs) {
+        let mut plain = self.state.plain;
+        if !(plain.from..plain.until).contains(&from) {
+            plain = Plain {
+                from,
+                until: from,
+                signs: Signs::default(),
+            };
+        }
+        for byte in text.slice(plain.from, from) {
+            plain.signs.leave(*byte);
+        }
+        plain.from = from;
+        while plain.until - from < MAX_VALUE {
+            let byte = text.at(plain.until);
+            if byte <= b' ' || ends_plain(byte) || byte == b'<' && plain.until > from {
+                break;
+            }
+            plain.signs.take(byte);
+            plain.until += 1;
+        }
+        self.state.plain = plain;
+        let Plain {
+            until: mut end,
+            mut signs,
+            ..
+        } = plain;
+        // A call gives the value.
+        if matches!(text.at(end), b'(' | b'[') {
+            return (from, Signs::default());
+        }
+        while end > from && matches!(text.before(end), b'.' | b'?' | b':' | b'*') {
+            end -= 1;
+            signs.leave(text.at(end));
+        }
+        (end, signs)
+    }
+
+    /// Whether a value stands for one that is filled in elsewhere.
+    fn placeholder(&mut self, text: &Text<'_>, from: usize, end: usize) -> bool {
+        let value = text.slice(from, end);
+        let is_within = |(start, stop): (usize, usize)| from <= start && stop <= end;
+        // What was found is not looked for again.
+        if is_within(self.state.filled_in) {
+            return true;
+        }
+        if reserved(value) {
+            let open = is_within(self.state.opened)
+                || !value.iter().any(u8::is_ascii_digit)
+                || !value.iter().any(u8::is_ascii_alphabetic)
+                || !matches!(value.first(), Some(b'$' | b'#' | b'*' | b'%' | b'&'))
+                || value.len() < 8
+                || value.ends_with(b"%");
+            if open {
+                return true;
+            }
+            let mut pairs = value.windows(2);
+            let opens = pairs.position(|pair| matches!(pair, b"${" | b"$(" | b"{{" | b"**"));
+            if let Some(at) = opens {
+                self.state.opened = (from + at, from + at + 2);
+                return true;
+            }
+        }
+        let part = value.iter().enumerate().find_map(|(at, first)| {
+            let mut parts = filled_in(*first).iter();
+            let part = parts.find(|part| {
+                let there = value.get(at..at + part.len());
+                there.is_some_and(|there| there.eq_ignore_ascii_case(part))
+            })?;
+            Some((from + at, from + at + part.len()))
+        });
+        if let Some(part) = part {
+            self.state.filled_in = part;
+            return true;
+        }
+        let first = value.first().copied().unwrap_or(0);
+        value.iter().all(|byte| byte.eq_ignore_ascii_case(&first))
+            || PLACEHOLDERS
+                .iter()
+                .any(|word| value.eq_ignore_ascii_case(word.as_bytes()))
     }
 
     /// `-u name:password` on a command line.
@@ -219,12 +318,37 @@ impl Engine {
             end += 1;
         }
         if let Some(value) = colon
-            && !placeholder(text.slice(value, end))
+            && !self.placeholder(text, value, end)
         {
             self.note(Kind::Password, "command_password", (value, end), 80);
             self.state.values_from = self.state.values_from.max(end);
         }
     }
+}
+
+/// Where a value in quotes ends; at its beginning if it does not end in time.
+fn quoted(text: &Text<'_>, from: usize, quote: u8) -> usize {
+    let mut end = from;
+    while end - from < MAX_VALUE {
+        let byte = text.at(end);
+        if byte == quote || byte == b'\\' || byte < b' ' {
+            break;
+        }
+        end += 1;
+    }
+    match text.at(end) {
+        byte if byte == quote || byte == b'\\' => end,
+        _ => from,
+    }
+}
+
+/// Whether a value that is not quoted ends before a sign.
+#[inline]
+fn ends_plain(byte: u8) -> bool {
+    matches!(
+        byte,
+        b',' | b';' | b'>' | b'"' | b'\'' | b'`' | b')' | b']' | b'}' | b'&' | b'(' | b'|'
+    )
 }
 
 /// Whether `login` and a name stand before a place.
@@ -257,12 +381,37 @@ fn filled_in(first: u8) -> &'static [&'static [u8]] {
     }
 }
 
-/// Whether a value stands for one that is filled in elsewhere.
-fn placeholder(value: &[u8]) -> bool {
-    let first = value.first().map_or(0, u8::to_ascii_lowercase);
-    let has = |part: &[u8]| value.windows(part.len()).any(|window| window == part);
+/// Values that are none.
+const PLACEHOLDERS: &[&str] = &[
+    "null",
+    "none",
+    "true",
+    "false",
+    "undefined",
+    "required",
+    "optional",
+    "string",
+    "password",
+    "passwd",
+    "secret",
+    "invalid",
+    "incorrect",
+    "empty",
+    "nil",
+    "hidden",
+    "protected",
+    "expired",
+    "reset",
+    "text",
+    "input",
+    "varchar",
+    "username",
+];
+
+/// Whether a value begins with a sign that templates and paths begin with.
+fn reserved(value: &[u8]) -> bool {
     matches!(
-        first,
+        value.first().copied().unwrap_or(0),
         0 | b'$'
             | b'{'
             | b'<'
@@ -277,47 +426,5 @@ fn placeholder(value: &[u8]) -> bool {
             | b'&'
             | b'#'
             | b','
-    ) && !(matches!(first, b'$' | b'#' | b'*' | b'%' | b'&')
-        && value.len() >= 8
-        && !has(b"${")
-        && !has(b"$(")
-        && !has(b"{{")
-        && !has(b"**")
-        && value.iter().any(u8::is_ascii_digit)
-        && value.iter().any(u8::is_ascii_alphabetic)
-        && !value.ends_with(b"%"))
-        || value.iter().all(|byte| byte.eq_ignore_ascii_case(&first))
-        || value.iter().enumerate().any(|(at, first)| {
-            filled_in(*first).iter().any(|part| {
-                let there = value.get(at..at + part.len());
-                there.is_some_and(|there| there.eq_ignore_ascii_case(part))
-            })
-        })
-        || [
-            &b"null"[..],
-            b"none",
-            b"true",
-            b"false",
-            b"undefined",
-            b"required",
-            b"optional",
-            b"string",
-            b"password",
-            b"passwd",
-            b"secret",
-            b"invalid",
-            b"incorrect",
-            b"empty",
-            b"nil",
-            b"hidden",
-            b"protected",
-            b"expired",
-            b"reset",
-            b"text",
-            b"input",
-            b"varchar",
-            b"username",
-        ]
-        .iter()
-        .any(|word| value.eq_ignore_ascii_case(word))
+    )
 }

@@ -3,11 +3,12 @@
 //! A tripwire, not a classifier: it knows how such attempts are commonly worded, in several
 //! languages, and is blind to what is said otherwise. A phrase is a row of words from sets,
 //! with a bounded number of other words between; it never crosses the end of a sentence.
+//! Scripts without spaces are for [`super::wide`].
 
 use super::engine::Engine;
 use super::index::INDEX;
 use super::kind::Kind;
-use super::phrase_list::{MARKS, PHRASES, WIDE_PHRASES};
+use super::phrase_list::{MARKS, PHRASES};
 use super::text::{ALNUM, HIGH, Text, is};
 use super::words::{self, MAX_WORD, word};
 use std::collections::BTreeMap;
@@ -33,7 +34,6 @@ pub(super) struct Phrases {
     width: usize,
     /// The words that phrases begin with.
     starts: Vec<Start>,
-    wide: Vec<(String, Vec<WidePhrase>)>,
     /// Words of which every phrase has one.
     telling: Vec<String>,
 }
@@ -87,33 +87,6 @@ struct Step {
     /// Other words that may stand before.
     gap: u8,
     optional: bool,
-}
-
-#[derive(Debug, Clone)]
-struct WidePhrase {
-    kind: Kind,
-    rule: &'static str,
-    steps: Vec<WideStep>,
-}
-
-#[derive(Debug, Clone)]
-struct WideStep {
-    /// One of these texts,
-    words: Vec<&'static str>,
-    /// after at most so many other bytes.
-    gap: usize,
-    /// What the texts may begin with, see [`begin`].
-    begins: u64,
-}
-
-/// One of 64 classes of the first character of a text.
-fn begin(first: u8, second: u8, third: u8) -> u64 {
-    let third = if first < 0x80 { 0 } else { third };
-    let class = first
-        .wrapping_mul(7)
-        .wrapping_add(second.wrapping_mul(13))
-        .wrapping_add(third);
-    1 << (class & 63)
 }
 
 /// A word as its readers meet it: itself, and where it has letters beyond ASCII, with a
@@ -230,42 +203,12 @@ impl Phrases {
                 ..row
             });
         }
-        let mut wide: BTreeMap<String, Vec<WidePhrase>> = BTreeMap::new();
-        for (kind, rule, form) in WIDE_PHRASES {
-            let mut steps = Vec::new();
-            let mut gap = 0;
-            let mut first = None;
-            for part in form.split_whitespace() {
-                match part.strip_prefix('~') {
-                    Some(count) => gap = count.parse().unwrap_or(0),
-                    None if first.is_none() => first = Some(part),
-                    None => {
-                        let words: Vec<&str> = part.split('|').collect();
-                        let begins = words.iter().fold(0, |begins, word| {
-                            let mut bytes = word.bytes();
-                            let mut next = || bytes.next().unwrap_or(0);
-                            begins | begin(next(), next(), next())
-                        });
-                        steps.push(WideStep { words, gap, begins });
-                        gap = 0;
-                    }
-                }
-            }
-            for start in first.into_iter().flat_map(|starts| starts.split('|')) {
-                wide.entry(start.to_owned()).or_default().push(WidePhrase {
-                    kind: *kind,
-                    rule,
-                    steps: steps.clone(),
-                });
-            }
-        }
         Phrases {
             words,
             rows,
             sets,
             width,
             starts,
-            wide: wide.into_iter().collect(),
             telling,
         }
     }
@@ -282,10 +225,6 @@ impl Phrases {
     /// The words that phrases begin with, for the index.
     pub(super) fn starts(&self) -> impl Iterator<Item = &str> {
         self.starts.iter().map(|start| start.word.as_str())
-    }
-
-    pub(super) fn wide_starts(&self) -> impl Iterator<Item = &str> {
-        self.wide.iter().map(|(start, _)| start.as_str())
     }
 
     fn row(&self, hash: u32) -> u16 {
@@ -397,22 +336,6 @@ impl Engine {
         }
     }
 
-    /// The phrases of a script without spaces that begin at `at`.
-    pub(super) fn wide(&mut self, text: &Text<'_>, at: usize, end: usize, nth: usize) {
-        if !self.wants_phrases() || self.is_outranked(at, Kind::Jailbreak) {
-            return;
-        }
-        let Some((_, phrases)) = INDEX.phrases.wide.get(nth) else {
-            return;
-        };
-        for phrase in phrases {
-            if let Some(end) = phrase.follow(text, end) {
-                self.note(phrase.kind, phrase.rule, (at, end), 90);
-                return;
-            }
-        }
-    }
-
     pub(super) fn wants_phrases(&self) -> bool {
         self.wants(Kind::PromptInjection) || self.wants(Kind::Jailbreak)
     }
@@ -438,41 +361,6 @@ impl Phrase {
             }
         }
         Some(end)
-    }
-}
-
-impl WidePhrase {
-    fn follow(&self, text: &Text<'_>, from: usize) -> Option<usize> {
-        let mut at = from;
-        for step in &self.steps {
-            let mut look = at;
-            at = loop {
-                let first = text.at(look);
-                let (second, third) = match first {
-                    0..0x80 => (text.at(look + 1), 0),
-                    _ => (text.at(look + 1), text.at(look + 2)),
-                };
-                if step.begins & begin(first, second, third) != 0
-                    && let Some(word) = step
-                        .words
-                        .iter()
-                        .find(|word| text.has(look, word.as_bytes()))
-                {
-                    break look + word.len();
-                }
-                let stop = matches!(first, 0 | b'\n' | b'.' | b'!' | b'?')
-                    || (first, second, third) == (0xe3, 0x80, 0x82);
-                look += match first {
-                    0xe0..=0xef => 3,
-                    0xc0..=0xdf => 2,
-                    _ => 1,
-                };
-                if stop || look - at > step.gap {
-                    return None;
-                }
-            };
-        }
-        Some(at)
     }
 }
 

@@ -210,8 +210,10 @@ impl Stretch {
     /// where it begins.
     fn mark(&mut self, from: usize, to: usize, mut each: impl FnMut(&mut Look, u64, usize)) {
         let (from, to) = (from - self.start, to.saturating_sub(self.start));
-        let blocks = self.looks.iter_mut().zip(0..).skip(from / BLOCK);
-        for (look, nth) in blocks.take((to.div_ceil(BLOCK)).saturating_sub(from / BLOCK)) {
+        let first = from / BLOCK;
+        let after = to.div_ceil(BLOCK).min(ALL);
+        let blocks = self.looks.get_mut(first..after).unwrap_or_default();
+        for (look, nth) in blocks.iter_mut().zip(first..) {
             let begin = nth * BLOCK;
             let first = from.saturating_sub(begin);
             let after = (to - begin).min(BLOCK);
