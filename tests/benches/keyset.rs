@@ -2,9 +2,11 @@
 //!
 //! The same queries as `GET /v1/evidence` makes, at 10,000 records and at 5,000,000, on
 //! Postgres and on SQLite: without a filter, by subject, model, decision, rule and time,
-//! each at the newest page and at pages all over. Rows are put in by SQL alone, spread
-//! over weeks as records are. The warm median counts; where it grew by more than
-//! [`FLAT`], the run fails. `sqlite` or `postgres` measures that one alone.
+//! each at the newest page and at pages all over. Rows are put in by SQL alone. Both
+//! numbers of them lie over the same weeks, and every page that is read is full, at
+//! either: what is compared differs in nothing but how much else there is. The warm
+//! median counts; where it grew by more than [`FLAT`], the run fails. `sqlite` or
+//! `postgres` measures that one alone.
 
 #![allow(
     clippy::expect_used,
@@ -31,12 +33,15 @@ use uuid::Uuid;
 const FEW: u64 = 10_000;
 const MANY: u64 = 5_000_000;
 
-/// The records of the fewest stand as close as those of the most: what is between two
-/// of one subject is the same.
-const SUBJECTS: u64 = 500;
+/// One in so many is of the subject that is asked for, at either number.
+const SUBJECTS: u64 = 20;
 
-/// Milliseconds from one record to the next: so that the most are four weeks of them.
-const STEP_MS: u64 = 4 * 7 * 86_400_000 / MANY;
+/// Of another subject there are as many at either number: one in so many of [`FEW`].
+const RARE: u64 = 40;
+const RARE_SUBJECT: &str = "key:fedcba9876543210";
+
+/// From the first record to the last one.
+const SPAN_MS: u64 = 4 * 7 * 86_400_000;
 
 const PAGE: u32 = 50;
 const PAGES: u64 = 41;
@@ -50,13 +55,62 @@ shared_buffers = 1GB
 max_wal_size = 8GB
 ";
 
-/// `n` from {from} to {to}, as both databases read it. The id of `n` is that of its time.
-const IDS: &str = "(lpad(to_hex({millis} + n * {step}), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0'))::uuid";
+/// As both databases read it: the decision on the record that is number `r` of its fill.
+const DECISION: &str =
+    "CASE WHEN r % 10 = 0 THEN 'deny' WHEN r % 25 = 3 THEN 'error' ELSE 'allow' END";
+
+/// Its model: either one, of every subject.
+const MODEL: &str = "'gpt-' || ((r + r / 20) % 2)";
+
+/// Records about to be put in: every `apart`th place in time, or all other places.
+#[derive(Clone, Copy)]
+struct Fill {
+    most: u64,
+    apart: u64,
+    few: bool,
+}
+
+impl Fill {
+    fn new(most: u64, few: bool) -> Fill {
+        let apart = most / FEW;
+        Fill { most, apart, few }
+    }
+
+    fn step_ms(self) -> u64 {
+        SPAN_MS / self.most
+    }
+
+    /// A selection of `n`, the place in time, and `r`, which counts what is put in,
+    /// from the numbers `n` of all places.
+    fn places(self, numbers: &str) -> String {
+        let apart = self.apart;
+        match self.few {
+            true => format!("SELECT n, n / {apart} AS r FROM {numbers} WHERE n % {apart} = 0"),
+            false => format!("SELECT n, n AS r FROM {numbers} WHERE n % {apart} <> 0"),
+        }
+    }
+
+    /// Whose it is: an SQL expression of `r`, from those of the two asked for and of others.
+    fn subject(self, asked: &str, other: &str) -> String {
+        let reference =
+            |name: &str| format!("(SELECT subject_ref FROM subject_keys WHERE subject = '{name}')");
+        let rare = match self.few {
+            true => format!("WHEN r % {RARE} = 9 THEN {}", reference(RARE_SUBJECT)),
+            false => String::new(),
+        };
+        let asked = reference(asked);
+        format!("CASE {rare} WHEN r % {SUBJECTS} = 7 THEN {asked} ELSE {other} END")
+    }
+}
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
     let most = std::env::args().find_map(|argument| argument.parse().ok());
-    let most = most.unwrap_or(MANY);
+    let most: u64 = most.unwrap_or(MANY);
+    assert!(
+        most > FEW && most.is_multiple_of(FEW),
+        "a multiple of {FEW}"
+    );
     let folder = tempfile::tempdir().expect("a folder");
     println!("| store | query | {FEW} records, ms | {most} records, ms | ratio |");
     println!("| --- | --- | ---: | ---: | ---: |");
@@ -80,29 +134,30 @@ async fn on_postgres(most: u64) -> bool {
     let store = PostgresStore::open(config, "local", "bench").await;
     let store = store.expect("a store");
     begin(&store).await;
-    let fill = |from: u64, to: u64| {
-        let ids = IDS
-            .replace("{millis}", &(BEGIN_US / 1_000).to_string())
-            .replace("{step}", &STEP_MS.to_string());
+    let fill = |fill: Fill| {
+        let (millis, step, most) = (BEGIN_US / 1_000, fill.step_ms(), fill.most);
+        let places = fill.places(&format!("generate_series(1::bigint, {most}) n"));
+        let ids = format!(
+            "(lpad(to_hex({millis} + n * {step}), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0'))::uuid"
+        );
+        let subject = fill.subject(
+            SUBJECT,
+            "('00000000-0000-4000-8000-' || lpad((r % 9973)::text, 12, '0'))::uuid",
+        );
         cluster.sql(
             0,
             &format!(
                 "INSERT INTO evidence (origin_region, id, time_us, received_us, source, epoch_key,
                      seq, subject_ref, model, decision, leaf, salt, record, batch, batch_place)
-                 SELECT 'local', {ids}, ({millis} + n * {STEP_MS}) * 1000, 0, 'outbox', 1, n,
-                     CASE WHEN n % {SUBJECTS} = 7 THEN (SELECT subject_ref FROM subject_keys)
-                          ELSE ('00000000-0000-4000-8000-' || lpad((n % {SUBJECTS})::text, 12, '0'))::uuid
-                     END,
-                     'gpt-' || n % 5,
-                     CASE WHEN n % 10 = 0 THEN 'deny' WHEN n % 99 = 0 THEN 'error' ELSE 'allow' END,
+                 SELECT 'local', {ids}, ({millis} + n * {step}) * 1000, 0, 'outbox', 1, n,
+                     {subject}, {MODEL}, {DECISION},
                      '', '', repeat('x', 400), n / 500, n % 500 + 1
-                 FROM generate_series({from}::bigint, {to}) n;
+                 FROM ({places}) placed;
                  INSERT INTO evidence_rules (rule, origin_region, id)
-                 SELECT 'guard/often', 'local', {ids} FROM generate_series({from}::bigint, {to}) n;
+                 SELECT 'guard/often', 'local', {ids} FROM ({places}) placed;
                  INSERT INTO log_batches (batch, first_index, leaves, ids)
-                 SELECT b, b * 500 + 1000, 500, '{{}}' FROM generate_series({from}::bigint / 500, {to} / 500) b
+                 SELECT b, b * 500 + 1000, 500, '{{}}' FROM generate_series(0::bigint, {most} / 500) b
                  ON CONFLICT DO NOTHING;",
-                millis = BEGIN_US / 1_000,
             ),
         );
         // As autovacuum would sooner or later.
@@ -117,23 +172,22 @@ async fn on_postgres(most: u64) -> bool {
 async fn on_sqlite(file: &Path, most: u64) -> bool {
     let store = SqliteStore::open(file).await.expect("a store");
     begin(&store).await;
-    let fill = |from: u64, to: u64| {
+    let fill = |fill: Fill| {
+        let (millis, step, most) = (BEGIN_US / 1_000, fill.step_ms(), fill.most);
+        let places = fill.places("numbers");
+        let subject = fill.subject(SUBJECT, "unhex(printf('%032x', r % 9973))");
         let sql = format!(
-            "CREATE TEMP TABLE numbers AS
-             WITH RECURSIVE s(n) AS (SELECT {from} UNION ALL SELECT n + 1 FROM s WHERE n < {to})
-             SELECT n, unhex(printf('%012x70008000%012x', {millis} + n * {STEP_MS}, n)) AS id FROM s;
+            "CREATE TEMP TABLE placed AS
+             WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {most})
+             SELECT n, r, unhex(printf('%012x70008000%012x', {millis} + n * {step}, n)) AS id
+             FROM ({places});
              INSERT INTO evidence (arrival, id, time_us, received_us, source, epoch_key, seq,
                  subject_ref, model, decision, leaf, salt, record)
-             SELECT 1000 + n, id, ({millis} + n * {STEP_MS}) * 1000, 0, 'outbox', 1, n,
-                 CASE WHEN n % {SUBJECTS} = 7 THEN (SELECT subject_ref FROM subject_keys)
-                      ELSE unhex(printf('%032x', n % {SUBJECTS})) END,
-                 'gpt-' || (n % 5),
-                 CASE WHEN n % 10 = 0 THEN 'deny' WHEN n % 99 = 0 THEN 'error' ELSE 'allow' END,
-                 x'', x'', printf('%.400c', 'x') FROM numbers;
-             INSERT INTO evidence_rules (rule, id) SELECT 'guard/often', id FROM numbers;
-             UPDATE log_state SET size = 1000 + {to};
+             SELECT 1000 + n, id, ({millis} + n * {step}) * 1000, 0, 'outbox', 1, n,
+                 {subject}, {MODEL}, {DECISION}, x'', x'', printf('%.400c', 'x') FROM placed;
+             INSERT INTO evidence_rules (rule, id) SELECT 'guard/often', id FROM placed;
+             UPDATE log_state SET size = 1000 + {most};
              ANALYZE;",
-            millis = BEGIN_US / 1_000,
         );
         let program = "import sqlite3, sys
 c = sqlite3.connect(sys.argv[1], isolation_level=None)
@@ -162,6 +216,7 @@ async fn begin(store: &dyn Store) {
         (record.emitter.seq, record.emitter.prev) = (0, String::new());
         *evidence = sealed(record);
     }
+    records[1].envelope.subject = Some(RARE_SUBJECT.to_owned());
     store
         .append_evidence(batch(records))
         .await
@@ -181,7 +236,7 @@ fn filters() -> Vec<(&'static str, EvidenceFilter)> {
             "since, until",
             EvidenceFilter {
                 since: Some(at(0)),
-                until: Some(at(MANY * STEP_MS * 1_000)),
+                until: Some(at(SPAN_MS * 1_000)),
                 ..any()
             },
         ),
@@ -193,9 +248,16 @@ fn filters() -> Vec<(&'static str, EvidenceFilter)> {
             },
         ),
         (
+            "subject of few",
+            EvidenceFilter {
+                subject: text(RARE_SUBJECT),
+                ..any()
+            },
+        ),
+        (
             "model",
             EvidenceFilter {
-                model: text("gpt-3"),
+                model: text("gpt-1"),
                 ..any()
             },
         ),
@@ -212,7 +274,7 @@ fn filters() -> Vec<(&'static str, EvidenceFilter)> {
             "subject, model, allowed",
             EvidenceFilter {
                 subject: text(SUBJECT),
-                model: text("gpt-2"),
+                model: text("gpt-0"),
                 decision: Some(DecisionKind::Allow),
                 ..any()
             },
@@ -220,11 +282,11 @@ fn filters() -> Vec<(&'static str, EvidenceFilter)> {
     ]
 }
 
-async fn compare(name: &str, store: &dyn Store, most: u64, fill: impl Fn(u64, u64)) -> bool {
-    fill(1, FEW);
-    let few = measure(store, FEW).await;
-    fill(FEW + 1, most);
-    let many = measure(store, most).await;
+async fn compare(name: &str, store: &dyn Store, most: u64, fill: impl Fn(Fill)) -> bool {
+    fill(Fill::new(most, true));
+    let few = measure(store).await;
+    fill(Fill::new(most, false));
+    let many = measure(store).await;
     let mut flat = true;
     for (few, many) in few.iter().zip(&many) {
         let ratio = many.1 / few.1;
@@ -238,15 +300,15 @@ async fn compare(name: &str, store: &dyn Store, most: u64, fill: impl Fn(u64, u6
 }
 
 /// Median milliseconds of each query: its newest page, and pages all over.
-async fn measure(store: &dyn Store, records: u64) -> Vec<(String, f64)> {
+async fn measure(store: &dyn Store) -> Vec<(String, f64)> {
     let mut measured = Vec::new();
     for (name, filter) in filters() {
         for deep in [false, true] {
             let mut times = Vec::new();
             for page in 0..PAGES {
-                // The upper nine tenths of them, in an order without a system.
-                let n = records / 10 + (page * 7_919_737) % (records * 9 / 10);
-                let millis = BEGIN_US / 1_000 + n * STEP_MS;
+                // The upper three quarters of the time, in an order without a system.
+                let ms = SPAN_MS / 4 + (page * 7_919_737_919) % (SPAN_MS * 3 / 4);
+                let millis = BEGIN_US / 1_000 + ms;
                 let before = Uuid::from_u128(u128::from(millis) << 80);
                 let before = deep.then_some(before);
                 // Once to warm up: other pages of other queries were read meanwhile.
@@ -257,7 +319,8 @@ async fn measure(store: &dyn Store, records: u64) -> Vec<(String, f64)> {
                 let begun = Instant::now();
                 let page = store.query_evidence(&filter, before, PAGE).await;
                 times.push(begun.elapsed().as_secs_f64() * 1_000.0);
-                assert!(!page.expect("a page").records.is_empty(), "{name}");
+                let records = page.expect("a page").records;
+                assert_eq!(records.len(), PAGE as usize, "{name}");
             }
             times.sort_by(f64::total_cmp);
             let place = if deep { "somewhere" } else { "newest" };

@@ -466,7 +466,7 @@ pub struct EvidenceFilter {
     pub rule: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct EvidencePage {
     /// Canonical bytes of each record.
     pub records: Vec<String>,

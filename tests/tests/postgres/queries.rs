@@ -33,7 +33,11 @@ async fn every_filter_is_served_by_its_index() {
              subject_ref, model, decision, leaf, salt, record)
          SELECT 'local',
              (lpad(to_hex({millis} + n * 20000), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0'))::uuid,
-             ({millis} + n * 20000) * 1000, 0, 'outbox', 1, n, ('00000000-0000-4000-8000-' || lpad((n % 500)::text, 12, '0'))::uuid, 'gpt-' || n % 5,
+             ({millis} + n * 20000) * 1000, 0, 'outbox', 1, n, 
+             -- One asks much more than the others.
+             CASE WHEN n % 20 = 7 THEN (SELECT subject_ref FROM subject_keys)
+                  ELSE ('00000000-0000-4000-8000-' || lpad((n % 9973)::text, 12, '0'))::uuid END,
+             'gpt-' || n % 5,
              CASE WHEN n % 10 = 0 THEN 'deny' WHEN n % 99 = 0 THEN 'error' ELSE 'allow' END,
              '', '', repeat('x', 400)
          FROM generate_series(1, {RECORDS}) n;",
@@ -79,6 +83,12 @@ async fn every_filter_is_served_by_its_index() {
         decided(DecisionKind::Error),
         EvidenceFilter {
             rule: text("guard/often"),
+            ..any()
+        },
+        EvidenceFilter {
+            subject: text("key:0123456789abcdef"),
+            model: text("gpt-2"),
+            decision: Some(DecisionKind::Allow),
             ..any()
         },
     ] {

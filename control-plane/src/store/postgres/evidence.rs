@@ -3,7 +3,8 @@
 //! Every filter has an index whose entries are in order of id, so that a page
 //! costs the same wherever it begins; weeks that cannot hold any are not looked
 //! at. UUIDv7 carries its time: `since` and `until` become bounds of ids, then
-//! are checked exactly. Columns are named one by one: a column that a later
+//! are checked exactly. What is asked for is bound as a value, so that Postgres knows
+//! how often it is there. Columns are named one by one: a column that a later
 //! version adds must not invalidate the statements of this one.
 
 use jiff::{SignedDuration, Timestamp};
@@ -12,7 +13,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, QueryBuilder, Row};
 use uuid::Uuid;
 
-use super::{log, to_bytes, to_count, to_time};
+use super::{log, subjects, to_bytes, to_count, to_time};
 use crate::ingest::ID_TIME_TOLERANCE;
 use crate::store::subjects::open_salt;
 use crate::store::{
@@ -30,8 +31,15 @@ pub(super) async fn query(
     before: Option<Uuid>,
     limit: u32,
 ) -> Result<EvidencePage, StoreError> {
+    let subject = match &filter.subject {
+        None => None,
+        Some(name) => match subjects::reference(conn, name).await? {
+            None => return Ok(EvidencePage::default()),
+            reference => reference,
+        },
+    };
     let mut select = QueryBuilder::new("");
-    selection_into(&mut select, filter, before);
+    selection_into(&mut select, filter, subject, before);
     // One more than asked for tells whether there are more.
     select.push_bind(i64::from(limit) + 1);
     // A plan for any values would read every week; these are not worth keeping.
@@ -59,6 +67,7 @@ pub(super) async fn query(
 fn selection_into(
     select: &mut QueryBuilder<Postgres>,
     filter: &EvidenceFilter,
+    subject: Option<Uuid>,
     before: Option<Uuid>,
 ) {
     select.push("SELECT e.id, e.record, e.subject_ref, ");
@@ -66,9 +75,13 @@ fn selection_into(
     select.push(" FROM ");
     let id = match &filter.rule {
         Some(rule) => {
+            // The side table leads, in its order, and records are looked up one by
+            // one: OFFSET keeps Postgres from joining all of them first.
             select.push(
-                "evidence_rules r JOIN evidence e
-                 ON e.id = r.id AND e.origin_region = r.origin_region WHERE r.rule = ",
+                "evidence_rules r CROSS JOIN LATERAL (
+                     SELECT * FROM evidence e
+                     WHERE e.id = r.id AND e.origin_region = r.origin_region OFFSET 0
+                 ) e WHERE r.rule = ",
             );
             select.push_bind(rule.clone());
             "r.id"
@@ -97,11 +110,8 @@ fn selection_into(
             .push(" AND e.time_us < ")
             .push_bind(until.as_microsecond());
     }
-    if let Some(subject) = &filter.subject {
-        select
-            .push(" AND e.subject_ref = (SELECT subject_ref FROM subject_keys WHERE subject = ")
-            .push_bind(subject.clone())
-            .push(")");
+    if let Some(subject) = subject {
+        select.push(" AND e.subject_ref = ").push_bind(subject);
     }
     if let Some(model) = &filter.model {
         select.push(" AND e.model = ").push_bind(model.clone());
@@ -234,7 +244,11 @@ pub(super) async fn plan(
     filter: &EvidenceFilter,
 ) -> Result<String, StoreError> {
     let mut explain = QueryBuilder::new("EXPLAIN (COSTS OFF) ");
-    selection_into(&mut explain, filter, None);
+    let subject = match &filter.subject {
+        None => None,
+        Some(name) => subjects::reference(conn, name).await?,
+    };
+    selection_into(&mut explain, filter, subject, None);
     explain.push_bind(10_i64);
     let explain = explain.build_query_scalar::<String>().persistent(false);
     Ok(explain.fetch_all(conn).await?.join("\n"))

@@ -73,7 +73,10 @@ fn key(row: &PgRow) -> Result<SubjectKey, StoreError> {
     })
 }
 
-async fn reference(conn: &mut PgConnection, name: &str) -> Result<Option<Uuid>, StoreError> {
+pub(super) async fn reference(
+    conn: &mut PgConnection,
+    name: &str,
+) -> Result<Option<Uuid>, StoreError> {
     let found = sqlx::query_scalar("SELECT subject_ref FROM subject_keys WHERE subject = $1")
         .bind(name)
         .fetch_optional(conn)
