@@ -4,6 +4,8 @@
 //! Postgres itself takes by `COPY` into the same tables, without asking whether
 //! it has a record already and without accounting for sequences. Commits are
 //! durable everywhere (`fsync`, `synchronous_commit=on`, `synchronous=FULL`).
+//! The records are of [`SUBJECTS`] subjects, so that nearly every one of a batch
+//! is another's.
 //! A sealer works beside our paths, as it does in a control plane: how long after
 //! the last acknowledgement all is under a published checkpoint is told, too.
 
@@ -42,8 +44,8 @@ const BATCH: usize = 500;
 /// Measured in turn, so that a busy moment hits all alike; the median counts.
 const ROUNDS: usize = 3;
 
-/// Whose records are copied: any reference will do.
-const SUBJECT_REF: &str = "11111111-1111-4111-8111-111111111111";
+/// Whose records these are: each sender's are of all of them, in no order.
+const SUBJECTS: usize = 5_000;
 
 const RECORDS: usize = SENDERS as usize * BATCHES * BATCH;
 
@@ -161,8 +163,19 @@ async fn open_postgres(cluster: &PostgresCluster) -> PostgresStore {
 /// Each sender's records, ready to be sent.
 fn records(first_epoch: u8) -> Vec<Vec<NewEvidence>> {
     (first_epoch..first_epoch + SENDERS)
-        .map(|epoch| SampleEmitter::new(epoch).take(BATCHES * BATCH))
+        .map(|epoch| {
+            let mut emitter = SampleEmitter::new(epoch);
+            (0..BATCHES * BATCH)
+                .map(|n| emitter.next_of(Some(&subject(epoch, n)), |_| ()))
+                .collect()
+        })
         .collect()
+}
+
+/// Whose a sender's record is.
+fn subject(epoch: u8, n: usize) -> String {
+    let number = (n * 2_029 + usize::from(epoch) * 617) % SUBJECTS;
+    format!("key:{number:016x}")
 }
 
 /// Records per second until the last one is acknowledged.
@@ -210,7 +223,7 @@ fn copy_scripts(
                     record.id,
                     evidence.time.as_microsecond(),
                     record.emitter.seq,
-                    SUBJECT_REF,
+                    reference(evidence),
                     record.request_model.as_deref().unwrap_or("\\N"),
                     record.decision.as_str(),
                     evidence.leaf,
@@ -235,6 +248,14 @@ fn copy_scripts(
         scripts.push(script);
     }
     scripts
+}
+
+/// Of the same form as a subject's reference, and another for each subject.
+fn reference(evidence: &NewEvidence) -> String {
+    let subject = evidence.envelope.subject.as_deref().expect("a subject");
+    let number = subject.strip_prefix("key:").expect("a key");
+    let number = u64::from_str_radix(number, 16).expect("a number");
+    format!("{number:08x}-0000-4000-8000-{number:012x}")
 }
 
 async fn run_copies(cluster: &PostgresCluster, scripts: &[PathBuf]) -> f64 {

@@ -26,7 +26,7 @@ pub(super) type Tx = Transaction<'static, Sqlite>;
 
 /// Rows of one statement: SQLite allows 32,766 parameters, and gains nothing
 /// from longer statements.
-const ROWS: usize = 100;
+pub(super) const ROWS: usize = 100;
 
 /// Stores the batches in one transaction; the answers are in their order.
 pub(super) async fn append(

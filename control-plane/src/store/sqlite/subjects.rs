@@ -2,10 +2,11 @@
 
 use jiff::Timestamp;
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::{QueryBuilder, Row, Sqlite, Transaction};
 use std::collections::{BTreeSet, HashMap};
 use uuid::Uuid;
 
+use super::append::ROWS;
 use super::{to_bytes, to_count, to_time, to_uuid};
 use crate::store::subjects::SubjectKey;
 use crate::store::{
@@ -19,33 +20,45 @@ pub(super) async fn keys(
     tx: &mut Tx,
     subjects: &BTreeSet<&str>,
 ) -> Result<HashMap<String, SubjectKey>, StoreError> {
-    let mut keys = HashMap::with_capacity(subjects.len());
-    for subject in subjects {
-        let row = sqlx::query("SELECT subject_ref, key FROM subject_keys WHERE subject = ?")
-            .bind(*subject)
-            .fetch_optional(&mut **tx)
-            .await?;
-        let key = match row {
-            Some(row) => SubjectKey {
+    let wanted: Vec<&str> = subjects.iter().copied().collect();
+    let mut keys = HashMap::with_capacity(wanted.len());
+    for names in wanted.chunks(ROWS) {
+        let mut select = QueryBuilder::new(
+            "SELECT subject, subject_ref, key FROM subject_keys WHERE subject IN (",
+        );
+        let mut list = select.separated(", ");
+        for name in names {
+            list.push_bind(*name);
+        }
+        list.push_unseparated(")");
+        let select = select.build().persistent(names.len() == ROWS);
+        for row in select.fetch_all(&mut **tx).await? {
+            let key = SubjectKey {
                 reference: to_uuid(row.try_get("subject_ref")?)?,
                 key: to_bytes(row.try_get("key")?)?,
-            },
-            None => {
-                let key = SubjectKey::random()?;
-                sqlx::query(
-                    "INSERT INTO subject_keys (subject_ref, subject, key, created_us)
-                     VALUES (?, ?, ?, CAST(unixepoch('subsec') * 1000000 AS INTEGER))",
-                )
-                .bind(key.reference.as_bytes().as_slice())
-                .bind(*subject)
-                .bind(key.key.as_slice())
-                .execute(&mut **tx)
-                .await?;
-                key
-            }
-        };
-        keys.insert((*subject).to_owned(), key);
+            };
+            keys.insert(row.try_get("subject")?, key);
+        }
     }
+    let mut made = Vec::new();
+    for name in wanted {
+        if !keys.contains_key(name) {
+            made.push((name, SubjectKey::random()?));
+        }
+    }
+    for rows in made.chunks(ROWS) {
+        let mut insert =
+            QueryBuilder::new("INSERT INTO subject_keys (subject_ref, subject, key, created_us) ");
+        insert.push_values(rows, |mut row, (name, key)| {
+            row.push_bind(key.reference.as_bytes().as_slice())
+                .push_bind(*name)
+                .push_bind(key.key.as_slice())
+                .push("CAST(unixepoch('subsec') * 1000000 AS INTEGER)");
+        });
+        let insert = insert.build().persistent(rows.len() == ROWS);
+        insert.execute(&mut **tx).await?;
+    }
+    keys.extend(made.into_iter().map(|(name, key)| (name.to_owned(), key)));
     Ok(keys)
 }
 
