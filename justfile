@@ -81,7 +81,7 @@ bench-verify *records: setup
 bench-keyset *records: test-setup
     cargo bench {{ locked }} --workspace --profile dev --bench keyset -- {{ records }}
 
-# `mercator benchmark` beside wrk and h2load: speed, agreement, a stalled server
+# `mercator benchmark` beside wrk and h2load: speed, agreement, a stalled server; fails when one does not hold
 [private]
 bench-load *seconds:
     cargo bench {{ locked }} --workspace --profile dev --bench load -- {{ seconds }}
