@@ -227,6 +227,8 @@ fn placed(text: &str, port: u16, metrics: u16, instances: &[&Instance]) -> Strin
         let Some(number) = line.trim().strip_prefix("server jupiter") else {
             let line = line
                 .replace("*:80", &format!("127.0.0.1:{port}"))
+                // Of the whole machine, as ports are.
+                .replace("abns@mercator", &format!("abns@mercator-{port}"))
                 .replace("*:9090", &format!("127.0.0.1:{metrics}"))
                 .replace("127.0.0.1:8404", &format!("127.0.0.1:{metrics}"))
                 .replace(" agent-port 8082", "");

@@ -67,6 +67,9 @@ pub enum Fault {
     NoAnswer,
     /// An answer of another status.
     Status(u16),
+    /// Refused, for its key was answered: by an answer that never arrived, as nobody here
+    /// asks twice.
+    AnsweredBefore,
     /// A stream, or an answer, that ended in an error the client can see.
     Cut,
     /// A stream that ended early as if it were complete: this must never be.
@@ -225,6 +228,9 @@ async fn attempt(traffic: &Traffic, kind: Kind, id: &mut Option<String>) -> Resu
         (Kind::Refused, 200) => Err(Fault::NotEnforced),
         (Kind::Stream, 200) => stream_end(&String::from_utf8_lossy(&body)),
         (Kind::Get | Kind::Post | Kind::Keyed | Kind::SlowKeyed, 200) => Ok(()),
+        (_, 409) if String::from_utf8_lossy(&body).contains("idempotency_finished") => {
+            Err(Fault::AnsweredBefore)
+        }
         (_, status) => Err(Fault::Status(status)),
     }
 }

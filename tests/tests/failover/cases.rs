@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use jupiter_testkit::load::Kind;
+use jupiter_testkit::load::{Fault, Kind};
 
+use crate::front::EVEN;
 use crate::installation::Installation;
 use crate::network::Partition;
 
@@ -41,18 +42,41 @@ pub(crate) enum Cost {
     /// What the part had in hand, or was sent until it was found out, and could not be
     /// sent again.
     InHand,
-    /// The same of all kinds: it was cut off while it waited for a connection, or answered
-    /// and its answer did not arrive.
-    CutOff,
+    /// The same, and of requests with a key those whose answer was lost on its way.
+    Answers,
 }
 
+/// As many of each as [`EVEN`] has, and above them so many with a key that some are at every point of their way
+/// whenever a packet is dropped.
+const MOSTLY_KEYED: (u32, &[Kind]) = (
+    EVEN.0 * 3,
+    &[
+        Kind::Get,
+        Kind::Keyed,
+        Kind::SlowKeyed,
+        Kind::Post,
+        Kind::Keyed,
+        Kind::SlowKeyed,
+        Kind::Keyed,
+        Kind::Refused,
+        Kind::Keyed,
+        Kind::SlowKeyed,
+        Kind::Keyed,
+        Kind::Stream,
+        Kind::Keyed,
+        Kind::SlowKeyed,
+        Kind::Keyed,
+    ],
+);
+
 impl Cost {
-    pub(crate) fn allows(self, kind: Kind) -> bool {
+    pub(crate) fn allows(self, kind: Kind, fault: &Fault) -> bool {
+        // A GET is sent again, and so is a POST that has a key.
+        let again = matches!(kind, Kind::Get | Kind::Keyed | Kind::SlowKeyed);
         match self {
             Cost::Nothing => false,
-            // A GET is sent again, and so is a POST that has a key.
-            Cost::InHand => !matches!(kind, Kind::Get | Kind::Keyed),
-            Cost::CutOff => true,
+            Cost::InHand => !again,
+            Cost::Answers => !again || *fault == Fault::AnsweredBefore,
         }
     }
 }
@@ -91,6 +115,12 @@ impl Case {
         Case::NoControlPlaneAndNoDatabase,
     ];
 
+    /// As it is spelt here.
+    pub(crate) fn named(name: &str) -> Case {
+        let found = Case::ALL.iter().find(|case| format!("{case:?}") == name);
+        *found.unwrap_or_else(|| panic!("no case `{name}`, there are {:?}", Case::ALL))
+    }
+
     /// Component and fault, as the table names them.
     pub(crate) fn names(self) -> (&'static str, &'static str) {
         match self {
@@ -128,7 +158,7 @@ impl Case {
             Case::KillEnvoy | Case::KillInstance | Case::FreezeEnvoy | Case::FreezeInstance => {
                 Cost::InHand
             }
-            Case::CutEnvoyFromHaproxy | Case::CutProviderFromEnvoy => Cost::CutOff,
+            Case::CutEnvoyFromHaproxy => Cost::Answers,
             Case::DrainInstance
             | Case::RestartInstances
             | Case::SwitchPrimary
@@ -144,7 +174,21 @@ impl Case {
             | Case::CutControlPlaneFromEnvoy
             | Case::CutPrimaryFromControlPlanes
             | Case::CutPrimaryFromStandbys
-            | Case::CutPrimaryFromAll => Cost::Nothing,
+            | Case::CutPrimaryFromAll
+            | Case::CutProviderFromEnvoy => Cost::Nothing,
+        }
+    }
+
+    /// How much is asked a second, and what in turn.
+    pub(crate) fn asked(self) -> (u32, &'static [Kind]) {
+        match self {
+            Case::FreezeEnvoy
+            | Case::FreezeInstance
+            | Case::CutEnvoyFromHaproxy
+            | Case::CutAgentFromHaproxy
+            | Case::CutControlPlaneFromEnvoy
+            | Case::CutProviderFromEnvoy => MOSTLY_KEYED,
+            _ => EVEN,
         }
     }
 

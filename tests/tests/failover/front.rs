@@ -14,8 +14,8 @@ use tempfile::TempDir;
 /// Refuses `gpt-4-turbo…`.
 const GUARD: &str = include_str!("../e2e/policies/guard.yaml");
 
-/// Requests that are due each second.
-const RATE: u32 = 30;
+/// Requests that are due each second, and what they ask in turn.
+pub(crate) const EVEN: (u32, &[Kind]) = (30, &Kind::ALL);
 
 /// The seed's objective for the application: the longest that anything here may take.
 pub(crate) const RECOVERS_WITHIN: Duration = Duration::from_secs(300);
@@ -61,10 +61,10 @@ impl Front {
         }
     }
 
-    /// Clients that ask, once every instance has had its share.
-    pub(crate) async fn load(&self) -> OpenLoad {
+    /// Clients that ask so often for these in turn, once every instance has had its share.
+    pub(crate) async fn load(&self, (per_second, kinds): (u32, &[Kind])) -> OpenLoad {
         let before = self.received();
-        let load = OpenLoad::start(&self.haproxy.traffic(), RATE, &Kind::ALL);
+        let load = OpenLoad::start(&self.haproxy.traffic(), per_second, kinds);
         wait::until("every instance to be at work", async || {
             let now = self.received();
             let more = |(now, before): (&usize, &usize)| now >= &(before + 5);
@@ -133,13 +133,18 @@ impl Front {
         found
     }
 
-    /// What must hold whatever breaks; `may_fail` says which kinds may.
-    pub(crate) fn judge(&self, tally: &Tally, evidence: Evidence, may_fail: impl Fn(Kind) -> bool) {
+    /// What must hold whatever breaks; `may_fail` says what may, and how.
+    pub(crate) fn judge(
+        &self,
+        tally: &Tally,
+        evidence: Evidence,
+        may_fail: impl Fn(Kind, &Fault) -> bool,
+    ) {
         for (asked, fault) in tally.faults() {
             let never = matches!(fault, Fault::SilentlyCut | Fault::NotEnforced);
             let log = || self.haproxy.log();
             assert!(
-                !never && may_fail(asked.kind),
+                !never && may_fail(asked.kind, fault),
                 "{asked:?}\n{tally}\n{}",
                 log()
             );

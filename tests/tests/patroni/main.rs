@@ -16,7 +16,7 @@ mod tests {
     use jupiter_testkit::postgres::PatroniCluster;
     use jupiter_testkit::wait;
 
-    use crate::front::{Front, RECOVERS_WITHIN};
+    use crate::front::{EVEN, Front, RECOVERS_WITHIN};
 
     #[derive(Debug, Clone, Copy)]
     enum Fault {
@@ -37,7 +37,7 @@ mod tests {
             Fault::KillNode,
             Fault::FreezeNode,
         ] {
-            let load = front.load().await;
+            let load = front.load(EVEN).await;
             let began = Instant::now();
             let before = leader;
             match fault {
@@ -71,7 +71,7 @@ mod tests {
             let ids = || cluster.sql(leader, "SELECT id FROM evidence");
             let evidence = front.evidence_of(&tally, ids).await;
             eprintln!("{fault:?}: records were stored again after {again:.1?}\n{tally}");
-            front.judge(&tally, evidence, |_| false);
+            front.judge(&tally, evidence, |_, _| false);
         }
         front.verify();
     }

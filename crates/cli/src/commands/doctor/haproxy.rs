@@ -20,6 +20,9 @@ impl Server {
     }
 }
 
+/// The backend of `envoy/haproxy/haproxy.cfg` whose server is HAProxy itself.
+const THROUGH_ITSELF: &str = "once_more";
+
 /// All servers; `None`: this is no such CSV.
 pub fn read(csv: &str) -> Option<Vec<Server>> {
     let mut lines = csv.lines();
@@ -35,7 +38,8 @@ pub fn read(csv: &str) -> Option<Vec<Server>> {
             name: cell(name)?,
             status: cell(status)?,
         };
-        if !matches!(server.name.as_str(), "FRONTEND" | "BACKEND") {
+        let sums = matches!(server.name.as_str(), "FRONTEND" | "BACKEND");
+        if !sums && server.backend != THROUGH_ITSELF {
             servers.push(server);
         }
     }
@@ -50,6 +54,7 @@ mod tests {
     fn servers_are_read_by_the_names_of_the_columns() {
         let csv = "# pxname,svname,qcur,status,weight\n\
                    http-in,FRONTEND,,OPEN,\n\
+                   once_more,inside,0,no check,1\n\
                    mercator,jupiter1,0,UP,1\n\
                    mercator,jupiter2,0,UP 1/2,1\n\
                    mercator,jupiter3,0,DOWN,1\n\
