@@ -50,4 +50,4 @@ pub use program::{FORMAT_VERSION, MAX_BUNDLE_BYTES};
 #[cfg(feature = "author")]
 pub use replay::{Kept, Replayed, replay};
 pub use settings::{Durability, Mode, OnError, Phase, RuleSettings};
-pub use stages::Needs;
+pub use stages::{ExactFrom, Needs};

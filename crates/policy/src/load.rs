@@ -109,7 +109,7 @@ impl Bundle {
 
     /// What has to be known before its rules can be decided.
     pub fn needs(&self) -> Needs {
-        Needs::of(self.program.needs)
+        Needs::of(self.program.needs, self.program.exact_from)
     }
 
     /// Names of the policies, in the order of their evaluation.

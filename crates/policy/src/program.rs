@@ -16,7 +16,7 @@ use std::borrow::Cow;
 pub(crate) const MAGIC: &[u8; 4] = b"MJPB";
 
 /// Version of the encoding that follows the magic, as two little-endian bytes.
-pub const FORMAT_VERSION: u16 = 7;
+pub const FORMAT_VERSION: u16 = 8;
 
 /// Most bytes of a bundle: at this size Envoy applies a new one in 0.2 s.
 pub const MAX_BUNDLE_BYTES: usize = 200 * 1024;

@@ -31,6 +31,8 @@ pub(crate) struct Program {
     pub policies: Vec<u32>,
     /// Flags, see `stages`.
     pub needs: u32,
+    /// See `stages::ExactFrom`.
+    pub exact_from: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -265,6 +267,7 @@ pub(crate) fn program(bytes: &[u8]) -> Result<Program, LoadError> {
         cost: 0,
     };
     reader.program.needs = reader.operand(Below(3 << 5))?;
+    reader.program.exact_from = reader.number()?;
     for _ in 0..reader.length()? {
         let text = reader.text()?;
         let strings = &mut reader.program.strings;

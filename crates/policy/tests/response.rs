@@ -10,8 +10,8 @@ use jupiter_policy::facts::{
     Detector, Facts, Finding, Message, PiiDetection, Place, RequestFacts, ResponseFacts,
 };
 use jupiter_policy::{
-    ActionRequest, Bundle, ChosenAnswer, ChosenTexts, Decision, Heard, Needs, Verdict, check,
-    compile, decide, decide_response, decide_streaming,
+    ActionRequest, Bundle, ChosenAnswer, ChosenTexts, Decision, ExactFrom, Heard, Needs, Verdict,
+    check, compile, decide, decide_response, decide_streaming,
 };
 use proptest::prelude::*;
 
@@ -160,7 +160,7 @@ fn what_is_needed_follows_from_the_rules() {
         response_findings,
         response,
         request_text_in_response: false,
-        estimates: false,
+        estimates: None,
     };
     let request = |conditions: &str, action: &str| {
         format!("  - {{name: r, conditions: [{conditions}], actions: [{action}]}}\n")
@@ -216,6 +216,53 @@ fn what_is_needed_follows_from_the_rules() {
         let needs = bundle(&rule("r", condition, allow)).needs();
         assert_eq!(needs.request_text_in_response, wanted, "{condition}");
     }
+}
+
+#[test]
+fn estimates_are_exact_from_the_least_constant_that_they_are_compared_with() {
+    const NEVER: u64 = 1 << 63;
+    let tokens = "processing.token_estimate.prompt_tokens";
+    let total = "processing.token_estimate.total_tokens";
+    let cost = "processing.cost_estimate.total_cost";
+    let answer = "processing.token_estimate.completion_tokens";
+    let of = |when: &str, rest: &str| {
+        let rule = format!("  - {{name: r, when: \"{when}\", actions: [{rest}]}}\n");
+        let estimates = bundle(&rule).needs().estimates;
+        estimates.map(|ExactFrom { tokens, nano }| (tokens, nano))
+    };
+    let deny = "{type: deny, message: m}";
+    for (when, expected) in [
+        ("request.model == 'm'".to_owned(), None),
+        (format!("{tokens} > 16000"), Some((8_192, NEVER))),
+        (format!("{tokens} >= 8192"), Some((8_192, NEVER))),
+        (
+            format!("has({tokens}) && !({tokens} <= 8191)"),
+            Some((4_096, NEVER)),
+        ),
+        (
+            format!("{tokens} > 9000 || {total} == 300"),
+            Some((256, NEVER)),
+        ),
+        (format!("{cost} > 2.5"), Some((NEVER, 1 << 31))),
+        (
+            format!("{cost} > 2.5 && {tokens} < 1.0"),
+            Some((0, 1 << 31)),
+        ),
+        (format!("{cost} > 0"), Some((NEVER, 0))),
+        (format!("{tokens} > -1"), Some((0, NEVER))),
+        (format!("{answer} > 10"), Some((NEVER, NEVER))),
+        (format!("{tokens} > {answer}"), Some((0, NEVER))),
+        (format!("{tokens} * 2.0 > 100.0"), Some((0, NEVER))),
+    ] {
+        assert_eq!(of(&when, deny), expected, "{when}");
+    }
+    let told = format!("{{type: deny, message: '{{{{ {tokens} }}}}'}}");
+    let big = format!("{tokens} > 16000");
+    assert_eq!(of(&big, &told), Some((0, NEVER)), "a message tells it");
+    let on_answer =
+        format!("  - {{name: r, phase: response, when: \"{big}\", actions: [{deny}]}}\n");
+    let needs = bundle(&on_answer).needs();
+    assert_eq!(needs.estimates.map(|it| it.tokens), Some(0), "on an answer");
 }
 
 #[test]

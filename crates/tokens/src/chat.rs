@@ -51,7 +51,25 @@ pub fn prompt_tokens<'a>(
     counting: Counting,
     prompt: Prompt<impl Iterator<Item = (&'a str, &'a str)>, impl Iterator<Item = &'a str>>,
 ) -> u64 {
-    let tokens = |text| count(counting.vocabulary, text).tokens;
+    of_texts(counting, prompt, |text| {
+        count(counting.vocabulary, text).tokens
+    })
+}
+
+/// No less than [`prompt_tokens`], from the lengths of texts alone: no token is less than a
+/// byte.
+pub fn prompt_tokens_at_most<'a>(
+    counting: Counting,
+    prompt: Prompt<impl Iterator<Item = (&'a str, &'a str)>, impl Iterator<Item = &'a str>>,
+) -> u64 {
+    of_texts(counting, prompt, |text| text.len() as u64)
+}
+
+fn of_texts<'a>(
+    counting: Counting,
+    prompt: Prompt<impl Iterator<Item = (&'a str, &'a str)>, impl Iterator<Item = &'a str>>,
+    tokens: impl Fn(&str) -> u64,
+) -> u64 {
     let messages: Option<u64> = prompt
         .messages
         .map(|(role, content)| PER_MESSAGE + tokens(role) + tokens(content))
@@ -59,7 +77,7 @@ pub fn prompt_tokens<'a>(
     let others: u64 = prompt
         .others
         .filter(|text| !PARAMETERS.contains(text))
-        .map(tokens)
+        .map(&tokens)
         .sum();
     counting.scale(messages.map_or(0, |messages| messages + PRIMING) + others)
 }

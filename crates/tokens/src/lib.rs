@@ -21,7 +21,7 @@ pub mod prices;
 mod split;
 mod table;
 
-pub use chat::{Prompt, prompt_tokens, text_tokens};
+pub use chat::{Prompt, prompt_tokens, prompt_tokens_at_most, text_tokens};
 pub use models::{Counting, counting_of};
 
 /// Whose tokens are counted.

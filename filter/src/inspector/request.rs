@@ -158,8 +158,8 @@ impl Inspector {
         let model = read.facts.model.as_deref().unwrap_or_default();
         let price = price_of(model, &settings.config.prices);
         self.recorder.on_price(price);
-        if needs.estimates {
-            let estimate = estimate(api, &read.facts, price);
+        if let Some(exact_from) = needs.estimates {
+            let estimate = estimate(api, &read.facts, price, exact_from);
             self.facts.processing.token_estimate = estimate.tokens;
             self.facts.processing.cost_estimate = estimate.cost;
         }

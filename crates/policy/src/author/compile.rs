@@ -69,7 +69,9 @@ fn encode(ordered: &[&Policy]) -> Vec<u8> {
         // Loading it again says why.
         return lowering.program.bytes();
     };
-    lowering.program.needs = stages::needs(&bundle.program).flags();
+    let needs = stages::needs(&bundle.program);
+    lowering.program.needs = needs.flags();
+    lowering.program.exact_from = needs.exponents();
     for rule in &lowering.rules {
         let condition = bundle.program.rule(*rule).map(|rule| rule.condition);
         if condition.is_some_and(|it| stages::holds_for_good(&bundle, it)) {

@@ -20,6 +20,7 @@ pub(super) struct Encoder {
     known: HashMap<Vec<u32>, u32>,
     pub policies: Vec<u32>,
     pub needs: u32,
+    pub exact_from: u32,
 }
 
 impl Encoder {
@@ -176,6 +177,7 @@ impl Encoder {
         let mut bytes = MAGIC.to_vec();
         bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
         varint(&mut bytes, self.needs);
+        varint(&mut bytes, self.exact_from);
         varint(&mut bytes, number(self.strings.len()));
         for text in &self.strings {
             varint(&mut bytes, number(text.len()));

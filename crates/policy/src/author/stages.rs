@@ -8,7 +8,7 @@ use crate::program::{
 };
 use crate::records::Program;
 use crate::settings::{Mode, Phase, strictest};
-use crate::stages::Needs;
+use crate::stages::{ExactFrom, Needs};
 
 pub(super) fn needs(program: &Program) -> Needs {
     let mut needs = Needs::default();
@@ -28,7 +28,9 @@ impl Needs {
         if rule.settings.mode == Mode::Enforce {
             self.store_first = strictest(self.store_first, rule.settings.store_first());
         }
-        visit(program, rule.condition, &mut |field| self.add(field, phase));
+        visit(program, rule.condition, &mut |field, against| {
+            self.add(field, against, phase);
+        });
         for action in rule.actions.iter().filter_map(|it| program.action(*it)) {
             if let Action::Redact { fields, .. } = action {
                 let read = fields.iter().filter_map(|field| program.field(*field));
@@ -37,12 +39,14 @@ impl Needs {
                 self.request_findings |= answers < fields.len();
             }
             for template in templates(program, action) {
-                visit_template(program, template, &mut |field| self.add(field, phase));
+                visit_template(program, template, &mut |field, against| {
+                    self.add(field, against, phase);
+                });
             }
         }
     }
 
-    fn add(&mut self, field: Field, phase: Phase) {
+    fn add(&mut self, field: Field, against: Against, phase: Phase) {
         if phase == Phase::Response
             && let Field::Text(text) | Field::Number(NumberField::Length(text)) = field
         {
@@ -54,14 +58,24 @@ impl Needs {
                 true => self.response_findings = true,
                 false => self.request_findings = true,
             },
-            Field::Number(
-                NumberField::EstimatedPromptTokens
-                | NumberField::EstimatedCompletionTokens
-                | NumberField::EstimatedTotalTokens
-                | NumberField::PromptCost
-                | NumberField::CompletionCost
-                | NumberField::TotalCost,
-            ) => self.estimates = true,
+            Field::Number(number) if is_estimate(number) => {
+                let exact = self.estimates.get_or_insert(NEVER);
+                // What rules on answers ask for may be told to nobody yet.
+                let against = match phase {
+                    Phase::Request => against,
+                    Phase::Response => Against::Anything,
+                };
+                match number {
+                    NumberField::EstimatedPromptTokens | NumberField::EstimatedTotalTokens => {
+                        exact.tokens = exact.tokens.min(against.power(1.0));
+                    }
+                    NumberField::PromptCost | NumberField::TotalCost => {
+                        exact.nano = exact.nano.min(against.power(1e9));
+                    }
+                    // The length of an answer is what the request allows, and not counted.
+                    _ => {}
+                }
+            }
             field if is_analysis(field) => match phase {
                 Phase::Request => self.request_findings = true,
                 Phase::Response => self.response_findings = true,
@@ -69,6 +83,48 @@ impl Needs {
             _ => {}
         }
     }
+}
+
+/// No comparison asks for more.
+const NEVER: ExactFrom = ExactFrom {
+    tokens: 1 << 63,
+    nano: 1 << 63,
+};
+
+/// What a field is held against.
+#[derive(Clone, Copy)]
+enum Against {
+    /// A constant alone.
+    Constant(f64),
+    /// Whatever its value is, it counts.
+    Anything,
+}
+
+impl Against {
+    /// The greatest power of two that is no more than the constant, in so many parts of its
+    /// unit; 0 where there is none, or less than 2.
+    fn power(self, parts: f64) -> u64 {
+        match self {
+            // A cast takes what is out of range to the next number that is not.
+            Against::Constant(constant) => match (constant * parts) as u64 {
+                0 | 1 => 0,
+                whole => 1 << whole.ilog2(),
+            },
+            Against::Anything => 0,
+        }
+    }
+}
+
+fn is_estimate(field: NumberField) -> bool {
+    matches!(
+        field,
+        NumberField::EstimatedPromptTokens
+            | NumberField::EstimatedCompletionTokens
+            | NumberField::EstimatedTotalTokens
+            | NumberField::PromptCost
+            | NumberField::CompletionCost
+            | NumberField::TotalCost
+    )
 }
 
 /// The templates of an action.
@@ -98,7 +154,7 @@ fn templates(program: &Program, action: Action<'_>) -> Vec<u32> {
 pub(super) fn holds_for_good(bundle: &Bundle, id: NodeId) -> bool {
     let program = &bundle.program;
     let mut reads_answer = false;
-    visit(program, id, &mut |field| {
+    visit(program, id, &mut |field, _| {
         reads_answer |= is_of_answer(field) || is_analysis(field);
     });
     if !reads_answer {
@@ -179,12 +235,13 @@ fn is_analysis(field: Field) -> bool {
 /// The fields that a condition reads; those of lists that it counts are not among them.
 pub(crate) fn fields_of(program: &Program, condition: NodeId) -> Vec<Field> {
     let mut fields = Vec::new();
-    visit(program, condition, &mut |field| fields.push(field));
+    visit(program, condition, &mut |field, _| fields.push(field));
     fields
 }
 
-/// Tells every field that a condition reads. Ends: children come before their parents.
-fn visit(program: &Program, id: NodeId, tell: &mut dyn FnMut(Field)) {
+/// Tells every field that a condition reads, and what it is held against. Ends: children
+/// come before their parents.
+fn visit(program: &Program, id: NodeId, tell: &mut dyn FnMut(Field, Against)) {
     let Some(node) = program.node(id) else {
         return;
     };
@@ -206,9 +263,10 @@ fn visit(program: &Program, id: NodeId, tell: &mut dyn FnMut(Field)) {
             visit_number(program, left, tell);
             visit_number(program, right, tell);
         }
-        Node::Present(field) => tell(field),
+        // Whether it is there is the same for any number.
+        Node::Present(field) => tell(field, Against::Constant(f64::INFINITY)),
         Node::Text(text) => {
-            tell(Field::Text(text.field));
+            tell(Field::Text(text.field), Against::Anything);
             match text.test {
                 TextTest::Equals(value)
                 | TextTest::Has(value)
@@ -216,33 +274,36 @@ fn visit(program: &Program, id: NodeId, tell: &mut dyn FnMut(Field)) {
                 | TextTest::StartsWith(value)
                 | TextTest::EndsWith(value) => match value {
                     TextValue::Constant(_) => {}
-                    TextValue::Field(field) => tell(Field::Text(field)),
+                    TextValue::Field(field) => tell(Field::Text(field), Against::Anything),
                     TextValue::Template(template) => visit_template(program, template, tell),
                 },
                 TextTest::In(_) | TextTest::Matches(_) => {}
             }
         }
-        Node::Number { field, value, .. } => {
-            tell(Field::Number(field));
-            if let NumberValue::Field(other) = value {
-                tell(Field::Number(other));
+        Node::Number { field, value, .. } => match value {
+            NumberValue::Constant(constant) => {
+                tell(Field::Number(field), Against::Constant(constant));
             }
-        }
-        Node::NumberIn { field, .. } => tell(Field::Number(field)),
+            NumberValue::Field(other) => {
+                tell(Field::Number(field), Against::Anything);
+                tell(Field::Number(other), Against::Anything);
+            }
+        },
+        Node::NumberIn { field, .. } => tell(Field::Number(field), Against::Anything),
         Node::Bool { field, value, .. } => {
-            tell(Field::Bool(field));
+            tell(Field::Bool(field), Against::Anything);
             if let BoolValue::Field(other) = value {
-                tell(Field::Bool(other));
+                tell(Field::Bool(other), Against::Anything);
             }
         }
     }
 }
 
-fn visit_number(program: &Program, id: u32, tell: &mut dyn FnMut(Field)) {
+fn visit_number(program: &Program, id: u32, tell: &mut dyn FnMut(Field, Against)) {
     match program.number(id) {
         None | Some(NumberNode::Constant(_) | NumberNode::Count(_)) => {}
-        Some(NumberNode::Field(field)) => tell(Field::Number(field)),
-        Some(NumberNode::Length(text)) => tell(Field::Text(text)),
+        Some(NumberNode::Field(field)) => tell(Field::Number(field), Against::Anything),
+        Some(NumberNode::Length(text)) => tell(Field::Text(text), Against::Anything),
         Some(
             NumberNode::Sum(left, right)
             | NumberNode::Difference(left, right)
@@ -254,12 +315,12 @@ fn visit_number(program: &Program, id: u32, tell: &mut dyn FnMut(Field)) {
     }
 }
 
-fn visit_template(program: &Program, template: u32, tell: &mut dyn FnMut(Field)) {
+fn visit_template(program: &Program, template: u32, tell: &mut dyn FnMut(Field, Against)) {
     for piece in program.pieces(template) {
         match piece {
             Piece::Text(_) => {}
-            Piece::Field(field) => tell(field),
-            Piece::Cased(field, _) => tell(Field::Text(field)),
+            Piece::Field(field) => tell(field, Against::Anything),
+            Piece::Cased(field, _) => tell(Field::Text(field), Against::Anything),
         }
     }
 }
