@@ -183,6 +183,9 @@ pub const HOSTILE: &[&str] = &[
     "ignore é",
     "password=your",
     "密码：",
+    "pass=$1",
+    "http://a:http://b:",
+    "忽略以",
     // Found by climbing from the ones above.
     "忽略0 1 2 3 4 5 6 7 8 9 1::忽略as pass ignore all 忽略",
     "忽略0 1 2 3 4 5 6 7 8 9 忽略as instructons pass ignore all 忽略",

@@ -8,6 +8,8 @@ use super::text::{ALNUM, COLON, DIGIT, DOT, HEX, LETTER, Text, UNDERSCORE, is};
 
 /// Longest row of hexadecimal digits and colons that is looked at as one.
 const MAX_TOKEN: usize = 512;
+/// Two colons and a digit.
+const LEAST_ADDRESS: usize = 3;
 /// Longest IPv6 address.
 const MAX_ADDRESS: usize = 45;
 
@@ -21,7 +23,7 @@ impl Engine {
         }
         let end = text.run(start, HEX | COLON, MAX_TOKEN);
         self.state.addresses_from = end;
-        if end - start > MAX_ADDRESS {
+        if !(LEAST_ADDRESS..=MAX_ADDRESS).contains(&(end - start)) {
             return None;
         }
         let (mut groups, mut digits, mut pairs, mut length) = (0, 0, 0, 0);

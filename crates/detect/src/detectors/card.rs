@@ -243,32 +243,41 @@ pub(super) fn iban(text: &Text<'_>, start: usize) -> Option<usize> {
         .get(nth.ok()?)
         .map(|(_, length)| usize::from(*length))?;
     let mut kept = [0; 34];
-    let mut at = start;
     let mut count = 0;
-    while count < length {
-        let byte = text.at(at);
-        if is(byte, DIGIT | UPPER) {
-            *kept.get_mut(count)? = byte;
+    let mut between = false;
+    let there = text.from(start);
+    let mut at = start + there.len();
+    for (byte, here) in there.iter().zip(start..) {
+        text.count(1);
+        if is(*byte, DIGIT | UPPER) {
+            *kept.get_mut(count)? = *byte;
             count += 1;
-        } else if !matches!(byte, b' ' | b'-')
-            || matches!(text.before(at), b' ' | b'-')
-            || count < 4
-        {
+            between = false;
+            if count == length {
+                at = here + 1;
+                break;
+            }
+        } else if !matches!(byte, b' ' | b'-') || between || count < 4 {
             return None;
+        } else {
+            between = true;
         }
-        at += 1;
     }
-    if is(text.at(at), ALNUM) {
+    // Where it is cut, this asks for more.
+    if is(text.at(at), ALNUM) || count < length {
         return None;
     }
     let kept = kept.get(..length)?;
     let (head, tail) = kept.split_at_checked(4)?;
-    let rest = tail
-        .iter()
-        .chain(head)
-        .fold(0, |rest: u32, byte| match byte {
-            b'0'..=b'9' => (rest * 10 + u32::from(byte - b'0')) % 97,
-            _ => (rest * 100 + u32::from(byte.wrapping_sub(b'A')) + 10) % 97,
-        });
-    (rest == 1).then_some(at)
+    let rest = tail.iter().chain(head).fold(0, |rest: u64, byte| {
+        let rest = match byte {
+            b'0'..=b'9' => rest * 10 + u64::from(byte - b'0'),
+            _ => rest * 100 + u64::from(byte.wrapping_sub(b'A')) + 10,
+        };
+        match rest >> 50 {
+            0 => rest,
+            _ => rest % 97,
+        }
+    });
+    (rest % 97 == 1).then_some(at)
 }

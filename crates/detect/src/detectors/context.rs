@@ -220,45 +220,41 @@ pub(super) struct Context {
 impl Context {
     /// Reads the words up to `at`.
     pub(super) fn read(&mut self, text: &Text<'_>, at: usize) {
-        let mut from = self.read.max(at.saturating_sub(REACH)).max(text.base());
-        while from < at {
-            let byte = text.at(from);
-            if !is(byte, LETTER | HIGH) {
-                from += 1;
-                continue;
-            }
-            from = self.word(text, from, at);
+        let from = self.read.max(at.saturating_sub(REACH)).max(text.base());
+        let mut left = text.slice(from, at);
+        text.count(left.len());
+        let is_letter = |byte: &u8| is(*byte, LETTER | HIGH);
+        while let Some(start) = left.iter().position(is_letter) {
+            left = left.get(start..).unwrap_or_default();
+            let length = self.word(left, at);
+            left = left.get(length..).unwrap_or_default();
         }
         self.read = self.read.max(at);
     }
 
-    /// Reads one word; where it ends.
-    fn word(&mut self, text: &Text<'_>, from: usize, limit: usize) -> usize {
-        let mut at = from;
+    /// Reads the word that begins what is left before `at`; how long it is.
+    fn word(&mut self, left: &[u8], at: usize) -> usize {
+        let begin = at - left.len();
         let mut hash = Hash::START;
         let mut before = 0;
-        while at < limit {
-            let byte = text.at(at);
-            if !is(byte, LETTER | HIGH) || (is(byte, UPPER) && is(before, LOWER)) {
+        let mut length = 0;
+        for byte in left {
+            if !is(*byte, LETTER | HIGH) || (is(*byte, UPPER) && is(before, LOWER)) {
                 break;
             }
-            if byte & 0xf0 == 0xe0 {
-                self.wide(text, at, limit);
+            // Two characters of a script without spaces.
+            if byte & 0xf0 == 0xe0
+                && let Some(two) = left.get(length..length + 6)
+            {
+                let hash = two.iter().fold(Hash::START, |hash, byte| hash.with(*byte));
+                self.note(WORDS.topics(hash.value()), begin + length + 6);
             }
             hash = hash.with(byte.to_ascii_lowercase());
-            before = byte;
-            at += 1;
+            before = *byte;
+            length += 1;
         }
-        self.note(WORDS.topics(hash.value()), at);
-        at
-    }
-
-    /// Two characters of a script without spaces.
-    fn wide(&mut self, text: &Text<'_>, at: usize, limit: usize) {
-        if at + 6 <= limit {
-            let hash = (at..at + 6).fold(Hash::START, |hash, at| hash.with(text.at(at)));
-            self.note(WORDS.topics(hash.value()), at + 6);
-        }
+        self.note(WORDS.topics(hash.value()), begin + length);
+        length
     }
 
     fn note(&mut self, topics: u16, at: usize) {

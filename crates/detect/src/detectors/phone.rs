@@ -245,6 +245,9 @@ fn national(
     if !may && first.gap & OPEN_GAP == 0 {
         return None;
     }
+    if first.gap & OPEN_GAP == 0 && !may_be_national(lead, groups) {
+        return None;
+    }
     let near = context.near(Topic::Phone, first.start, NEAR);
     let number = !near && context.near(Topic::Number, first.start, BESIDE);
     let mixed = [SPACE_GAP, DASH_GAP, DOT_GAP];
@@ -368,6 +371,19 @@ fn national(
     None
 }
 
+/// Whether the first groups are as long as those of any form below that has no parentheses.
+fn may_be_national(lead: u8, groups: &[Group]) -> bool {
+    let length = |nth: usize| groups.get(nth).map_or(0, Group::len);
+    match length(0) {
+        1 => length(1) == 3 && length(2) == 3,
+        3 if length(1) == 3 && length(2) == 4 => true,
+        3 if length(1) == 4 && length(2) == 4 => true,
+        10 => true,
+        2..=6 => lead == b'0' && groups.len() >= 2,
+        _ => false,
+    }
+}
+
 /// Forms that need a word.
 fn told(text: &Text<'_>, groups: &[Group], context: &Context) -> Option<(&'static str, usize, u8)> {
     let first = groups.first()?;
@@ -377,6 +393,8 @@ fn told(text: &Text<'_>, groups: &[Group], context: &Context) -> Option<(&'stati
     if !before && context.near(Topic::Number, first.start, NEAR) {
         return None;
     }
+    // One that a word follows has a digit more.
+    let least = if before { 7 } else { 8 };
     let (mut taken, mut count, mut longest) = (0, 0, 0);
     for (nth, group) in groups.iter().enumerate().take(6) {
         if nth > 0 && (group.gap & (WIDE_GAP | PLUS_GAP) != 0 || group.len() < 2) {
@@ -387,7 +405,7 @@ fn told(text: &Text<'_>, groups: &[Group], context: &Context) -> Option<(&'stati
         if count > 12 || (nth > 0 && longest > 8) {
             break;
         }
-        if count >= 7 && !dated(text, groups.get(..=nth)?) {
+        if count >= least && !dated(text, groups.get(..=nth)?) {
             taken = nth + 1;
         }
     }
@@ -399,11 +417,7 @@ fn told(text: &Text<'_>, groups: &[Group], context: &Context) -> Option<(&'stati
         return Some(("phone_told", taken, 80));
     }
     let end = parts.last()?.end;
-    (digits(parts) >= 8 && follows(text, end, Topic::Phone, AFTER)).then_some((
-        "phone_told",
-        taken,
-        65,
-    ))
+    follows(text, end, Topic::Phone, AFTER).then_some(("phone_told", taken, 65))
 }
 
 /// Whether the groups begin like a date.

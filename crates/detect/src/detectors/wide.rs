@@ -36,7 +36,7 @@ struct Step {
 struct Set {
     texts: Vec<Begun>,
     /// What they may begin with, see [`begin`].
-    begins: u64,
+    begins: [u64; 4],
 }
 
 /// A text, and its first four bytes or fewer.
@@ -46,13 +46,15 @@ struct Begun {
     text: &'static str,
 }
 
-/// One of 64 classes of the first character of a text.
-fn begin(first: u32) -> u64 {
+/// One of 256 classes of the first character of a text: the word of its bit, and the bit.
+#[inline]
+fn begin(first: u32) -> (usize, u64) {
     let three = match first & 0x80 {
         0 => first & 0xffff,
         _ => first & 0x00ff_ffff,
     };
-    1 << (three.wrapping_mul(0x9e37_79b1) >> 26)
+    let class = three.wrapping_mul(0x9e37_79b1) >> 24;
+    (class as usize / 64, 1 << (class % 64))
 }
 
 impl Set {
@@ -70,17 +72,26 @@ impl Set {
             }
         });
         let texts: Vec<Begun> = begun.collect();
-        Set {
-            begins: texts.iter().fold(0, |all, text| all | begin(text.first)),
-            texts,
+        let mut begins = [0; 4];
+        for (word, bit) in texts.iter().map(|text| begin(text.first)) {
+            if let Some(bits) = begins.get_mut(word) {
+                *bits |= bit;
+            }
         }
+        Set { texts, begins }
+    }
+
+    #[inline]
+    fn may_begin(&self, first: u32) -> bool {
+        let (word, bit) = begin(first);
+        self.begins.get(word).is_some_and(|bits| bits & bit != 0)
     }
 
     /// Where one of the texts ends that begins at a place.
     fn stands(&self, text: &Text<'_>, at: usize) -> Option<usize> {
         let first = text.from(at).first_chunk::<4>().copied();
         let first = first.map(u32::from_le_bytes);
-        if first.is_some_and(|first| self.begins & begin(first) == 0) {
+        if first.is_some_and(|first| !self.may_begin(first)) {
             return None;
         }
         text.count(1);
