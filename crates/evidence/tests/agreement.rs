@@ -11,9 +11,9 @@
 use ct_merkle::mem_backed_tree::MemoryBackedTree;
 use jupiter_evidence::LeafHash;
 use jupiter_evidence::tree::{
-    Checkpoint, Edge, Hash, InclusionProof, Note, NoteSigner, NoteVerifier, Tile, TileId, Tiles,
-    consistency_path, gaps_between, inclusion_path, proves_consistency, proves_inclusion,
-    root_of_cover,
+    Checkpoint, Cosigner, CosignerKey, Edge, Hash, InclusionProof, Note, NoteSigner, NoteVerifier,
+    Tile, TileId, Tiles, consistency_path, gaps_between, inclusion_path, proves_consistency,
+    proves_inclusion, root_of_cover,
 };
 use proptest::prelude::*;
 use sha2::Sha256;
@@ -227,6 +227,63 @@ fn signed_note_signs_with_our_keys_and_we_believe_it() {
                 \n\
                 \u{2014} PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n";
     Note::parse(text).unwrap().open(&[go]).unwrap();
+}
+
+/// Knows a name and an id, and believes what is signed under them.
+struct Named {
+    name: &'static str,
+    id: u32,
+}
+
+impl Verifier for Named {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn key_id(&self) -> u32 {
+        self.id
+    }
+
+    fn verify(&self, text: &[u8], signature: &[u8]) -> bool {
+        // A time and a signature, as `tlog-cosignature` has it.
+        text.starts_with(b"mercator/local\n") && signature.len() == 8 + 64
+    }
+}
+
+#[test]
+fn cosignatures_have_the_names_and_ids_that_others_look_for() {
+    // The key of a public witness, as the tests of `transparency-dev/formats` have it.
+    let public = "remora.n621.de+da77ade7+BOvN63jn/bLvkieywe8R6UYAtVtNbZpXh34x7onlmtw2";
+    let key: CosignerKey = public.parse().unwrap();
+    assert_eq!(
+        (key.name(), key.to_string().as_str()),
+        ("remora.n621.de", public)
+    );
+
+    let signer = NoteSigner::new("mercator/local", &[9; 32]).unwrap();
+    let cosigner = Cosigner::new("witness.example/w1", &[8; 32]).unwrap();
+    let checkpoint = Checkpoint {
+        origin: "mercator/local".to_owned(),
+        size: 300,
+        root: tree(300).2,
+    };
+    let note = checkpoint.sign([&signer]);
+    let line = cosigner.cosign(&Note::parse(&note).unwrap(), 1_679_315_147);
+    let cosigned = format!("{note}{line}");
+    let id = cosigner.verifier().to_string();
+    let id = u32::from_str_radix(id.split('+').nth(1).unwrap(), 16).unwrap();
+    let named = Named {
+        name: "witness.example/w1",
+        id,
+    };
+    let log = signed_note::StandardVerifier::new(&signer.verifier().to_string()).unwrap();
+    let known = signed_note::VerifierList::new(vec![Box::new(log), Box::new(named)]);
+    let theirs = signed_note::Note::from_bytes(cosigned.as_bytes()).unwrap();
+    let (verified, unverified) = theirs.verify(&known).unwrap();
+    assert_eq!((verified.len(), unverified.len()), (2, 0));
+    // Whoever knows the log alone believes it as before.
+    let keys = [signer.verifier()];
+    assert_eq!(Checkpoint::open(&cosigned, &keys).unwrap().0, checkpoint);
 }
 
 #[test]

@@ -11,8 +11,8 @@ use crate::exit::{Answer, Failure};
 use crate::output::{self, Format};
 use jupiter_evidence::LeafHash;
 use jupiter_evidence::export::{ExportProof, PROOF_FORMAT};
-use jupiter_evidence::tree::{InclusionProof, NoteVerifier, ProofError};
-use jupiter_evidence::verify::{Finding, LineFacts, Names, Report, verify};
+use jupiter_evidence::tree::{CosignerKey, InclusionProof, NoteVerifier, ProofError};
+use jupiter_evidence::verify::{Finding, LineFacts, Names, Report, check_cosigners, verify};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -37,6 +37,10 @@ pub struct VerifyArgs {
     /// A checkpoint known from elsewhere that the log must contain; may be given several times
     #[arg(long, value_name = "FILE")]
     checkpoint: Vec<PathBuf>,
+    /// Public key of one who vouches for the log (a C2SP witness), or a file with some; may be
+    /// given several times
+    #[arg(long, value_name = "KEY")]
+    cosigner: Vec<String>,
     /// A policy bundle, to see that records name it; may be given several times
     #[arg(long, value_name = "FILE")]
     bundle: Vec<PathBuf>,
@@ -51,6 +55,7 @@ struct CheckedBundle {
 
 pub fn run(args: &VerifyArgs, format: Format) -> Result<Answer, Failure> {
     let keys = read_keys(args.key.as_deref())?;
+    let cosigners = read_cosigners(&args.cosigner)?;
     let trusted: Vec<String> = args
         .checkpoint
         .iter()
@@ -61,7 +66,7 @@ pub fn run(args: &VerifyArgs, format: Format) -> Result<Answer, Failure> {
         failure.help("give the proof that `mercator evidence export` wrote with `--proof`")
     })?;
     let lines = read_lines(&args.file)?;
-    let report = match InclusionProof::is_begun_by(&proof) {
+    let (mut report, checkpoint) = match InclusionProof::is_begun_by(&proof) {
         true => verify_one(&lines, &proof, &keys, &trusted)?,
         false => {
             let proof: ExportProof = serde_json::from_str(&proof).map_err(|error| {
@@ -72,9 +77,10 @@ pub fn run(args: &VerifyArgs, format: Format) -> Result<Answer, Failure> {
                     error.column()
                 ))
             })?;
-            verify(&lines, &proof, &keys, &trusted)
+            (verify(&lines, &proof, &keys, &trusted), proof.checkpoint)
         }
     };
+    check_cosigners(&mut report, &checkpoint, &cosigners);
     let bundles = check_bundles(&args.bundle, &report)?;
     match format {
         Format::Text => output::print(&show::text(&report, &bundles, lines.len())),
@@ -127,6 +133,25 @@ pub fn read_keys(given: Option<&str>) -> Result<Vec<NoteVerifier>, Failure> {
         ))),
         false => Ok(keys),
     }
+}
+
+/// The keys of trusted cosigners, given or in files.
+fn read_cosigners(given: &[String]) -> Result<Vec<CosignerKey>, Failure> {
+    let mut keys = Vec::new();
+    for given in given {
+        if let Ok(key) = given.parse() {
+            keys.push(key);
+            continue;
+        }
+        let text = text_of(Path::new(given)).map_err(|failure| {
+            failure.help("give a public key, or a file of them: `cosign.pub` of a control plane")
+        })?;
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let key = line.parse::<CosignerKey>();
+            keys.push(key.map_err(|error| Failure::new(format!("`{given}`: {error}")))?);
+        }
+    }
+    Ok(keys)
 }
 
 /// Every line as far as it matters, hashed and read on all cores.
@@ -186,7 +211,7 @@ fn verify_one(
     proof: &str,
     keys: &[NoteVerifier],
     trusted: &[String],
-) -> Result<Report, Failure> {
+) -> Result<(Report, String), Failure> {
     let [line] = lines else {
         return Err(Failure::new(format!(
             "a tlog-proof is of one record, and the file has {} lines",
@@ -208,7 +233,7 @@ fn verify_one(
         }
     }
     if !report.findings.is_empty() {
-        return Ok(report);
+        return Ok((report, proof.checkpoint));
     }
     // Its hashes prove the same as those between the lines of an export, in
     // another order: from left to right instead of from the leaf up.
@@ -225,7 +250,7 @@ fn verify_one(
         between: between.into_iter().map(|(_, hash)| hash).collect(),
         consistency: vec![],
     };
-    Ok(verify(lines, &proof, keys, trusted))
+    Ok((verify(lines, &proof, keys, trusted), proof.checkpoint))
 }
 
 fn check_bundles(paths: &[PathBuf], report: &Report) -> Result<Vec<CheckedBundle>, Failure> {

@@ -7,12 +7,14 @@
 //! arithmetic is held against another implementation in the crate's tests.
 
 mod checkpoint;
+mod cosignature;
 mod cover;
 mod note;
 mod proof;
 mod tiles;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
+pub use cosignature::{Cosigner, CosignerKey, Submission, SubmissionError, cosignatures_in};
 pub use cover::{gaps_between, root_of_cover};
 pub use note::{KeyError, Note, NoteError, NoteSigner, NoteVerifier};
 pub use proof::{InclusionProof, ProofError};

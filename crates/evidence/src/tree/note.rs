@@ -2,7 +2,8 @@
 //!
 //! Keys have the text form of Go's `sumdb/note`, so that tools of the
 //! transparency world read and write them. A note counts only if a known key
-//! signed it, and not at all if a known key's signature is false.
+//! signed it, and not at all if a known key's signature is false. What witnesses
+//! add to a note is [`super::cosignature`].
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -13,6 +14,8 @@ use std::str::FromStr;
 
 /// Signature type of plain Ed25519.
 const ED25519: u8 = 1;
+/// Signature type of Ed25519 cosignatures.
+pub(super) const COSIGNATURE: u8 = 4;
 
 /// A note with more is refused unread; the specification asks for at least 16.
 const MAX_SIGNATURES: usize = 64;
@@ -53,13 +56,13 @@ impl NoteVerifier {
 
     /// The first four bytes of a hash over name and key.
     pub fn id(&self) -> u32 {
-        key_id(&self.name, &self.key)
+        key_id(&self.name, ED25519, &self.key)
     }
 }
 
 impl fmt::Display for NoteVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = typed(self.key.as_bytes());
+        let key = typed(ED25519, self.key.as_bytes());
         write!(f, "{}+{:08x}+{key}", self.name, self.id())
     }
 }
@@ -68,7 +71,7 @@ impl FromStr for NoteVerifier {
     type Err = KeyError;
 
     fn from_str(text: &str) -> Result<NoteVerifier, KeyError> {
-        let (name, id, key) = parts(text)?;
+        let (name, id, key) = parts(text, ED25519)?;
         let key = VerifyingKey::from_bytes(&key).map_err(|_| KeyError::NotEd25519)?;
         let verifier = NoteVerifier { name, key };
         match verifier.id() == id {
@@ -109,15 +112,14 @@ impl NoteSigner {
 
     /// The text to keep the key in.
     pub fn to_secret_text(&self) -> String {
-        let seed = typed(self.key.as_bytes());
+        let seed = typed(ED25519, self.key.as_bytes());
         let id = self.verifier().id();
         format!("PRIVATE+KEY+{}+{id:08x}+{seed}", self.name)
     }
 
     fn line(&self, text: &str) -> String {
-        let mut signature = self.verifier().id().to_be_bytes().to_vec();
-        signature.extend(self.key.sign(text.as_bytes()).to_bytes());
-        format!("\u{2014} {} {}\n", self.name, STANDARD.encode(signature))
+        let signature = self.key.sign(text.as_bytes()).to_bytes();
+        signature_line(&self.name, self.verifier().id(), &signature)
     }
 }
 
@@ -126,7 +128,7 @@ impl FromStr for NoteSigner {
 
     fn from_str(text: &str) -> Result<NoteSigner, KeyError> {
         let text = text.strip_prefix("PRIVATE+KEY+").ok_or(KeyError::NotAKey)?;
-        let (name, id, seed) = parts(text)?;
+        let (name, id, seed) = parts(text, ED25519)?;
         let signer = NoteSigner::new(&name, &seed)?;
         match signer.verifier().id() == id {
             true => Ok(signer),
@@ -135,7 +137,8 @@ impl FromStr for NoteSigner {
     }
 }
 
-fn parts(text: &str) -> Result<(String, u32, [u8; 32]), KeyError> {
+/// Name, id and key of a text that is of a key of this type.
+pub(super) fn parts(text: &str, wanted: u8) -> Result<(String, u32, [u8; 32]), KeyError> {
     let mut parts = text.splitn(3, '+');
     let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(KeyError::NotAKey);
@@ -145,12 +148,14 @@ fn parts(text: &str) -> Result<(String, u32, [u8; 32]), KeyError> {
     let key = STANDARD.decode(key).map_err(|_| KeyError::NotAKey)?;
     let (kind, key) = key.split_first().ok_or(KeyError::NotAKey)?;
     match (*kind, key.try_into()) {
-        (ED25519, Ok(key)) => Ok((checked_name(name)?, id.ok_or(KeyError::NotAKey)?, key)),
+        (kind, Ok(key)) if kind == wanted => {
+            Ok((checked_name(name)?, id.ok_or(KeyError::NotAKey)?, key))
+        }
         _ => Err(KeyError::NotEd25519),
     }
 }
 
-fn checked_name(name: &str) -> Result<String, KeyError> {
+pub(super) fn checked_name(name: &str) -> Result<String, KeyError> {
     let fits = |c: char| !c.is_whitespace() && !c.is_control() && c != '+';
     match !name.is_empty() && name.chars().all(fits) {
         true => Ok(name.to_owned()),
@@ -158,20 +163,26 @@ fn checked_name(name: &str) -> Result<String, KeyError> {
     }
 }
 
-fn typed(key: &[u8; 32]) -> String {
-    let mut bytes = vec![ED25519];
+pub(super) fn typed(kind: u8, key: &[u8; 32]) -> String {
+    let mut bytes = vec![kind];
     bytes.extend(key);
     STANDARD.encode(bytes)
 }
 
-fn key_id(name: &str, key: &VerifyingKey) -> u32 {
+pub(super) fn key_id(name: &str, kind: u8, key: &VerifyingKey) -> u32 {
     let mut hasher = Sha256::new();
     hasher.update(name);
-    hasher.update([b'\n', ED25519]);
+    hasher.update([b'\n', kind]);
     hasher.update(key.as_bytes());
     let digest: [u8; 32] = hasher.finalize().into();
     let [a, b, c, d, ..] = digest;
     u32::from_be_bytes([a, b, c, d])
+}
+
+/// With its line end.
+pub(super) fn signature_line(name: &str, id: u32, signature: &[u8]) -> String {
+    let bytes = [&id.to_be_bytes(), signature].concat();
+    format!("\u{2014} {name} {}\n", STANDARD.encode(bytes))
 }
 
 /// Why a note is not to be believed.
@@ -258,6 +269,13 @@ impl Note {
         }
     }
 
+    /// What stands under the text by this name and key.
+    pub(super) fn signatures_of(&self, name: &str, id: u32) -> impl Iterator<Item = &[u8]> {
+        let by = move |signature: &&NoteSignature| signature.name == name && signature.id == id;
+        let found = self.signatures.iter().filter(by);
+        found.map(|signature| signature.signature.as_slice())
+    }
+
     /// The text, whoever signed it.
     pub fn unverified_text(&self) -> &str {
         &self.text
@@ -312,7 +330,7 @@ mod tests {
         assert_eq!(back.verifier(), signer.verifier());
         let public = signer.verifier();
         assert_eq!(public.to_string().parse(), Ok(public));
-        assert!(!format!("{signer:?}").contains(&typed(&[7; 32])));
+        assert!(!format!("{signer:?}").contains(&typed(ED25519, &[7; 32])));
     }
 
     #[test]

@@ -14,7 +14,8 @@ pub use lines::{LineFacts, Names};
 
 use crate::export::{ExportProof, PROOF_FORMAT};
 use crate::tree::{
-    Checkpoint, CheckpointError, Hash, NoteVerifier, empty_root, proves_consistency, root_of_cover,
+    Checkpoint, CheckpointError, CosignerKey, Hash, Note, NoteVerifier, empty_root,
+    proves_consistency, root_of_cover,
 };
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -51,6 +52,8 @@ pub enum Finding {
         first_seq: u64,
         last_seq: u64,
     },
+    /// A line under the checkpoint in the name of this cosigner is not its signature.
+    FalseCosignature { cosigner: String },
     /// Two records with one number of one emitter.
     TwoOfOneNumber {
         emitter: EmitterName,
@@ -81,6 +84,8 @@ pub enum Unknown {
     TrustedCheckpoint(CheckpointError),
     /// The trusted checkpoint is of another log.
     OtherLog { trusted: String },
+    /// This cosigner did not vouch for the checkpoint.
+    NotCosigned { cosigner: String },
 }
 
 /// What came of it.
@@ -97,6 +102,9 @@ pub struct Report {
     pub whole_log: bool,
     /// Trusted checkpoints that the log contains.
     pub consistent_with: Vec<u64>,
+    /// Trusted cosigners that vouch for the checkpoint, and when they did so, in
+    /// seconds since the Unix epoch.
+    pub cosigned_by: Vec<(CosignerKey, u64)>,
     pub sequences: Sequences,
     /// How many records name each policy bundle; the empty name: none.
     pub policies: BTreeMap<String, u64>,
@@ -146,6 +154,21 @@ pub fn verify(
         }
     }
     report
+}
+
+/// Whether these cosigners, who are trusted, vouch for the checkpoint of `note`.
+pub fn check_cosigners(report: &mut Report, note: &str, cosigners: &[CosignerKey]) {
+    let (Some(_), Ok(note)) = (&report.checkpoint, Note::parse(note)) else {
+        return;
+    };
+    for key in cosigners {
+        let cosigner = key.name().to_owned();
+        match key.vouched_at(&note) {
+            Ok(Some(time)) => report.cosigned_by.push((key.clone(), time)),
+            Ok(None) => report.unknown.push(Unknown::NotCosigned { cosigner }),
+            Err(_) => report.findings.push(Finding::FalseCosignature { cosigner }),
+        }
+    }
 }
 
 fn covers(shown: &[Range<u64>], size: u64) -> bool {

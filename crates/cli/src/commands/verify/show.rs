@@ -99,6 +99,13 @@ fn proven(report: &Report, bundles: &[CheckedBundle], lines: usize) -> Vec<Strin
             records(*size)
         ));
     }
+    for (key, time) in &report.cosigned_by {
+        proven.push(format!(
+            "{} vouches for this checkpoint, as of {}",
+            output::plain(key.name()),
+            time_of(*time)
+        ));
+    }
     for bundle in bundles.iter().filter(|bundle| bundle.records > 0) {
         proven.push(format!(
             "`{}` is the policy bundle that {} name",
@@ -107,6 +114,11 @@ fn proven(report: &Report, bundles: &[CheckedBundle], lines: usize) -> Vec<Strin
         ));
     }
     proven
+}
+
+/// The moment, from seconds since the Unix epoch.
+fn time_of(seconds: u64) -> String {
+    jupiter_evidence::rfc3339_micros(seconds.saturating_mul(1_000_000))
 }
 
 fn unknown(report: &Report, bundles: &[CheckedBundle]) -> Vec<String> {
@@ -131,6 +143,10 @@ fn one_unknown(unknown: &Unknown) -> String {
             let trusted = output::plain(trusted);
             format!("a trusted checkpoint is of another log, `{trusted}`")
         }
+        Unknown::NotCosigned { cosigner } => format!(
+            "whether {} saw this same log: it did not sign the checkpoint",
+            output::plain(cosigner)
+        ),
     }
 }
 
@@ -148,10 +164,10 @@ fn limits(report: &Report, bundles: &[CheckedBundle]) -> Vec<String> {
             records(report.sequences.outside)
         ));
     }
-    if report.consistent_with.is_empty() {
+    if report.consistent_with.is_empty() && report.cosigned_by.is_empty() {
         limits.push(
             "that everyone is shown this same log: compare with a checkpoint from elsewhere \
-             (`--checkpoint`)"
+             (`--checkpoint`), or ask who vouches for it (`--cosigner`)"
                 .to_owned(),
         );
     }
@@ -187,6 +203,10 @@ fn emitter(emitter: &EmitterName) -> String {
 
 fn finding(finding: &Finding) -> String {
     match finding {
+        Finding::FalseCosignature { cosigner } => format!(
+            "a line under the checkpoint in the name of {} is not its signature",
+            output::plain(cosigner)
+        ),
         Finding::Checkpoint(error) => format!("the checkpoint: {error}"),
         Finding::ProofAltered => {
             "the hashes in the proof do not lead to the signed root: the proof was altered, \
@@ -270,6 +290,7 @@ fn finding(finding: &Finding) -> String {
 /// A stable word for each kind.
 fn code(finding: &Finding) -> &'static str {
     match finding {
+        Finding::FalseCosignature { .. } => "false_cosignature",
         Finding::Checkpoint(_) => "checkpoint",
         Finding::ProofAltered => "proof_altered",
         Finding::Changed { .. } => "changed",
@@ -305,6 +326,9 @@ pub fn json(report: &Report, bundles: &[CheckedBundle], lines: usize) -> Value {
         "size": checkpoint.map(|c| c.size),
         "signers": signers,
         "consistent_with": report.consistent_with,
+        "cosigned_by": report.cosigned_by.iter().map(|(key, time)| {
+            json!({"key": key.to_string(), "time": time_of(*time)})
+        }).collect::<Vec<Value>>(),
         "emitters": report.sequences.emitters,
         "policies": report.policies,
         "findings": findings,
