@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use tokio::sync::watch;
 
+use crate::cosign::Vouching;
 use crate::envoy::admin::EnvoyAdmin;
 use crate::envoy::ecds::PluginSettings;
 use crate::erasure::Ledger;
@@ -53,6 +54,8 @@ pub struct App {
     pub ledger: Arc<Ledger>,
     /// The log as it may be told to anyone.
     pub log: Arc<LogView>,
+    /// Which logs of others are vouched for.
+    pub cosign: Arc<Vouching>,
     pub health: Arc<Health>,
     /// Which instances live.
     pub heard: Arc<Heard>,
@@ -87,6 +90,7 @@ impl App {
             intake,
             ledger: Arc::default(),
             log: Arc::default(),
+            cosign: Arc::default(),
             health: Arc::new(Health::new(probes)),
             heard: Arc::default(),
             standings: Arc::new(Standings::new(envoy)),

@@ -5,6 +5,7 @@ pub mod api;
 pub mod app;
 pub mod auth;
 pub mod config;
+pub mod cosign;
 pub mod envoy;
 pub mod erasure;
 pub mod health;

@@ -55,6 +55,17 @@ pub struct AnswerLabels {
     pub status_class: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CosignLabels {
+    pub result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CosignerLabels {
+    pub cosigner: String,
+    pub result: &'static str,
+}
+
 /// All instruments; each is cheap to use from anywhere.
 pub struct Metrics {
     registry: Mutex<Registry>,
@@ -70,6 +81,8 @@ pub struct Metrics {
     pub chain_breaks: Counter,
     pub emitter_epochs: Gauge,
     pub emitter_missing: Gauge,
+    pub cosign_submissions: Family<CosignLabels, Counter>,
+    pub cosigner_answers: Family<CosignerLabels, Counter>,
     pub db_up: Gauge,
     pub envoy_stats_up: Gauge,
     pub http_requests: Family<AnswerLabels, Counter>,
@@ -110,6 +123,8 @@ impl Metrics {
             evidence_queue_bytes: Gauge::default(),
             evidence_queue_records: Gauge::default(),
             chain_breaks: Counter::default(),
+            cosign_submissions: Family::default(),
+            cosigner_answers: Family::default(),
             emitter_epochs: Gauge::default(),
             emitter_missing: Gauge::default(),
             db_up: Gauge::default(),
@@ -206,6 +221,16 @@ impl Metrics {
             "emitter_missing_records",
             "Places in emitters' sequences that no record takes",
             self.emitter_missing.clone(),
+        );
+        r.register(
+            "cosign_submissions",
+            "Checkpoints of other logs submitted to be cosigned here, by what became of them",
+            self.cosign_submissions.clone(),
+        );
+        r.register(
+            "cosigner_answers",
+            "Answers of cosigners asked to vouch for our checkpoints, by cosigner and result",
+            self.cosigner_answers.clone(),
         );
         r.register("db_up", "1 while the database answers", self.db_up.clone());
         r.register(

@@ -30,6 +30,8 @@ use crate::auth::{self, BootstrapError};
 use crate::config::{
     BundleSource, Config, EvidenceBackend, JwtKeys, PolicySource, Secret, Signatures,
 };
+use crate::cosign::Vouching;
+use crate::cosign::ask::Asking;
 use crate::envoy::admin::{EnvoyAdmin, EnvoyAdminError};
 use crate::envoy::ecds::{self, PluginSettings};
 use crate::envoy::ends;
@@ -143,12 +145,14 @@ pub async fn run(
 
     let (status_in, status) = watch::channel(EnvoyStatus::unmanaged());
     let envoy = EnvoyAdmin::new(config.envoy.admin)?;
-    let app = start_app(&config, envoy.clone()).await?;
+    let mut app = start_app(&config, envoy.clone()).await?;
+    app.cosign = Arc::new(Vouching::load(&config.data_dir, &config.evidence.cosign)?);
     app.ledger.keep_in(&config.data_dir).await;
     // Before anybody can ask: what a restore brought back must not be shown.
     erasure::reconcile(&app).await?;
     let keeping = Keeping::start(app.clone());
     let sealer = Sealer::new(app.clone(), &config.data_dir, &config.evidence.origin, keys)?;
+    let asking = Asking::start(app.clone(), &config.evidence.cosigners);
     let sealing = Sealing::start(sealer);
     follow_envoy(&app, status.clone());
     let mut servers = Servers::start(&app, admin, metrics, envoy.clone());
@@ -175,6 +179,9 @@ pub async fn run(
         keys.abort();
     }
     sealing.stop().await;
+    if let Some(asking) = asking {
+        asking.stop().await;
+    }
     keeping.stop().await;
     app.store.close().await;
     ended

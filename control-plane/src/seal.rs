@@ -24,6 +24,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -80,20 +81,48 @@ pub enum SealError {
 #[derive(Debug, Default)]
 pub struct LogView {
     seen: Mutex<Seen>,
+    news: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Seen {
     published: Option<Arc<StoredCheckpoint>>,
+    /// Where others cosign: the newest one they were asked about, with their lines.
+    told: Option<Arc<StoredCheckpoint>>,
+    cosigners: bool,
     refusal: Option<Refusal>,
     /// When all that waited was last under a checkpoint.
     sealed_at: Option<Timestamp>,
 }
 
 impl LogView {
-    /// The newest checkpoint that may be told to anyone.
+    /// The newest checkpoint, under our own signatures.
     pub fn published(&self) -> Option<Arc<StoredCheckpoint>> {
         self.lock().published.clone()
+    }
+
+    /// The checkpoint to tell everyone: the newest one, or where others cosign, the
+    /// newest they were asked about, with what they signed.
+    pub fn told(&self) -> Option<Arc<StoredCheckpoint>> {
+        let seen = self.lock();
+        match seen.cosigners {
+            true => seen.told.clone(),
+            false => seen.published.clone(),
+        }
+    }
+
+    /// From now on, what is told is what [`LogView::tell`] is given.
+    pub(crate) fn expect_cosigners(&self) {
+        self.lock().cosigners = true;
+    }
+
+    pub(crate) fn tell(&self, cosigned: StoredCheckpoint) {
+        self.lock().told = Some(Arc::new(cosigned));
+    }
+
+    /// Something was published since the last time.
+    pub(crate) async fn news(&self) {
+        self.news.notified().await;
     }
 
     /// Why nothing is signed any more.
@@ -447,6 +476,7 @@ impl Sealer {
         self.metrics.tree_size.set(stored.size as i64);
         self.metrics.signed_at.set(stored.signed_at.as_second());
         self.app.log.lock().published = Some(Arc::new(stored));
+        self.app.log.news.notify_one();
         Ok(())
     }
 }

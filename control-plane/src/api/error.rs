@@ -36,6 +36,10 @@ pub(super) struct PendingProblem {
     pub(super) cause: Option<String>,
 }
 
+/// A refusal that has its own body, as another protocol wants it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OwnBody;
+
 /// `application/problem+json`: why a request was refused.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Problem<'a> {

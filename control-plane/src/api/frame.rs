@@ -19,7 +19,7 @@ use utoipa::openapi::path::ParameterIn;
 use utoipa::openapi::{OpenApi, PathItem, RefOr};
 use uuid::Uuid;
 
-use super::error::{ApiError, PendingProblem, Problem};
+use super::error::{ApiError, OwnBody, PendingProblem, Problem};
 use crate::app::App;
 use crate::metrics::{AnswerLabels, RouteLabels};
 
@@ -125,6 +125,7 @@ fn with_problem(mut response: Response, request_id: &str) -> Response {
     let status = response.status();
     let problem = match response.extensions_mut().remove::<PendingProblem>() {
         Some(problem) => problem,
+        None if response.extensions_mut().remove::<OwnBody>().is_some() => return response,
         None if status.is_client_error() => of_status(status),
         None => return response,
     };

@@ -4,7 +4,8 @@
 //! Everything here is under the published checkpoint, so that nobody can ask
 //! for a hash that might still be another one tomorrow.
 
-use axum::body::Body;
+use axum::Extension;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -12,9 +13,10 @@ use jupiter_evidence::tree::{InclusionProof, TILE_WIDTH, TileId, Tiles, inclusio
 use std::sync::Arc;
 use uuid::Uuid;
 
-use super::error::ApiError;
+use super::error::{ApiError, OwnBody};
 use super::extract::EvidenceReader;
 use crate::app::App;
+use crate::cosign::{self, VouchError};
 use crate::store::{StoreError, StoredCheckpoint};
 
 /// A tile never changes; its hashes tell nothing.
@@ -24,7 +26,7 @@ const TILE_CACHE: &str = "public, max-age=31536000, immutable";
 const ENTRIES_CACHE: &str = "private, max-age=31536000, immutable";
 
 fn published(app: &App) -> Result<Arc<StoredCheckpoint>, ApiError> {
-    app.log.published().ok_or_else(|| {
+    app.log.told().ok_or_else(|| {
         let detail = "nothing is sealed yet: there is no checkpoint";
         ApiError::not_found("no_checkpoint", detail)
     })
@@ -51,7 +53,8 @@ fn binary(body: Vec<u8>, cache: &'static str) -> Response {
     (StatusCode::OK, headers, Body::from(body)).into_response()
 }
 
-/// The newest checkpoint: size and root of the log, signed (C2SP `tlog-checkpoint`).
+/// The newest checkpoint: size and root of the log, signed (C2SP `tlog-checkpoint`), and
+/// cosigned by those who vouch for it.
 #[utoipa::path(get, path = "/v1/log/checkpoint", tag = "log", security(("bearer" = [])),
     responses((status = 200, content_type = "text/plain; charset=utf-8", body = String)))]
 pub(super) async fn checkpoint(
@@ -59,6 +62,42 @@ pub(super) async fn checkpoint(
     _: EvidenceReader,
 ) -> Result<Response, ApiError> {
     Ok(text(published(&app)?.note.clone()))
+}
+
+/// Vouches for the checkpoint of another log (C2SP `tlog-witness`): old size, proof that
+/// the checkpoint's tree contains the one cosigned before, checkpoint. Open to anyone:
+/// the log's signature says who it is from. Logs are those of `evidence.cosign.logs`.
+#[utoipa::path(post, path = "/v1/log/witness/add-checkpoint", tag = "log",
+    request_body(content = String, content_type = "text/plain"),
+    responses(
+        (status = 200, description = "The cosignature: lines of a signed note",
+            content_type = "text/plain; charset=utf-8", body = String),
+        (status = 409, description = "Size of the checkpoint cosigned last",
+            content_type = "text/x.tlog.size", body = String)))]
+pub(super) async fn add_checkpoint(
+    State(app): State<App>,
+    submission: Bytes,
+) -> Result<Response, ApiError> {
+    let submission = std::str::from_utf8(&submission).unwrap_or_default();
+    let refused = match cosign::vouch(&app, submission).await {
+        Ok(line) => return Ok(text(line)),
+        Err(refused) => refused,
+    };
+    let (status, code) = match refused {
+        VouchError::Conflict { size } => {
+            let size_type = HeaderValue::from_static("text/x.tlog.size");
+            let headers = [(header::CONTENT_TYPE, size_type)];
+            let answer = (StatusCode::CONFLICT, headers, format!("{size}\n"));
+            return Ok((Extension(OwnBody), answer).into_response());
+        }
+        VouchError::Store(error) => return Err(error.into()),
+        VouchError::Malformed => (StatusCode::BAD_REQUEST, "not_a_submission"),
+        VouchError::OldIsLarger => (StatusCode::BAD_REQUEST, "old_size_too_large"),
+        VouchError::UnknownLog => (StatusCode::NOT_FOUND, "unknown_log"),
+        VouchError::NotSigned => (StatusCode::FORBIDDEN, "not_signed_by_its_log"),
+        VouchError::NotConsistent => (StatusCode::UNPROCESSABLE_ENTITY, "not_consistent"),
+    };
+    Err(ApiError::new(status, code, refused.to_string()))
 }
 
 fn no_tile() -> ApiError {
@@ -140,7 +179,7 @@ pub(super) async fn proof(
         ApiError::unavailable("not_sealed", detail)
     };
     let index = evidence.leaf_index.ok_or_else(waits)?;
-    let checkpoint = app.log.published().filter(|c| index < c.size);
+    let checkpoint = app.log.told().filter(|c| index < c.size);
     let checkpoint = checkpoint.ok_or_else(waits)?;
     let path = inclusion_path(index, checkpoint.size);
     let tiles = app.store.tiles(&Tiles::needed_for(&path)).await?;

@@ -46,6 +46,9 @@ pub use serve::{serve, serve_metrics};
 /// A policy and its comments; the language itself reads no longer texts.
 const MAX_POLICY_BYTES: usize = 1024 * 1024;
 
+/// 63 hashes and a checkpoint of many signatures.
+const MAX_SUBMISSION_BYTES: usize = 64 * 1024;
+
 /// Everything served on the admin address.
 pub fn router(app: App) -> Router {
     let (router, api) = routes().split_for_parts();
@@ -108,6 +111,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(health::deep))
         .layer(DefaultBodyLimit::max(MAX_POLICY_BYTES))
         .merge(evidence_routes())
+        .merge(witness_routes())
 }
 
 /// Batches may be larger than other bodies.
@@ -116,6 +120,13 @@ fn evidence_routes() -> OpenApiRouter<App> {
         .routes(routes!(evidence::query, evidence::deliver))
         .routes(routes!(evidence::deliver_intent))
         .layer(DefaultBodyLimit::max(ingest::MAX_BODY_BYTES))
+}
+
+/// From anyone, so no longer than they need to be.
+fn witness_routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(log::add_checkpoint))
+        .layer(DefaultBodyLimit::max(MAX_SUBMISSION_BYTES))
 }
 
 #[cfg(test)]

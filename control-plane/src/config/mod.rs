@@ -15,10 +15,12 @@ mod reader;
 mod subject;
 mod values;
 
+use jupiter_evidence::tree::{CosignerKey, KeyError, NoteVerifier};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 pub use jupiter_filter::config::{FailureMode, ModelPrice, OnFull, UnknownApi};
@@ -153,11 +155,34 @@ pub struct EvidenceConfig {
     /// Keys in the text form of signed notes, separated by commas; without, they
     /// are in the data directory.
     pub signing_key: Option<Secret>,
+    /// Of other logs.
+    pub cosign: CosignConfig,
+    /// Who is asked to cosign ours.
+    pub cosigners: Vec<CosignerConfig>,
     /// Records a worker's outbox holds at most.
     pub capacity: usize,
     pub on_full: OnFull,
     /// How long a request waits for its record where policies want it stored first.
     pub store_timeout: Duration,
+}
+
+/// Which logs of others this control plane vouches for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CosignConfig {
+    /// The name of the key, which others know it by.
+    pub name: String,
+    /// In the text form of signed notes; without, it is in the data directory.
+    pub signing_key: Option<Secret>,
+    /// Their public keys; a log may have several.
+    pub logs: Vec<NoteVerifier>,
+}
+
+/// One who is asked to vouch for our log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CosignerConfig {
+    /// What its `add-checkpoint` is under.
+    pub url: BaseUrl,
+    pub key: CosignerKey,
 }
 
 /// The database behind policies and evidence.
@@ -449,6 +474,8 @@ fn read_evidence(
     let kind = document.value(&mut s, "backend", "sqlite", backend_kind);
     let origin = document.value(&mut s, "origin", "", values::origin);
     let signing_key = document.value(&mut s, "signing_key", "", values::secret);
+    let cosign = read_cosign(document, &mut s);
+    let cosigners = read_cosigners(document, &mut s);
     let capacity = document.value(&mut s, "capacity", "10000", values::capacity);
     let on_full = document.value(&mut s, "on_full", "drop_counted", on_full);
     let store_timeout = document.value(&mut s, "store_timeout", "1s", store_timeout);
@@ -459,14 +486,60 @@ fn read_evidence(
         Some(BackendKind::Postgres) => postgres.needed(document).map(EvidenceBackend::Postgres),
         None => None,
     };
+    let origin = origin?.unwrap_or(log_of_region);
+    let (name, cosign_key, logs) = cosign;
+    let cosign = CosignConfig {
+        name: name?.unwrap_or_else(|| format!("{origin}/witness")),
+        signing_key: cosign_key?,
+        logs: logs?,
+    };
     Some(EvidenceConfig {
         backend: backend?,
-        origin: origin?.unwrap_or(log_of_region),
+        origin,
         signing_key: signing_key?,
+        cosign,
+        cosigners: cosigners?,
         capacity: capacity?,
         on_full: on_full?,
         store_timeout: store_timeout?,
     })
+}
+
+type ReadCosign = (
+    Option<Option<String>>,
+    Option<Option<Secret>>,
+    Option<Vec<NoteVerifier>>,
+);
+
+fn read_cosign(document: &mut Document<'_>, evidence: &mut Section) -> ReadCosign {
+    let mut s = document.section(evidence, "cosign");
+    let name = document.value(&mut s, "name", "", values::origin);
+    let signing_key = document.value(&mut s, "signing_key", "", values::secret);
+    let logs = document.values(&mut s, "logs", note_key);
+    document.finish(&s);
+    (name, signing_key, logs)
+}
+
+fn read_cosigners(
+    document: &mut Document<'_>,
+    evidence: &mut Section,
+) -> Option<Vec<CosignerConfig>> {
+    let mut cosigners = Some(Vec::new());
+    for mut s in document.list(evidence, "cosigners") {
+        let url = document.required(&mut s, "url", BaseUrl::parse);
+        let key = document.required(&mut s, "key", note_key);
+        document.finish(&s);
+        match (url.zip(key), &mut cosigners) {
+            (Some((url, key)), Some(list)) => list.push(CosignerConfig { url, key }),
+            _ => cosigners = None,
+        }
+    }
+    cosigners
+}
+
+/// A public key in the text form of signed notes.
+fn note_key<K: FromStr<Err = KeyError>>(text: &str) -> Result<K, String> {
+    text.parse().map_err(|error: KeyError| error.to_string())
 }
 
 fn bundle_source(text: &str) -> Result<BundleSource, String> {

@@ -287,11 +287,16 @@ fn any_text_is_answered_without_a_panic() {
 /// The keys and defaults the program reads are the ones the reference tells of.
 #[test]
 fn the_reference_documents_every_key_and_default() {
+    let key = jupiter_evidence::tree::Cosigner::new("w", &[1; 32]).unwrap();
+    let key = key.verifier().to_string();
     let mut document = Document::new(NO_ENV);
     let mut section = document
         .parse(
             "providers: [{name: a, kind: openai, base_url: 'http://h'}]\n\
-             prices: [{model: a, input: 1, output: 2}]",
+             prices: [{model: a, input: 1, output: 2}]\n\
+             evidence: {cosigners: [{url: 'http://w', key: 'KEY'}]}"
+                .replace("KEY", &key)
+                .as_str(),
         )
         .unwrap();
     read(&mut document, &mut section).unwrap();

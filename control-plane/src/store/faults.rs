@@ -40,7 +40,7 @@ impl FaultyStore {
         *self.fault.lock().unwrap() = fault.map(|fault| (fault, None));
     }
 
-    /// Strikes one method alone; only writes of the log have names so far.
+    /// Strikes one method alone; only writes of logs have names so far.
     pub(crate) fn set_on(&self, method: &'static str, fault: Fault) {
         *self.fault.lock().unwrap() = Some((fault, Some(method)));
     }
@@ -201,6 +201,20 @@ impl Store for FaultyStore {
     ) -> Result<(), AdvanceError> {
         let work = self.inner.advance_checkpoint(seen, checkpoint);
         self.apply_to("advance_checkpoint", work).await
+    }
+
+    async fn cosigned(&self, origin: &str) -> Result<Option<Cosigned>, StoreError> {
+        self.apply(self.inner.cosigned(origin)).await
+    }
+
+    async fn advance_cosigned(
+        &self,
+        origin: &str,
+        seen: u64,
+        cosigned: Cosigned,
+    ) -> Result<(), AdvanceError> {
+        let work = self.inner.advance_cosigned(origin, seen, cosigned);
+        self.apply_to("advance_cosigned", work).await
     }
 
     async fn log_entries(&self, first: u64, limit: u32) -> Result<Vec<LogEntry>, StoreError> {

@@ -37,6 +37,16 @@ pub struct StoredCheckpoint {
     pub signed_at: Timestamp,
 }
 
+/// What this control plane vouched for last of another log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cosigned {
+    pub size: u64,
+    pub root: Hash,
+    /// As it came, signed by its log.
+    pub note: String,
+    pub at: Timestamp,
+}
+
 /// What one transaction of [`append_evidence`](super::Store::append_evidence)
 /// stored: whole or not at all in the tree.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -31,8 +31,9 @@ use jupiter_evidence::tree::{Tile, TileId};
 
 pub use keys::{FORGOTTEN_AT_ONCE, KeyClaim, KeyHolder, SignOfLife};
 pub use log::{
-    AdvanceError, EnvoyEnd, EvidenceGaps, LogEntry, LogState, MissingPlaces, RecoveredRecord,
-    Sequenced, StoredCheckpoint, UnfinishedRecord, UnrecordedExchange, WaitingBatch,
+    AdvanceError, Cosigned, EnvoyEnd, EvidenceGaps, LogEntry, LogState, MissingPlaces,
+    RecoveredRecord, Sequenced, StoredCheckpoint, UnfinishedRecord, UnrecordedExchange,
+    WaitingBatch,
 };
 
 pub use subjects::{
@@ -163,6 +164,18 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         &self,
         seen: u64,
         checkpoint: StoredCheckpoint,
+    ) -> Result<(), AdvanceError>;
+
+    /// What was last vouched for of the log `origin`, by any control plane.
+    async fn cosigned(&self, origin: &str) -> Result<Option<Cosigned>, StoreError>;
+
+    /// Makes `cosigned` the last of the log `origin`. Nothing is done when the last one
+    /// is not of size `seen` (0: there is none).
+    async fn advance_cosigned(
+        &self,
+        origin: &str,
+        seen: u64,
+        cosigned: Cosigned,
     ) -> Result<(), AdvanceError>;
 
     /// The leaves from `first` on with their records, at most `limit`, in order.

@@ -36,8 +36,8 @@ use uuid::Uuid;
 use super::sqlite::{to_bytes, to_column, to_count, to_time};
 use super::writer::{Commit, Writer};
 use super::{
-    ActivePolicies, AdvanceError, Appended, ChangeError, EmitterPage, EnvoyEnd, EraseError,
-    Erasure, ErasureStamp, EvidenceBatch, EvidenceFilter, EvidenceGaps, EvidencePage,
+    ActivePolicies, AdvanceError, Appended, ChangeError, Cosigned, EmitterPage, EnvoyEnd,
+    EraseError, Erasure, ErasureStamp, EvidenceBatch, EvidenceFilter, EvidenceGaps, EvidencePage,
     EvidenceTotals, HistoryPage, Hold, KeyClaim, KeyHolder, LogEntry, LogState, NewBundle, NewHold,
     NewPolicy, NewToken, PastRevision, PolicyRevision, Release, Sequenced, ServerState,
     SetRevision, SignOfLife, Source, Stamp, Store, StoreError, StoredBundle, StoredCheckpoint,
@@ -456,6 +456,19 @@ impl Store for PostgresStore {
         checkpoint: StoredCheckpoint,
     ) -> Result<(), AdvanceError> {
         writing!(self, conn => log::advance(conn, seen, checkpoint))
+    }
+
+    async fn cosigned(&self, origin: &str) -> Result<Option<Cosigned>, StoreError> {
+        on_primary!(self, conn => log::cosigned(conn, origin))
+    }
+
+    async fn advance_cosigned(
+        &self,
+        origin: &str,
+        seen: u64,
+        cosigned: Cosigned,
+    ) -> Result<(), AdvanceError> {
+        writing!(self, conn => log::advance_cosigned(conn, origin, seen, &cosigned))
     }
 
     async fn log_entries(&self, first: u64, limit: u32) -> Result<Vec<LogEntry>, StoreError> {

@@ -32,8 +32,8 @@ use uuid::Uuid;
 
 use super::writer::{Commit, Writer};
 use super::{
-    ActivePolicies, AdvanceError, Appended, ChangeError, EmitterPage, EnvoyEnd, EraseError,
-    Erasure, ErasureStamp, EvidenceBatch, EvidenceFilter, EvidenceGaps, EvidencePage,
+    ActivePolicies, AdvanceError, Appended, ChangeError, Cosigned, EmitterPage, EnvoyEnd,
+    EraseError, Erasure, ErasureStamp, EvidenceBatch, EvidenceFilter, EvidenceGaps, EvidencePage,
     EvidenceTotals, HistoryPage, Hold, KeyClaim, KeyHolder, LogEntry, LogState, NewBundle, NewHold,
     NewPolicy, NewToken, PastRevision, PolicyRevision, Release, Sequenced, SetRevision, SignOfLife,
     Stamp, Store, StoreError, StoredBundle, StoredCheckpoint, StoredEvidence, SubjectSummary,
@@ -370,6 +370,19 @@ impl Store for SqliteStore {
             Ok(())
         })
         .await
+    }
+
+    async fn cosigned(&self, origin: &str) -> Result<Option<Cosigned>, StoreError> {
+        bounded(log::cosigned(&self.read, origin)).await
+    }
+
+    async fn advance_cosigned(
+        &self,
+        origin: &str,
+        seen: u64,
+        cosigned: Cosigned,
+    ) -> Result<(), AdvanceError> {
+        bounded(log::advance_cosigned(&self.write, origin, seen, cosigned)).await
     }
 
     async fn log_entries(&self, first: u64, limit: u32) -> Result<Vec<LogEntry>, StoreError> {

@@ -15,6 +15,8 @@ mod benchmark;
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
+mod cosigning;
+#[cfg(test)]
 mod dialects;
 #[cfg(test)]
 mod doctor;

@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 
 use super::samples::{SampleEmitter, at, batch, provisional};
 use crate::store::{
-    AdvanceError, EvidenceFilter, NewEvidence, Outcome, Sequenced, Store, StoredCheckpoint,
-    WaitingBatch,
+    AdvanceError, Cosigned, EvidenceFilter, NewEvidence, Outcome, Sequenced, Store,
+    StoredCheckpoint, WaitingBatch,
 };
 
 /// More than any test stores.
@@ -236,6 +236,33 @@ pub async fn checkpoint_advances_from_the_one_seen(store: Arc<dyn Store>) {
     };
     stale(5, other_root).await;
     assert_eq!(newest().await, Some(resigned));
+}
+
+pub async fn cosigned_log_advances_from_the_size_seen(store: Arc<dyn Store>) {
+    let of = |size: u64| Cosigned {
+        size,
+        root: [size as u8; 32],
+        note: format!("note {size}"),
+        at: at(size),
+    };
+    let stale = async |origin: &str, seen, to| {
+        let result = store.advance_cosigned(origin, seen, of(to)).await;
+        assert!(matches!(result, Err(AdvanceError::Stale)), "{result:?}");
+    };
+    assert_eq!(store.cosigned("one").await.unwrap(), None);
+    stale("one", 3, 5).await;
+    store.advance_cosigned("one", 0, of(3)).await.unwrap();
+    stale("one", 0, 5).await;
+    stale("one", 2, 5).await;
+    assert_eq!(store.cosigned("one").await.unwrap(), Some(of(3)));
+    assert_eq!(store.cosigned("two").await.unwrap(), None);
+    let mut racing = JoinSet::new();
+    for to in 4..12 {
+        let (store, cosigned) = (Arc::clone(&store), of(to));
+        racing.spawn(async move { store.advance_cosigned("one", 3, cosigned).await });
+    }
+    let won = racing.join_all().await.into_iter().filter(Result::is_ok);
+    assert_eq!(won.count(), 1);
 }
 
 pub async fn replaced_provisional_record_stays_in_the_tree(store: Arc<dyn Store>) {

@@ -87,6 +87,7 @@ macro_rules! store_contract {
             of_racing_sequencers_one_wins,
             tiles_grow_and_never_shrink,
             checkpoint_advances_from_the_one_seen,
+            cosigned_log_advances_from_the_size_seen,
             replaced_provisional_record_stays_in_the_tree,
             records_stored_while_others_are_sequenced_all_get_a_place,
         );

@@ -12,8 +12,8 @@ use sqlx::{Connection, PgConnection, Row};
 
 use super::{to_bytes, to_column, to_count, to_time};
 use crate::store::{
-    AdvanceError, LogEntry, LogState, SUPERSEDED, Sequenced, StoreError, StoredCheckpoint,
-    WaitingBatch,
+    AdvanceError, Cosigned, LogEntry, LogState, SUPERSEDED, Sequenced, StoreError,
+    StoredCheckpoint, WaitingBatch,
 };
 
 /// The index of row `e` of `evidence`, if it has one in the tree.
@@ -194,6 +194,54 @@ pub(super) async fn advance(
     }
     tx.commit().await?;
     Ok(())
+}
+
+pub(super) async fn cosigned(
+    conn: &mut PgConnection,
+    origin: &str,
+) -> Result<Option<Cosigned>, StoreError> {
+    let row =
+        sqlx::query("SELECT size, root, note, cosigned_us FROM cosigned_logs WHERE origin = $1")
+            .bind(origin)
+            .fetch_optional(conn)
+            .await?;
+    let Some(row) = row else {
+        return Ok(None);
+    };
+    Ok(Some(Cosigned {
+        size: to_count(row.try_get("size")?)?,
+        root: to_bytes(row.try_get("root")?)?,
+        note: row.try_get("note")?,
+        at: to_time(row.try_get("cosigned_us")?)?,
+    }))
+}
+
+pub(super) async fn advance_cosigned(
+    conn: &mut PgConnection,
+    origin: &str,
+    seen: u64,
+    cosigned: &Cosigned,
+) -> Result<(), AdvanceError> {
+    let written = sqlx::query(
+        "INSERT INTO cosigned_logs AS known (origin, size, root, note, cosigned_us)
+         SELECT $1, $2, $3, $4, $5
+         WHERE $6 = 0 OR EXISTS (SELECT 1 FROM cosigned_logs WHERE origin = $1)
+         ON CONFLICT (origin) DO UPDATE SET size = excluded.size, root = excluded.root,
+             note = excluded.note, cosigned_us = excluded.cosigned_us
+         WHERE known.size = $6",
+    )
+    .bind(origin)
+    .bind(to_column(cosigned.size))
+    .bind(cosigned.root.as_slice())
+    .bind(&cosigned.note)
+    .bind(cosigned.at.as_microsecond())
+    .bind(to_column(seen))
+    .execute(conn)
+    .await?;
+    match written.rows_affected() {
+        1 => Ok(()),
+        _ => Err(AdvanceError::Stale),
+    }
 }
 
 pub(super) async fn entries(
