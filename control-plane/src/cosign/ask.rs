@@ -344,8 +344,8 @@ mod tests {
         test.app.cosign = Arc::new(Vouching::load(test.folder.path(), &config).unwrap());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let router = test.router();
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        let app = test.app.clone();
+        tokio::spawn(crate::api::serve(listener, app, CancellationToken::new()));
         let key = std::fs::read_to_string(test.folder.path().join("cosign.pub")).unwrap();
         let asked = Asked {
             url: format!("http://{address}/v1/log/witness/add-checkpoint"),
