@@ -331,6 +331,24 @@ fn an_exchange_that_cannot_be_read_is_no_verdict() {
 }
 
 #[test]
+fn a_bundle_goes_through_a_pipe_that_stays_one() {
+    use std::os::unix::fs::FileTypeExt;
+    let desk = Desk::new();
+    let pipe = desk.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let reader = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || std::fs::read(pipe).unwrap()
+    });
+    let ran = desk.run(&["compile", "models.yaml", "--output", "pipe"]);
+    assert_eq!(ran.code, YES, "{}", ran.stderr);
+    assert!(std::fs::metadata(&pipe).unwrap().file_type().is_fifo());
+    let bundle = jupiter_policy::Bundle::load(&reader.join().unwrap()).unwrap();
+    assert_eq!(ran.stdout, format!("{}\n", bundle.digest().as_str()));
+}
+
+#[test]
 fn a_bundle_is_written_and_named_by_its_digest() {
     let desk = Desk::new();
     let ran = desk.run(&["compile", ".", "--output", "bundle"]);

@@ -8,6 +8,7 @@ use crate::output::{self, Format};
 use crate::texts;
 use jupiter_policy::{BundleDigest, Policy};
 use serde_json::{Value, json};
+use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -59,8 +60,12 @@ fn named(policy: &Policy) -> Value {
     json!({"name": policy.name(), "version": policy.version()})
 }
 
-/// In one step: whoever watches the file sees the old bundle or the new one.
+/// In one step: whoever watches the file sees the old bundle or the new one. What is no file,
+/// a pipe or a device, is written to and stays what it is.
 fn write(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    if std::fs::metadata(file).is_ok_and(|at| !at.is_file() && !at.is_dir()) {
+        return OpenOptions::new().write(true).open(file)?.write_all(bytes);
+    }
     let folder = match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
