@@ -144,6 +144,7 @@ fn main() {
         leaves,
         between: vec![],
         consistency: vec![],
+        retentions: vec![],
     };
     let proof_file = File::create(folder.path().join("records.jsonl.proof")).unwrap();
     serde_json::to_writer(BufWriter::new(proof_file), &proof).unwrap();

@@ -80,6 +80,7 @@ impl Log {
             leaves: indexes.iter().map(|at| self.leaves[*at as usize]).collect(),
             between: self.tiles.subtrees(&gaps_between(&shown, size)).unwrap(),
             consistency: vec![],
+            retentions: vec![],
         };
         let lines: Vec<&str> = indexes
             .iter()

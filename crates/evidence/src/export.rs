@@ -35,6 +35,9 @@ pub struct ExportProof {
     /// How earlier checkpoints are contained in this one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub consistency: Vec<ConsistencyProof>,
+    /// Signed statements of what is retained no more ([`crate::retention`]).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retentions: Vec<String>,
 }
 
 /// That the log of a checkpoint begins with the log of an earlier one.
@@ -120,6 +123,7 @@ mod tests {
                 size: 2,
                 hashes: vec![],
             }],
+            retentions: vec!["a note".to_owned()],
         };
         let text = serde_json::to_string(&proof).unwrap();
         assert_eq!(serde_json::from_str::<ExportProof>(&text).unwrap(), proof);
@@ -140,6 +144,7 @@ mod tests {
                 leaves: vec![],
                 between: vec![],
                 consistency: vec![],
+                retentions: vec![],
             };
             proof.shown().is_some()
         };

@@ -10,6 +10,7 @@ mod chain;
 mod envelope;
 pub mod export;
 mod record;
+pub mod retention;
 pub mod tree;
 pub mod verify;
 

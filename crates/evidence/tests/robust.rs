@@ -101,6 +101,7 @@ proptest! {
             leaves: vec![[2; 32]; leaves],
             between: vec![[3; 32]; between],
             consistency: vec![],
+            retentions: vec![],
         };
         let lines: Vec<LineFacts> = lines
             .iter()

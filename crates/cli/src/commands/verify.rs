@@ -249,6 +249,7 @@ fn verify_one(
         leaves: vec![line.leaf],
         between: between.into_iter().map(|(_, hash)| hash).collect(),
         consistency: vec![],
+        retentions: vec![],
     };
     Ok((verify(lines, &proof, keys, trusted), proof.checkpoint))
 }

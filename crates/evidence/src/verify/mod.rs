@@ -13,11 +13,12 @@ mod sequences;
 pub use lines::{LineFacts, Names};
 
 use crate::export::{ExportProof, PROOF_FORMAT};
+use crate::retention::{Retention, RetentionError};
 use crate::tree::{
     Checkpoint, CheckpointError, CosignerKey, Hash, Note, NoteVerifier, empty_root,
     proves_consistency, root_of_cover,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use uuid::Uuid;
 
@@ -26,6 +27,8 @@ use uuid::Uuid;
 pub enum Finding {
     /// The checkpoint is not one that a trusted key signed.
     Checkpoint(CheckpointError),
+    /// A statement of what is retained no more is not one that the log's key signed.
+    Retention(RetentionError),
     /// Hashes in the proof do not lead to the signed root.
     ProofAltered,
     /// A line's bytes are not those of the record at this place of the log.
@@ -98,8 +101,10 @@ pub struct Report {
     pub signers: Vec<NoteVerifier>,
     /// Lines that are, byte for byte, records under the checkpoint.
     pub proven_lines: u64,
-    /// All records of the log are here, from its first to its last.
+    /// All records of the log are here, from its first to its last, but those that are
+    /// retained no more.
     pub whole_log: bool,
+    pub retained_no_more: RetainedNoMore,
     /// Trusted checkpoints that the log contains.
     pub consistent_with: Vec<u64>,
     /// Trusted cosigners that vouch for the checkpoint, and when they did so, in
@@ -108,6 +113,15 @@ pub struct Report {
     pub sequences: Sequences,
     /// How many records name each policy bundle; the empty name: none.
     pub policies: BTreeMap<String, u64>,
+}
+
+/// Records that the log's key says were let go.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RetainedNoMore {
+    /// Of those under the checkpoint that no line is.
+    pub records: u64,
+    /// The files that have them.
+    pub archives: Vec<String>,
 }
 
 /// What was seen of emitters.
@@ -141,11 +155,16 @@ pub fn verify(
     }
     let size = report.checkpoint.as_ref().map(|checkpoint| checkpoint.size);
     let all_here = matched == proof.leaves.len() as u64;
-    report.whole_log = all_here && size.is_some_and(|size| covers(&shown, size));
+    let gone = Gone::of(&mut report, proof, keys);
+    let places = gone.with(&shown);
+    report.whole_log = all_here && size.is_some_and(|size| covers(&places, size));
+    if let Some(size) = size {
+        report.retained_no_more.records = gone.unseen(&shown, size);
+    }
     for note in trusted {
         check_trusted(&mut report, note, &shown, proof, keys);
     }
-    sequences::check(&mut report, lines);
+    sequences::check(&mut report, lines, &gone.numbers);
     for line in lines {
         let digest = line.policy.as_deref().unwrap_or_default();
         match report.policies.get_mut(digest) {
@@ -169,6 +188,80 @@ pub fn check_cosigners(report: &mut Report, note: &str, cosigners: &[CosignerKey
             Err(_) => report.findings.push(Finding::FalseCosignature { cosigner }),
         }
     }
+}
+
+/// What is retained no more.
+#[derive(Default)]
+struct Gone {
+    leaves: Vec<Range<u64>>,
+    /// Of each emitter and epoch.
+    numbers: HashMap<(String, String), Vec<Range<u64>>>,
+}
+
+impl Gone {
+    /// What the statements say that the log's key signed.
+    fn of(report: &mut Report, proof: &ExportProof, keys: &[NoteVerifier]) -> Gone {
+        let mut gone = Gone::default();
+        let Some(origin) = report.checkpoint.as_ref().map(|c| c.origin.clone()) else {
+            return gone;
+        };
+        for note in &proof.retentions {
+            let opened = match Retention::open(note, keys) {
+                Ok(retention) if retention.origin == origin => Ok(retention),
+                Ok(_) => Err(RetentionError::OtherLog),
+                Err(error) => Err(error),
+            };
+            match opened {
+                Ok(retention) => gone.add(report, retention),
+                Err(error) => report.findings.push(Finding::Retention(error)),
+            }
+        }
+        gone.leaves = union(gone.leaves);
+        for numbers in gone.numbers.values_mut() {
+            *numbers = union(std::mem::take(numbers));
+        }
+        gone
+    }
+
+    fn add(&mut self, report: &mut Report, retention: Retention) {
+        report.retained_no_more.archives.push(retention.archive);
+        let leaves = retention.leaves.iter();
+        self.leaves
+            .extend(leaves.map(|gone| gone.first..gone.first.saturating_add(gone.count)));
+        for of in retention.sequences {
+            let ranges = of.ranges.iter();
+            let numbers = ranges.map(|(first, count)| *first..first.saturating_add(*count));
+            let known = self.numbers.entry((of.emitter, of.epoch)).or_default();
+            known.extend(numbers);
+        }
+    }
+
+    /// These places and those of what is gone.
+    fn with(&self, shown: &[Range<u64>]) -> Vec<Range<u64>> {
+        union(self.leaves.iter().chain(shown).cloned().collect())
+    }
+
+    /// How many of the first `size` leaves are gone and not shown.
+    fn unseen(&self, shown: &[Range<u64>], size: u64) -> u64 {
+        let count = |ranges: &[Range<u64>]| -> u64 {
+            let ends = ranges.iter().map(|r| (r.start.min(size), r.end.min(size)));
+            ends.map(|(start, end)| end - start).sum()
+        };
+        count(&self.with(shown)) - count(&union(shown.to_vec()))
+    }
+}
+
+/// The same numbers in order, none twice.
+fn union(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.sort_unstable_by_key(|range| range.start);
+    let mut union: Vec<Range<u64>> = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        match union.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => union.push(range),
+        }
+    }
+    union
 }
 
 fn covers(shown: &[Range<u64>], size: u64) -> bool {

@@ -4,6 +4,7 @@ use super::lines::LineFacts;
 use super::{EmitterName, Finding, Report, Sequences};
 use crate::tree::Hash;
 use std::collections::HashMap;
+use std::ops::Range;
 
 struct Numbered {
     seq: u64,
@@ -12,7 +13,12 @@ struct Numbered {
     prev: Option<Hash>,
 }
 
-pub(super) fn check(report: &mut Report, lines: &[LineFacts]) {
+/// `gone` are numbers of records that are retained no more, in order.
+pub(super) fn check(
+    report: &mut Report,
+    lines: &[LineFacts],
+    gone: &HashMap<(String, String), Vec<Range<u64>>>,
+) {
     let complete = report.whole_log;
     let mut emitters: HashMap<(&str, &str), Vec<Numbered>> = HashMap::new();
     let mut records = 0;
@@ -40,7 +46,9 @@ pub(super) fn check(report: &mut Report, lines: &[LineFacts]) {
                 id: name.0.to_owned(),
                 epoch: name.1.to_owned(),
             };
-            check_one(&mut report.findings, &emitter, numbered, complete);
+            let key = (emitter.id.clone(), emitter.epoch.clone());
+            let gone = gone.get(&key).map(Vec::as_slice).unwrap_or_default();
+            check_one(&mut report.findings, &emitter, numbered, complete, gone);
         }
     }
     report.sequences = Sequences {
@@ -56,14 +64,26 @@ fn check_one(
     emitter: &EmitterName,
     numbered: &[Numbered],
     complete: bool,
+    gone: &[Range<u64>],
 ) {
     let mut missing = |first_seq: u64, next: u64| {
-        if complete && next > first_seq {
-            findings.push(Finding::Missing {
-                emitter: emitter.clone(),
-                first_seq,
-                last_seq: next - 1,
-            });
+        if !complete {
+            return;
+        }
+        // What is left between those that went.
+        let mut first_seq = first_seq;
+        let last = std::iter::once(next..next);
+        let from = gone.partition_point(|range| range.end <= first_seq);
+        let inside = gone.iter().skip(from).cloned();
+        for range in inside.take_while(|range| range.start < next).chain(last) {
+            if range.start > first_seq {
+                findings.push(Finding::Missing {
+                    emitter: emitter.clone(),
+                    first_seq,
+                    last_seq: range.start - 1,
+                });
+            }
+            first_seq = first_seq.max(range.end);
         }
     };
     if let Some(first) = numbered.first() {

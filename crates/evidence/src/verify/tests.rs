@@ -79,6 +79,7 @@ impl Log {
                 .subtrees(&gaps_between(&shown, size as u64))
                 .unwrap(),
             consistency: consistency.collect(),
+            retentions: vec![],
         };
         Export { lines, proof }
     }
@@ -393,4 +394,88 @@ fn any_bytes_are_read_without_a_panic() {
         let report = export.verify();
         prop_assert_eq!(report.findings.is_empty(), export.lines == log.records);
     });
+}
+
+/// A statement that these records of the log are retained no more.
+fn retention(log: &Log, indexes: &[u64], numbers: (u64, u64), seed: u8) -> String {
+    let leaf = |index: &u64| {
+        let record = log.records[*index as usize].as_bytes();
+        (*index, crate::LeafHash::of(record).0)
+    };
+    let leaves: Vec<_> = indexes.iter().map(leaf).collect();
+    let emitter = crate::EvidenceRecord::clone(&serde_json::from_str(&log.records[0]).unwrap());
+    let retention = crate::retention::Retention {
+        archive: "evidence.jsonl".to_owned(),
+        archive_sha256: "ab".repeat(32),
+        at: "2026-11-27T06:00:00.000000Z".to_owned(),
+        leaves: crate::retention::leaves_gone(&leaves),
+        origin: ORIGIN.to_owned(),
+        sequences: vec![crate::retention::NumbersGone {
+            emitter: emitter.emitter.id,
+            epoch: emitter.emitter.epoch,
+            ranges: vec![numbers],
+        }],
+    };
+    retention.sign([&signer(seed)]).unwrap()
+}
+
+fn told(export: &Export) -> Report {
+    let mut names = Names::default();
+    let lines = export.lines.iter();
+    let lines: Vec<_> = lines
+        .map(|line| LineFacts::read(line.as_bytes(), &mut names))
+        .collect();
+    verify(&lines, &export.proof, &[signer(1).verifier()], &[])
+}
+
+#[test]
+fn what_is_retained_no_more_is_neither_missing_nor_broken() {
+    let log = Log::new(records(1, 12));
+    let left: Vec<u64> = [0, 1].into_iter().chain(6..12).collect();
+    let mut export = log.export(&left);
+    assert!(!told(&export).whole_log, "nothing says where they are");
+    let went: Vec<u64> = (2..6).collect();
+    export.proof.retentions = vec![retention(&log, &went, (2, 4), 1)];
+    let report = told(&export);
+    assert_eq!((report.findings, report.unknown), (vec![], vec![]));
+    assert!(report.whole_log && report.sequences.complete);
+    assert_eq!(report.retained_no_more.records, 4);
+    assert_eq!(report.retained_no_more.archives, ["evidence.jsonl"]);
+}
+
+#[test]
+fn deletion_is_no_retention_unless_the_logs_key_says_so() {
+    let log = Log::new(records(1, 12));
+    let left: Vec<u64> = [0, 1].into_iter().chain(6..12).collect();
+    let went: Vec<u64> = (2..6).collect();
+    let mut export = log.export(&left);
+    export.proof.retentions = vec![retention(&log, &went, (2, 4), 2)];
+    let report = told(&export);
+    let stranger = RetentionError::Note(NoteError::UnknownSigner);
+    assert_eq!(report.findings, [Finding::Retention(stranger)]);
+    assert!(!report.whole_log && report.retained_no_more.records == 0);
+
+    // A statement about some covers no others.
+    export.proof.retentions = vec![retention(&log, &went[..3], (2, 3), 1)];
+    assert!(!told(&export).whole_log);
+    let mut export = log.export(&(0..12).collect::<Vec<_>>());
+    export.proof.retentions = vec![retention(&log, &went, (2, 4), 1)];
+    export.lines.remove(8);
+    let left_out = [Finding::Deleted { first: 8, count: 1 }];
+    assert_eq!(told(&export).findings, left_out);
+    // Numbers that went are told from numbers that were never there.
+    let mut gap = records(1, 12);
+    gap.remove(8);
+    let log = Log::new(gap);
+    let left: Vec<u64> = [0, 1].into_iter().chain(6..11).collect();
+    let mut export = log.export(&left);
+    export.proof.retentions = vec![retention(&log, &went, (2, 4), 1)];
+    assert!(matches!(
+        told(&export).findings[..],
+        [Finding::Missing {
+            first_seq: 8,
+            last_seq: 8,
+            ..
+        }]
+    ));
 }
