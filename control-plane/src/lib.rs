@@ -15,6 +15,7 @@ pub mod ingest;
 pub mod metrics;
 pub mod publish;
 pub mod replay;
+pub mod retention;
 pub mod run;
 pub mod seal;
 pub mod source;

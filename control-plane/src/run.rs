@@ -42,6 +42,7 @@ use crate::erasure::{self, Keeping, LedgerError};
 use crate::health::HealthTargets;
 use crate::idempotency;
 use crate::publish::{self, PublishError};
+use crate::retention::{Retainer, Retaining, RetentionError};
 use crate::seal::{KeysError, LogKeys, SealError, Sealer, Sealing};
 use crate::source::Follower;
 use crate::store::Store;
@@ -107,6 +108,8 @@ pub enum RunError {
     Policies(#[from] PublishError),
     #[error("erasures cannot be compared with their ledger")]
     Erasures(#[from] LedgerError),
+    #[error("retention cannot be compared with its ledger")]
+    Retention(#[from] RetentionError),
     #[error(transparent)]
     Envoy(#[from] SupervisorError),
     #[error("a server ended ({0})")]
@@ -151,9 +154,19 @@ pub async fn run(
     // Before anybody can ask: what a restore brought back must not be shown.
     erasure::reconcile(&app).await?;
     let keeping = Keeping::start(app.clone());
+    let retainer = Retainer::new(
+        app.clone(),
+        &config.data_dir,
+        &config.instance,
+        &config.evidence.origin,
+        keys.clone(),
+        config.evidence.retention.clone(),
+    );
+    retainer.reconcile().await?;
     let sealer = Sealer::new(app.clone(), &config.data_dir, &config.evidence.origin, keys)?;
     let asking = Asking::start(app.clone(), &config.evidence.cosigners);
     let sealing = Sealing::start(sealer);
+    let retaining = Retaining::start(retainer);
     follow_envoy(&app, status.clone());
     let mut servers = Servers::start(&app, admin, metrics, envoy.clone());
     let keys = config.idempotency.enabled.then(|| {
@@ -178,6 +191,7 @@ pub async fn run(
     if let Some(keys) = keys {
         keys.abort();
     }
+    retaining.stop().await;
     sealing.stop().await;
     if let Some(asking) = asking {
         asking.stop().await;
@@ -357,6 +371,9 @@ fn absolute(mut config: Config) -> Result<Config, RunError> {
         *certificate = absolute(certificate)?;
     }
     config.data_dir = absolute(&config.data_dir)?;
+    if let Some(retention) = &mut config.evidence.retention {
+        retention.archive = absolute(&retention.archive)?;
+    }
     config.envoy.filter = absolute(&config.envoy.filter)?;
     config.envoy.ca_file = absolute(&config.envoy.ca_file)?;
     if let Some(jwt) = &mut config.subject.jwt

@@ -15,9 +15,10 @@ use uuid::Uuid;
 
 use super::error::ApiError;
 use super::extract::{ApiReader, EvidenceReader, EvidenceWriter, Lines, Parameters};
+use super::retentions::retained_no_more;
 use crate::app::App;
 use crate::ingest::{self, Channel, IngestError, IngestReport};
-use crate::store::{EvidenceFilter, Subject};
+use crate::store::{EvidenceFilter, StoredEvidence, Subject};
 
 const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 500;
@@ -257,6 +258,17 @@ pub(super) async fn schema(_: ApiReader) -> Response {
         .into_response()
 }
 
+/// The record of this id, as long as it is retained.
+pub(super) async fn stored(app: &App, id: &str) -> Result<StoredEvidence, ApiError> {
+    let unknown = || ApiError::not_found("unknown_evidence", "there is no record of this id");
+    let id = Uuid::try_parse(id).map_err(|_| unknown())?;
+    if let Some(evidence) = app.store.evidence(id).await? {
+        return Ok(evidence);
+    }
+    let retired = app.store.retired(id).await?;
+    Err(retired.map_or_else(unknown, |retired| retained_no_more(&retired)))
+}
+
 /// One record, in its canonical bytes: SHA-256 over a zero byte and this body
 /// is the leaf hash. What is known of its arrival is in the headers.
 #[utoipa::path(get, path = "/v1/evidence/{id}", tag = "evidence", security(("bearer" = [])),
@@ -273,9 +285,7 @@ pub(super) async fn get(
     _: EvidenceReader,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    let unknown = || ApiError::not_found("unknown_evidence", "there is no record of this id");
-    let id = Uuid::try_parse(&id).map_err(|_| unknown())?;
-    let evidence = app.store.evidence(id).await?.ok_or_else(unknown)?;
+    let evidence = stored(&app, &id).await?;
     let headers = [
         ("x-mercator-leaf-hash", evidence.leaf.to_string()),
         (

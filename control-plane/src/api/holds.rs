@@ -1,4 +1,4 @@
-//! Legal holds: what must not be erased for now.
+//! Legal holds: what must be neither erased nor let go for now.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::error::ApiError;
+use super::evidence::time;
 use super::extract::{EvidenceManager, EvidenceReader, JsonBody};
 use crate::app::App;
 use crate::store::{Hold, NewHold, Release};
@@ -20,8 +21,14 @@ pub(super) struct HoldView {
     id: String,
     /// Whom it is on; `null` where it is on everything, or the subject was erased since.
     subject: Option<String>,
-    /// It is on everything.
+    /// It is on everything, or on everything of a time.
     everything: bool,
+    /// Only on exchanges not before this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<String>,
+    /// Only on exchanges before this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
     reason: String,
     placed_at: String,
     placed_by: String,
@@ -38,6 +45,8 @@ impl From<Hold> for HoldView {
             id: hold.id.to_string(),
             subject: hold.subject,
             everything: hold.reference.is_none(),
+            since: hold.since.map(|at| format!("{at:.6}")),
+            until: hold.until.map(|at| format!("{at:.6}")),
             reason: hold.reason,
             placed_at: format!("{:.6}", hold.placed_at),
             placed_by: hold.placed_by,
@@ -58,6 +67,12 @@ pub(super) struct HoldRequest {
     /// Whom to hold, such as `jwt:ada`; everything when there is none.
     #[serde(default)]
     subject: Option<String>,
+    /// Only exchanges not before this time (RFC 3339).
+    #[serde(default)]
+    since: Option<String>,
+    /// Only exchanges before this time (RFC 3339).
+    #[serde(default)]
+    until: Option<String>,
     /// Why.
     reason: String,
 }
@@ -92,7 +107,7 @@ pub(super) async fn list(
     }))
 }
 
-/// Places a hold: what it covers is not erased until it is released.
+/// Places a hold: what it covers is neither erased nor let go until it is released.
 #[utoipa::path(post, path = "/v1/evidence/holds", tag = "evidence", security(("bearer" = [])),
     request_body = HoldRequest, responses((status = 201, body = HoldView)))]
 pub(super) async fn place(
@@ -109,9 +124,18 @@ pub(super) async fn place(
             "`subject` must have 1 to {MAX_SUBJECT_BYTES} bytes"
         )));
     }
+    let (since, until) = (time("since", request.since)?, time("until", request.until)?);
+    if since
+        .zip(until)
+        .is_some_and(|(since, until)| since >= until)
+    {
+        return Err(unprocessable("`since` must be before `until`"));
+    }
     let hold = NewHold {
         id: Uuid::now_v7(),
         subject,
+        since,
+        until,
         reason,
         at: app.clock.now(),
         by: manager.principal.name.clone(),

@@ -10,14 +10,16 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use jupiter_evidence::tree::{InclusionProof, TILE_WIDTH, TileId, Tiles, inclusion_path};
+use serde::Deserialize;
 use std::sync::Arc;
+use utoipa::IntoParams;
 use uuid::Uuid;
 
 use super::error::{ApiError, OwnBody};
-use super::extract::EvidenceReader;
+use super::extract::{EvidenceReader, Parameters};
 use crate::app::App;
 use crate::cosign::{self, VouchError};
-use crate::store::{StoreError, StoredCheckpoint};
+use crate::store::{LogRecord, StoreError, StoredCheckpoint};
 
 /// A tile never changes; its hashes tell nothing.
 const TILE_CACHE: &str = "public, max-age=31536000, immutable";
@@ -109,17 +111,20 @@ fn no_tile() -> ApiError {
 /// `tlog-tiles` names them: `0/x001/234`, or `0/x001/234.p/56` while not full.
 /// Records are length-prefixed by two bytes.
 #[utoipa::path(get, path = "/v1/log/tile/{*tile}", tag = "log", security(("bearer" = [])),
-    params(("tile" = String, Path, description = "Level, index, and width of the tile")),
+    params(("tile" = String, Path, description = "Level, index, and width of the tile"),
+        TileParameters),
     responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>)))]
 pub(super) async fn tile(
     State(app): State<App>,
     _: EvidenceReader,
     Path(tile): Path<String>,
+    Parameters(parameters): Parameters<TileParameters>,
 ) -> Result<Response, ApiError> {
     let size = published(&app)?.size;
     if let Some(entries) = tile.strip_prefix("entries/") {
         let (index, width) = TileId::parse_index(entries).ok_or_else(no_tile)?;
-        return entry_bundle(&app, size, index, width).await;
+        let absent = parameters.absent.as_deref();
+        return entry_bundle(&app, size, index, width, absent).await;
     }
     let (id, width) = TileId::parse(&tile).ok_or_else(no_tile)?;
     // Hashes that the level has under the checkpoint.
@@ -144,20 +149,58 @@ fn in_tree(index: u64, width: u64, hashes: u64) -> Result<u64, ApiError> {
     }
 }
 
-async fn entry_bundle(app: &App, size: u64, index: u64, width: u64) -> Result<Response, ApiError> {
+/// What becomes of records in a bundle that are not stored.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct TileParameters {
+    /// Of a bundle of records: `empty` gives those that are not stored any more as empty
+    /// ones; without it such a bundle is refused.
+    absent: Option<String>,
+}
+
+async fn entry_bundle(
+    app: &App,
+    size: u64,
+    index: u64,
+    width: u64,
+    absent: Option<&str>,
+) -> Result<Response, ApiError> {
+    let as_empty = match absent {
+        None => false,
+        Some("empty") => true,
+        Some(_) => {
+            let detail = "`absent` must be `empty`";
+            return Err(ApiError::bad_request("bad_parameter", detail));
+        }
+    };
     let first = in_tree(index, width, size)?;
     let entries = app.store.log_entries(first, width as u32).await?;
     let mut bundle = Vec::new();
     for entry in &entries {
-        let lost = StoreError::Corrupt("a record is longer than any that was taken in");
-        let length = u16::try_from(entry.record.len()).map_err(|_| ApiError::from(lost))?;
+        let record = match (&entry.record, as_empty) {
+            (LogRecord::Stored(record), _) => record.canonical.as_str(),
+            (_, true) => "",
+            (LogRecord::Lost, false) => return Err(lost("records are missing")),
+            (LogRecord::LetGo, false) => {
+                let detail = format!("number {} of the log is retained no more", entry.index);
+                let gone = StatusCode::GONE;
+                return Err(ApiError::new(gone, "retained_no_more", detail));
+            }
+        };
+        let length = u16::try_from(record.len());
+        let length = length.map_err(|_| lost("a record is longer than any that was taken in"))?;
         bundle.extend(length.to_be_bytes());
-        bundle.extend(entry.record.as_bytes());
+        bundle.extend(record.as_bytes());
     }
-    match entries.len() as u64 == width {
-        true => Ok(binary(bundle, ENTRIES_CACHE)),
-        false => Err(StoreError::Corrupt("records are missing").into()),
+    match (entries.len() as u64 == width, as_empty) {
+        (true, false) => Ok(binary(bundle, ENTRIES_CACHE)),
+        (true, true) => Ok(binary(bundle, "no-cache")),
+        (false, _) => Err(lost("records are missing")),
     }
+}
+
+fn lost(what: &'static str) -> ApiError {
+    StoreError::Corrupt(what).into()
 }
 
 /// The proof that this record is in the log (C2SP `tlog-proof`), to be kept
@@ -171,14 +214,12 @@ pub(super) async fn proof(
     _: EvidenceReader,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    let unknown = || ApiError::not_found("unknown_evidence", "there is no record of this id");
-    let id = Uuid::try_parse(&id).map_err(|_| unknown())?;
-    let evidence = app.store.evidence(id).await?.ok_or_else(unknown)?;
+    let leaf_index = leaf_index(&app, &id).await?;
     let waits = || {
         let detail = "the record is stored and waits for the next checkpoint";
         ApiError::unavailable("not_sealed", detail)
     };
-    let index = evidence.leaf_index.ok_or_else(waits)?;
+    let index = leaf_index.ok_or_else(waits)?;
     let checkpoint = app.log.told().filter(|c| index < c.size);
     let checkpoint = checkpoint.ok_or_else(waits)?;
     let path = inclusion_path(index, checkpoint.size);
@@ -192,4 +233,17 @@ pub(super) async fn proof(
         checkpoint: checkpoint.note.clone(),
     };
     Ok(text(proof.to_string()))
+}
+
+/// Where a record is in the tree, also when it is retained no more: its proof holds.
+async fn leaf_index(app: &App, id: &str) -> Result<Option<u64>, ApiError> {
+    let unknown = || ApiError::not_found("unknown_evidence", "there is no record of this id");
+    let id = Uuid::try_parse(id).map_err(|_| unknown())?;
+    if let Some(evidence) = app.store.evidence(id).await? {
+        return Ok(evidence.leaf_index);
+    }
+    let retired = app.store.retired(id).await?;
+    retired
+        .map(|retired| Some(retired.leaf_index))
+        .ok_or_else(unknown)
 }

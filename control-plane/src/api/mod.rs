@@ -24,6 +24,7 @@ mod openapi;
 mod personal;
 mod policies;
 mod replay;
+mod retentions;
 mod revisions;
 mod serve;
 mod source;
@@ -93,6 +94,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(erasures::list, erasures::erase))
         .routes(routes!(holds::list, holds::place))
         .routes(routes!(holds::release))
+        .routes(routes!(retentions::list))
         .routes(routes!(gaps::list))
         .routes(routes!(log::proof))
         .routes(routes!(log::checkpoint))

@@ -4,10 +4,9 @@ use axum::Json;
 use axum::extract::{Path, State};
 use serde::Serialize;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::error::ApiError;
-use super::evidence::SubjectView;
+use super::evidence::{SubjectView, stored};
 use super::extract::EvidenceReader;
 use crate::app::App;
 
@@ -30,9 +29,7 @@ pub(super) async fn get(
     _: EvidenceReader,
     Path(id): Path<String>,
 ) -> Result<Json<PersonalView>, ApiError> {
-    let unknown = || ApiError::not_found("unknown_evidence", "there is no record of this id");
-    let id = Uuid::try_parse(&id).map_err(|_| unknown())?;
-    let evidence = app.store.evidence(id).await?.ok_or_else(unknown)?;
+    let evidence = stored(&app, &id).await?;
     Ok(Json(PersonalView {
         subject: SubjectView::of(evidence.subject),
         salt: evidence.salt.map(|salt| jupiter_evidence::hex(&salt)),

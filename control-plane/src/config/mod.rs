@@ -12,6 +12,7 @@ mod idempotency;
 mod policy;
 mod prices;
 mod reader;
+mod retention;
 mod subject;
 mod values;
 
@@ -29,6 +30,7 @@ pub use self::database::{Endpoint, PostgresConfig, SslMode};
 pub use self::idempotency::{IdempotencyConfig, OnUnknownOutcome, Unreachable};
 pub use self::policy::{GitConfig, PolicySource, Repository, Signatures};
 pub use self::reader::{Fault, Origin};
+pub use self::retention::{LabelRetention, RetentionConfig};
 pub use self::subject::{HeaderConfig, JwtConfig, JwtKeys, SubjectConfig};
 pub use self::values::{BaseUrl, Secret, duration};
 
@@ -164,6 +166,8 @@ pub struct EvidenceConfig {
     pub on_full: OnFull,
     /// How long a request waits for its record where policies want it stored first.
     pub store_timeout: Duration,
+    /// `None`: every record is kept for ever.
+    pub retention: Option<RetentionConfig>,
 }
 
 /// Which logs of others this control plane vouches for.
@@ -479,6 +483,7 @@ fn read_evidence(
     let capacity = document.value(&mut s, "capacity", "10000", values::capacity);
     let on_full = document.value(&mut s, "on_full", "drop_counted", on_full);
     let store_timeout = document.value(&mut s, "store_timeout", "1s", store_timeout);
+    let retention = retention::read(document, &mut s);
     let postgres = database::read(document, &mut s);
     document.finish(&s);
     let backend = match kind {
@@ -502,6 +507,7 @@ fn read_evidence(
         capacity: capacity?,
         on_full: on_full?,
         store_timeout: store_timeout?,
+        retention: retention?,
     })
 }
 

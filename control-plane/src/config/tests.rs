@@ -294,7 +294,8 @@ fn the_reference_documents_every_key_and_default() {
         .parse(
             "providers: [{name: a, kind: openai, base_url: 'http://h'}]\n\
              prices: [{model: a, input: 1, output: 2}]\n\
-             evidence: {cosigners: [{url: 'http://w', key: 'KEY'}]}"
+             evidence: {retention: {labels: [{label: a, keep: ever}]}, \
+             cosigners: [{url: 'http://w', key: 'KEY'}]}"
                 .replace("KEY", &key)
                 .as_str(),
         )

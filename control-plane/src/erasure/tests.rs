@@ -82,6 +82,8 @@ async fn subject_under_hold_is_not_erased_until_it_is_released() {
     let hold = NewHold {
         id: Uuid::from_u128(1),
         subject: Some(SUBJECT.to_owned()),
+        since: None,
+        until: None,
         reason: "case 9".to_owned(),
         at: at(0),
         by: "bob".to_owned(),

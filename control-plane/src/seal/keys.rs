@@ -50,9 +50,9 @@ pub enum KeysError {
 /// What signs, and what is believed.
 #[derive(Debug, Clone)]
 pub struct LogKeys {
-    pub(super) signers: Vec<NoteSigner>,
+    pub(crate) signers: Vec<NoteSigner>,
     /// All that ever signed.
-    pub(super) known: Vec<NoteVerifier>,
+    pub(crate) known: Vec<NoteVerifier>,
 }
 
 impl LogKeys {

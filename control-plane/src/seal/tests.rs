@@ -72,7 +72,7 @@ async fn root_of_records(app: &App, size: u64) -> Hash {
     let mut edge = Edge::default();
     for entry in app.store.log_entries(0, size as u32).await.unwrap() {
         assert_eq!(entry.index, edge.size());
-        edge.push(LeafHash::of(entry.record.as_bytes()).0);
+        edge.push(LeafHash::of(entry.canonical().unwrap().as_bytes()).0);
     }
     assert_eq!(edge.size(), size);
     edge.root()

@@ -279,6 +279,28 @@ impl Store for FaultyStore {
         self.apply(self.inner.holds()).await
     }
 
+    async fn let_go(&self, seen: &[Hold], let_go: &LetGo) -> Result<(), LetGoError> {
+        self.apply_to("let_go", self.inner.let_go(seen, let_go))
+            .await
+    }
+
+    async fn let_go_again(&self, let_go: &LetGo) -> Result<u64, StoreError> {
+        self.apply_to("let_go_again", self.inner.let_go_again(let_go))
+            .await
+    }
+
+    async fn retentions(&self) -> Result<Vec<Retention>, StoreError> {
+        self.apply(self.inner.retentions()).await
+    }
+
+    async fn retired(&self, id: Uuid) -> Result<Option<RetiredRecord>, StoreError> {
+        self.apply(self.inner.retired(id)).await
+    }
+
+    async fn give_back_room(&self, before: Timestamp) -> Result<(), StoreError> {
+        self.apply(self.inner.give_back_room(before)).await
+    }
+
     async fn create_token(&self, token: NewToken) -> Result<TokenInfo, StoreError> {
         self.apply(self.inner.create_token(token)).await
     }

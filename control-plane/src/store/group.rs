@@ -4,7 +4,7 @@
 //! Both stores read what is known, take up the batches one by one, and write
 //! what [`Group`] says. How records fit their sequences is [`super::sequence`].
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use jupiter_evidence::LeafHash;
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
@@ -42,6 +42,8 @@ pub(super) enum Word {
     Stopped,
     /// Written when the exchange was over.
     Last,
+    /// It was the last word, and is retained no more.
+    LetGo,
 }
 
 impl Word {
@@ -75,6 +77,20 @@ pub(super) struct Quarantined<'a> {
     pub(super) source: Source,
     pub(super) line: &'a [u8],
     pub(super) received_at: Timestamp,
+}
+
+/// Younger records are never let go.
+const NEVER_LET_GO: SignedDuration = SignedDuration::from_hours(24);
+
+/// Ids of records so old that they may have been let go; as a rule none.
+pub(super) fn may_be_let_go(batches: &[EvidenceBatch]) -> Vec<Uuid> {
+    let old = batches.iter().flat_map(|batch| {
+        let old = |evidence: &&NewEvidence| {
+            batch.received_at.duration_since(evidence.time) >= NEVER_LET_GO
+        };
+        batch.records.iter().filter(old)
+    });
+    old.map(|evidence| evidence.envelope.record.id).collect()
 }
 
 impl<'a> Group<'a> {
@@ -128,6 +144,18 @@ impl<'a> Group<'a> {
         Appended {
             outcomes: outcomes.collect(),
             chain_breaks: 0,
+        }
+    }
+
+    /// Remembers which of these ids were let go.
+    pub(super) fn know_let_go(&mut self, ids: impl IntoIterator<Item = Uuid>) {
+        for id in ids {
+            let known = Known {
+                leaf: LeafHash([0; 32]),
+                word: Word::LetGo,
+                fresh: None,
+            };
+            self.known.entry(id).or_insert(known);
         }
     }
 

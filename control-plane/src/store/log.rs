@@ -71,8 +71,37 @@ pub struct Sequenced {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogEntry {
     pub index: u64,
+    pub record: LogRecord,
+}
+
+/// What there is of a record in the tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogRecord {
+    Stored(LoggedRecord),
+    /// It was old enough, and an archive has it.
+    LetGo,
+    /// It should be there.
+    Lost,
+}
+
+/// A record in the tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoggedRecord {
     /// Canonical bytes.
-    pub record: String,
+    pub canonical: String,
+    pub received_at: Timestamp,
+    /// What its subject is known by; of a record that a later one replaced, that one's.
+    pub subject_ref: Option<Uuid>,
+}
+
+impl LogEntry {
+    /// Canonical bytes, where they are stored.
+    pub fn canonical(&self) -> Option<&str> {
+        match &self.record {
+            LogRecord::Stored(record) => Some(&record.canonical),
+            LogRecord::LetGo | LogRecord::Lost => None,
+        }
+    }
 }
 
 /// An exchange that Envoy's access log has and the filter did not record.

@@ -12,6 +12,7 @@ mod group;
 mod keys;
 mod log;
 pub mod postgres;
+mod retention;
 mod sequence;
 pub mod sqlite;
 mod subjects;
@@ -31,11 +32,12 @@ use jupiter_evidence::tree::{Tile, TileId};
 
 pub use keys::{FORGOTTEN_AT_ONCE, KeyClaim, KeyHolder, SignOfLife};
 pub use log::{
-    AdvanceError, Cosigned, EnvoyEnd, EvidenceGaps, LogEntry, LogState, MissingPlaces,
-    RecoveredRecord, Sequenced, StoredCheckpoint, UnfinishedRecord, UnrecordedExchange,
-    WaitingBatch,
+    AdvanceError, Cosigned, EnvoyEnd, EvidenceGaps, LogEntry, LogRecord, LogState, LoggedRecord,
+    MissingPlaces, RecoveredRecord, Sequenced, StoredCheckpoint, UnfinishedRecord,
+    UnrecordedExchange, WaitingBatch,
 };
 
+pub use retention::{LetGo, LetGoError, Retention, RetiredRecord};
 pub use subjects::{
     EraseError, Erasure, ErasureStamp, Hold, NewHold, Release, Subject, SubjectSummary,
 };
@@ -179,7 +181,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ) -> Result<(), AdvanceError>;
 
     /// The leaves from `first` on with their records, at most `limit`, in order.
-    /// A record replaced since by its final one is there all the same.
+    /// A record replaced since by its final one is there all the same; what was let go is
+    /// named so.
     async fn log_entries(&self, first: u64, limit: u32) -> Result<Vec<LogEntry>, StoreError>;
 
     /// Notes exchanges that left no evidence; those known by their line count once.
@@ -230,6 +233,23 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// All holds, released ones too, in the order of their placing.
     async fn holds(&self) -> Result<Vec<Hold>, StoreError>;
+
+    /// Lets these records go for good and notes it. Nothing is done when the holds in
+    /// force are not those that were `seen`, or one of the records is not there.
+    async fn let_go(&self, seen: &[Hold], let_go: &LetGo) -> Result<(), LetGoError>;
+
+    /// Does it again, as far as an older copy of the database has undone it; how many
+    /// records had come back. Holds do not count: the archive has the records.
+    async fn let_go_again(&self, let_go: &LetGo) -> Result<u64, StoreError>;
+
+    /// What was let go, in order of time.
+    async fn retentions(&self) -> Result<Vec<Retention>, StoreError>;
+
+    /// What became of a record that was let go; of two of one id the later.
+    async fn retired(&self, id: Uuid) -> Result<Option<RetiredRecord>, StoreError>;
+
+    /// Gives room back that no record of before then takes.
+    async fn give_back_room(&self, before: Timestamp) -> Result<(), StoreError>;
 
     /// Adds a token.
     async fn create_token(&self, token: NewToken) -> Result<TokenInfo, StoreError>;

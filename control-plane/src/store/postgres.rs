@@ -17,6 +17,7 @@ mod log;
 mod partitions;
 mod policies;
 mod pool;
+mod retention;
 mod revisions;
 mod subjects;
 mod tokens;
@@ -38,10 +39,11 @@ use super::writer::{Commit, Writer};
 use super::{
     ActivePolicies, AdvanceError, Appended, ChangeError, Cosigned, EmitterPage, EnvoyEnd,
     EraseError, Erasure, ErasureStamp, EvidenceBatch, EvidenceFilter, EvidenceGaps, EvidencePage,
-    EvidenceTotals, HistoryPage, Hold, KeyClaim, KeyHolder, LogEntry, LogState, NewBundle, NewHold,
-    NewPolicy, NewToken, PastRevision, PolicyRevision, Release, Sequenced, ServerState,
-    SetRevision, SignOfLife, Source, Stamp, Store, StoreError, StoredBundle, StoredCheckpoint,
-    StoredEvidence, SubjectSummary, TokenInfo, UnrecordedExchange, WaitingBatch,
+    EvidenceTotals, HistoryPage, Hold, KeyClaim, KeyHolder, LetGo, LetGoError, LogEntry, LogState,
+    NewBundle, NewHold, NewPolicy, NewToken, PastRevision, PolicyRevision, Release, Retention,
+    RetiredRecord, Sequenced, ServerState, SetRevision, SignOfLife, Source, Stamp, Store,
+    StoreError, StoredBundle, StoredCheckpoint, StoredEvidence, SubjectSummary, TokenInfo,
+    UnrecordedExchange, WaitingBatch,
 };
 use crate::config::PostgresConfig;
 use crate::metrics::Metrics;
@@ -529,6 +531,27 @@ impl Store for PostgresStore {
 
     async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
         on_primary!(self, conn => subjects::holds(conn))
+    }
+
+    async fn let_go(&self, seen: &[Hold], let_go: &LetGo) -> Result<(), LetGoError> {
+        writing!(self, conn => retention::let_go(conn, seen, let_go))
+    }
+
+    async fn let_go_again(&self, let_go: &LetGo) -> Result<u64, StoreError> {
+        writing!(self, conn => retention::let_go_again(conn, let_go))
+    }
+
+    async fn retentions(&self) -> Result<Vec<Retention>, StoreError> {
+        on_primary!(self, conn => retention::list(conn))
+    }
+
+    async fn retired(&self, id: Uuid) -> Result<Option<RetiredRecord>, StoreError> {
+        on_primary!(self, conn => retention::retired(conn, id))
+    }
+
+    async fn give_back_room(&self, before: Timestamp) -> Result<(), StoreError> {
+        let partitions = &self.servers.partitions;
+        on_primary!(self, conn => partitions.drop_empty(conn, before))
     }
 
     async fn create_token(&self, token: NewToken) -> Result<TokenInfo, StoreError> {

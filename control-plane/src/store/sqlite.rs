@@ -11,6 +11,7 @@ mod gaps;
 mod keys;
 mod log;
 mod policies;
+mod retention;
 mod revisions;
 mod sequence;
 mod subjects;
@@ -34,10 +35,10 @@ use super::writer::{Commit, Writer};
 use super::{
     ActivePolicies, AdvanceError, Appended, ChangeError, Cosigned, EmitterPage, EnvoyEnd,
     EraseError, Erasure, ErasureStamp, EvidenceBatch, EvidenceFilter, EvidenceGaps, EvidencePage,
-    EvidenceTotals, HistoryPage, Hold, KeyClaim, KeyHolder, LogEntry, LogState, NewBundle, NewHold,
-    NewPolicy, NewToken, PastRevision, PolicyRevision, Release, Sequenced, SetRevision, SignOfLife,
-    Stamp, Store, StoreError, StoredBundle, StoredCheckpoint, StoredEvidence, SubjectSummary,
-    TokenInfo, UnrecordedExchange, WaitingBatch,
+    EvidenceTotals, HistoryPage, Hold, KeyClaim, KeyHolder, LetGo, LetGoError, LogEntry, LogState,
+    NewBundle, NewHold, NewPolicy, NewToken, PastRevision, PolicyRevision, Release, Retention,
+    RetiredRecord, Sequenced, SetRevision, SignOfLife, Stamp, Store, StoreError, StoredBundle,
+    StoredCheckpoint, StoredEvidence, SubjectSummary, TokenInfo, UnrecordedExchange, WaitingBatch,
 };
 use jupiter_evidence::tree::{Tile, TileId};
 
@@ -181,6 +182,12 @@ impl From<sqlx::Error> for ChangeError {
 impl From<sqlx::Error> for EraseError {
     fn from(error: sqlx::Error) -> EraseError {
         EraseError::Failed(error.into())
+    }
+}
+
+impl From<sqlx::Error> for LetGoError {
+    fn from(error: sqlx::Error) -> LetGoError {
+        LetGoError::Failed(error.into())
     }
 }
 
@@ -503,6 +510,39 @@ impl Store for SqliteStore {
             subjects::holds(&mut conn).await
         })
         .await
+    }
+
+    async fn let_go(&self, seen: &[Hold], let_go: &LetGo) -> Result<(), LetGoError> {
+        bounded(async {
+            let mut tx = self.begin().await?;
+            retention::let_go(&mut tx, seen, let_go).await?;
+            tx.commit().await?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn let_go_again(&self, let_go: &LetGo) -> Result<u64, StoreError> {
+        bounded(async {
+            let mut tx = self.begin().await?;
+            let again = retention::remove(&mut tx, let_go).await?;
+            tx.commit().await?;
+            Ok(again)
+        })
+        .await
+    }
+
+    async fn retentions(&self) -> Result<Vec<Retention>, StoreError> {
+        bounded(retention::list(&self.read)).await
+    }
+
+    async fn retired(&self, id: Uuid) -> Result<Option<RetiredRecord>, StoreError> {
+        bounded(retention::retired(&self.read, id)).await
+    }
+
+    /// Pages that nothing takes are used again.
+    async fn give_back_room(&self, _before: Timestamp) -> Result<(), StoreError> {
+        Ok(())
     }
 
     async fn create_token(&self, token: NewToken) -> Result<TokenInfo, StoreError> {

@@ -176,7 +176,7 @@ pub enum EraseError {
     Failed(#[from] StoreError),
 }
 
-/// A legal hold: what it covers is not erased until it is released.
+/// A legal hold: what it covers is neither erased nor let go until it is released.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
     pub id: Uuid,
@@ -184,6 +184,9 @@ pub struct Hold {
     pub reference: Option<Uuid>,
     /// The subject's name, as long as there is one.
     pub subject: Option<String>,
+    /// Of which exchanges: not before, and before.
+    pub since: Option<Timestamp>,
+    pub until: Option<Timestamp>,
     pub reason: String,
     pub placed_at: Timestamp,
     pub placed_by: String,
@@ -191,9 +194,22 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// Whether it is in force for a subject.
-    pub(super) fn covers(&self, reference: Uuid) -> bool {
+    /// Whether it is in force for a subject, at some time or other.
+    pub(super) fn concerns(&self, reference: Uuid) -> bool {
         self.released.is_none() && self.reference.is_none_or(|held| held == reference)
+    }
+
+    /// Whether it is on some exchanges alone, by their time.
+    pub(super) fn is_of_a_time(&self) -> bool {
+        self.since.is_some() || self.until.is_some()
+    }
+
+    /// Whether it is in force for the record of an exchange.
+    pub fn covers(&self, reference: Option<Uuid>, time: Timestamp) -> bool {
+        self.released.is_none()
+            && self.reference.is_none_or(|held| reference == Some(held))
+            && self.since.is_none_or(|since| time >= since)
+            && self.until.is_none_or(|until| time < until)
     }
 }
 
@@ -209,6 +225,8 @@ pub struct NewHold {
     pub id: Uuid,
     /// `None`: everything.
     pub subject: Option<String>,
+    pub since: Option<Timestamp>,
+    pub until: Option<Timestamp>,
     pub reason: String,
     pub at: Timestamp,
     pub by: String,

@@ -238,8 +238,17 @@ impl Client {
 
     /// What lies at a path, as it is.
     pub async fn bytes(&self, path: &str) -> Result<Bytes, ClientError> {
+        self.bytes_of(path, &[]).await
+    }
+
+    /// The same with a query.
+    pub async fn bytes_of(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<Bytes, ClientError> {
         let path: Vec<&str> = path.split('/').collect();
-        let response = self.answer(Method::GET, &path, &[], None).await?;
+        let response = self.answer(Method::GET, &path, query, None).await?;
         let status = response.status();
         let bytes = response.bytes().await.map_err(|e| self.not_answered(e))?;
         match status.is_success() {

@@ -70,7 +70,7 @@ impl LeavesGone {
 /// Leaves as a statement names them; they come in order.
 pub fn leaves_gone(leaves: &[(u64, Hash)]) -> Vec<LeavesGone> {
     let together = |one: &(u64, Hash), next: &(u64, Hash)| {
-        one.0.checked_add(1) == Some(next.0) && next.0 % TILE_WIDTH != 0
+        one.0.checked_add(1) == Some(next.0) && !next.0.is_multiple_of(TILE_WIDTH)
     };
     let some = leaves.chunk_by(together);
     some.filter_map(|some| {

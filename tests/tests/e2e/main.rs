@@ -53,6 +53,8 @@ mod repository;
 #[cfg(test)]
 mod request_path;
 #[cfg(test)]
+mod retention;
+#[cfg(test)]
 mod rollout;
 #[cfg(test)]
 mod shared_database;

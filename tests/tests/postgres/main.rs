@@ -17,6 +17,8 @@ mod queries;
 #[cfg(test)]
 mod replicas;
 #[cfg(test)]
+mod retention;
+#[cfg(test)]
 mod sealing;
 #[cfg(test)]
 mod startup;

@@ -58,7 +58,7 @@ async fn root_of_records(store: &dyn Store, size: u64) -> Hash {
     let limit = u32::try_from(size).expect("a small number");
     for entry in store.log_entries(0, limit).await.expect("entries") {
         assert_eq!(entry.index, edge.size());
-        edge.push(LeafHash::of(entry.record.as_bytes()).0);
+        edge.push(LeafHash::of(entry.canonical().expect("a record").as_bytes()).0);
     }
     assert_eq!(edge.size(), size);
     edge.root()

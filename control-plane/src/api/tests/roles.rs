@@ -193,6 +193,14 @@ fn doors() -> Vec<Door> {
         ),
         door(
             get.clone(),
+            "/v1/evidence/retentions",
+            "/v1/evidence/retentions",
+            "",
+            "",
+            [401, 200, 403, 200, 403],
+        ),
+        door(
+            get.clone(),
             "/v1/evidence/gaps",
             "/v1/evidence/gaps",
             "",

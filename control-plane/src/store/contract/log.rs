@@ -50,7 +50,7 @@ async fn stored_edge(store: &dyn Store) -> Edge {
 }
 
 /// Puts all that waits in the tree.
-async fn sequence(store: &dyn Store) {
+pub(super) async fn sequence(store: &dyn Store) {
     let mut edge = stored_edge(store).await;
     let seen = edge.size();
     let waiting = store.waiting_batches(ALL).await.unwrap();
@@ -116,7 +116,8 @@ pub async fn sequenced_leaf_is_where_its_record_says(store: Arc<dyn Store>) {
     assert_eq!(entries.len(), 600);
     for (index, entry) in entries.iter().enumerate() {
         assert_eq!(entry.index, index as u64);
-        assert_eq!(entry.record, records[index].envelope.canonical);
+        let canonical = records[index].envelope.canonical.as_str();
+        assert_eq!(entry.canonical(), Some(canonical));
     }
     let middle = store.log_entries(250, 10).await.unwrap();
     assert_eq!(middle, entries[250..260]);
@@ -142,7 +143,10 @@ pub async fn partly_known_batch_leaves_no_hole(store: Arc<dyn Store>) {
     sequence(&*store).await;
     let entries = store.log_entries(0, 10).await.unwrap();
     let order = [1, 2, 0, 3, 4, 5].map(|at: usize| records[at].envelope.canonical.as_str());
-    let stored: Vec<&str> = entries.iter().map(|entry| entry.record.as_str()).collect();
+    let stored: Vec<&str> = entries
+        .iter()
+        .map(|entry| entry.canonical().unwrap())
+        .collect();
     assert_eq!(stored, order);
 }
 
@@ -276,7 +280,10 @@ pub async fn replaced_provisional_record_stays_in_the_tree(store: Arc<dyn Store>
     let entries = store.log_entries(0, 10).await.unwrap();
     let order = [&records[0], &early, &records[1], &records[2]];
     let order = order.map(|record| record.envelope.canonical.as_str());
-    let stored: Vec<&str> = entries.iter().map(|entry| entry.record.as_str()).collect();
+    let stored: Vec<&str> = entries
+        .iter()
+        .map(|entry| entry.canonical().unwrap())
+        .collect();
     assert_eq!(stored, order);
     let id = records[1].envelope.record.id;
     let stored = store.evidence(id).await.unwrap().unwrap();
@@ -300,11 +307,14 @@ pub async fn records_stored_while_others_are_sequenced_all_get_a_place(store: Ar
     let state = store.log_state().await.unwrap();
     assert_eq!((state.size, state.waiting), (240, 0));
     let entries = store.log_entries(0, 1_000).await.unwrap();
-    let different: BTreeSet<&str> = entries.iter().map(|entry| entry.record.as_str()).collect();
+    let different: BTreeSet<&str> = entries
+        .iter()
+        .map(|entry| entry.canonical().unwrap())
+        .collect();
     assert_eq!((entries.len(), different.len()), (240, 240));
     let mut whole = Edge::default();
     for entry in &entries {
-        whole.push(LeafHash::of(entry.record.as_bytes()).0);
+        whole.push(LeafHash::of(entry.canonical().unwrap().as_bytes()).0);
     }
     assert_eq!(stored_edge(&*store).await.root(), whole.root());
 }

@@ -18,6 +18,7 @@ pub mod keys;
 pub mod log;
 pub mod policies;
 pub mod queries;
+pub mod retention;
 pub mod revisions;
 pub mod samples;
 pub mod sequences;
@@ -113,6 +114,14 @@ macro_rules! store_contract {
             erasure_that_was_undone_can_be_made_again,
             hold_keeps_what_it_covers_until_it_is_released,
             hold_on_everything_or_on_somebody_to_come_holds,
+        );
+        $crate::store_contract!(@each $empty, retention:
+            records_that_were_let_go_leave_their_place_in_the_tree,
+            nothing_goes_under_another_hold_or_twice,
+            restored_records_go_again_whatever_holds,
+            record_that_was_let_go_is_known_when_it_comes_again,
+            replaced_provisional_record_goes_too,
+            hold_on_a_time_covers_its_exchanges_alone,
         );
         $crate::store_contract!(@each $empty, tokens:
             token_is_found_by_its_hash,

@@ -21,6 +21,8 @@ fn hold(number: u128, subject: Option<&str>) -> NewHold {
     NewHold {
         id: Uuid::from_u128(number),
         subject: subject.map(str::to_owned),
+        since: None,
+        until: None,
         reason: "case 9".to_owned(),
         at: at(3),
         by: "bob".to_owned(),

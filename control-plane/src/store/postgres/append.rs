@@ -12,8 +12,8 @@ use sqlx::{Connection, PgConnection, Row};
 use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
 
-use super::{subjects, to_bytes, to_column, to_count};
-use crate::store::group::{Fresh, Group, Known, Quarantined, Word};
+use super::{retention, subjects, to_bytes, to_column, to_count};
+use crate::store::group::{Fresh, Group, Known, Quarantined, Word, may_be_let_go};
 use crate::store::sequence::{Epoch, EpochRow, Link};
 use crate::store::{Appended, EvidenceBatch, SUPERSEDED, Source, StoreError};
 
@@ -37,6 +37,10 @@ pub(super) async fn append(
     let mut group = Group::default();
     if look_first {
         group.known = known_records(&mut tx, region, batches).await?;
+    }
+    let old = may_be_let_go(batches);
+    if !old.is_empty() {
+        group.know_let_go(retention::of_these(&mut tx, &old).await?);
     }
     let mut appended: Vec<Appended> = batches
         .iter()

@@ -6,14 +6,16 @@
 //! touched again.
 
 use jupiter_evidence::LeafHash;
-use jupiter_evidence::tree::{TILE_WIDTH, Tile, TileId};
+use jupiter_evidence::tree::{Hash, TILE_WIDTH, Tile, TileId};
 use sqlx::postgres::PgRow;
 use sqlx::{Connection, PgConnection, Row};
+use std::collections::HashMap;
+use uuid::Uuid;
 
 use super::{to_bytes, to_column, to_count, to_time};
 use crate::store::{
-    AdvanceError, Cosigned, LogEntry, LogState, SUPERSEDED, Sequenced, StoreError,
-    StoredCheckpoint, WaitingBatch,
+    AdvanceError, Cosigned, LogEntry, LogRecord, LogState, LoggedRecord, SUPERSEDED, Sequenced,
+    StoreError, StoredCheckpoint, WaitingBatch,
 };
 
 /// The index of row `e` of `evidence`, if it has one in the tree.
@@ -251,50 +253,97 @@ pub(super) async fn entries(
 ) -> Result<Vec<LogEntry>, StoreError> {
     let end = first.saturating_add(u64::from(limit));
     let rows = sqlx::query(
-        "SELECT b.first_index + member.place - 1 AS leaf_index, e.record
+        "SELECT b.first_index + member.place - 1 AS leaf_index, member.id, e.record,
+             e.received_us, e.subject_ref, retired.leaf_index IS NOT NULL AS let_go
          FROM log_batches b
          CROSS JOIN unnest(b.ids) WITH ORDINALITY AS member (id, place)
          LEFT JOIN evidence e ON e.id = member.id AND e.batch = b.batch
+         LEFT JOIN retired_evidence retired
+             ON retired.leaf_index = b.first_index + member.place - 1
          WHERE b.first_index < $2
          AND b.first_index >= coalesce((SELECT max(first_index) FROM log_batches
                                         WHERE first_index <= $1), 0)
          AND b.first_index + member.place - 1 >= $1
          AND b.first_index + member.place - 1 < $2
-         ORDER BY leaf_index",
+         ORDER BY 1",
     )
     .bind(to_column(first))
     .bind(to_column(end))
     .fetch_all(&mut *conn)
     .await?;
     let mut entries = Vec::with_capacity(rows.len());
+    let mut others = Vec::new();
     for row in rows {
         let index = to_count(row.try_get("leaf_index")?)?;
-        let record = match row.try_get::<Option<String>, _>("record")? {
-            Some(record) => record,
-            None => superseded(conn, index).await?,
+        let stored: Option<String> = row.try_get("record")?;
+        let record = match (stored, row.try_get("let_go")?) {
+            (Some(_), _) => LogRecord::Stored(logged(&row)?),
+            (None, true) => LogRecord::LetGo,
+            (None, false) => {
+                others.push((index, row.try_get("id")?));
+                LogRecord::Lost
+            }
         };
         entries.push(LogEntry { index, record });
+    }
+    if !others.is_empty() {
+        let mut replaced = superseded(conn, &others).await?;
+        for entry in &mut entries {
+            if let Some(record) = replaced.remove(&entry.index) {
+                entry.record = LogRecord::Stored(record);
+            }
+        }
     }
     Ok(entries)
 }
 
-/// A provisional record that had become a leaf before its final one came.
-async fn superseded(conn: &mut PgConnection, index: u64) -> Result<String, StoreError> {
-    let id = TileId {
+fn logged(row: &PgRow) -> Result<LoggedRecord, StoreError> {
+    Ok(LoggedRecord {
+        canonical: row.try_get("record")?,
+        received_at: to_time(row.try_get("received_us")?)?,
+        subject_ref: row.try_get("subject_ref")?,
+    })
+}
+
+/// Provisional records that had become leaves before their final ones came.
+async fn superseded(
+    conn: &mut PgConnection,
+    leaves: &[(u64, Uuid)],
+) -> Result<HashMap<u64, LoggedRecord>, StoreError> {
+    let tile_of = |(index, _): &(u64, Uuid)| TileId {
         level: 0,
         index: index / TILE_WIDTH,
     };
-    let lost = StoreError::Corrupt("a leaf without a record");
-    let tile = tiles(conn, &[id]).await?.pop();
-    let place = (index % TILE_WIDTH) as usize;
-    let leaf = tile.and_then(|tile| tile.hashes.get(place).copied());
-    let leaf = leaf.ok_or(lost.clone())?;
-    let line: Option<Vec<u8>> =
-        sqlx::query_scalar("SELECT line FROM quarantine WHERE hash = $1 AND reason = $2")
-            .bind(leaf.as_slice())
-            .bind(SUPERSEDED)
-            .fetch_optional(conn)
-            .await?;
-    line.and_then(|line| String::from_utf8(line).ok())
-        .ok_or(lost)
+    let mut needed: Vec<TileId> = leaves.iter().map(tile_of).collect();
+    needed.dedup();
+    let tiles: HashMap<u64, Vec<Hash>> = tiles(conn, &needed)
+        .await?
+        .into_iter()
+        .map(|tile| (tile.id.index, tile.hashes))
+        .collect();
+    let (mut indexes, mut ids, mut hashes) = (Vec::new(), Vec::new(), Vec::new());
+    for (index, id) in leaves {
+        let hash = tiles.get(&(index / TILE_WIDTH));
+        let hash = hash.and_then(|hashes| hashes.get((index % TILE_WIDTH) as usize));
+        if let Some(hash) = hash {
+            indexes.push(to_column(*index));
+            ids.push(*id);
+            hashes.push(hash.to_vec());
+        }
+    }
+    let rows = sqlx::query(
+        "SELECT w.leaf_index, convert_from(q.line, 'UTF8') AS record,
+             q.first_received_us AS received_us,
+             (SELECT e.subject_ref FROM evidence e WHERE e.id = w.id LIMIT 1) AS subject_ref
+         FROM unnest($1::bigint[], $2::uuid[], $3::bytea[]) AS w (leaf_index, id, hash)
+         JOIN quarantine q ON q.hash = w.hash AND q.reason = $4",
+    )
+    .bind(indexes)
+    .bind(ids)
+    .bind(hashes)
+    .bind(SUPERSEDED)
+    .fetch_all(conn)
+    .await?;
+    let one = |row: &PgRow| Ok((to_count(row.try_get("leaf_index")?)?, logged(row)?));
+    rows.iter().map(one).collect()
 }

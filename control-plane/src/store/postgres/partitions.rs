@@ -98,6 +98,31 @@ impl Partitions {
         Ok(())
     }
 
+    /// Drops weeks that ended before then and hold no record. Whoever reads or writes
+    /// waits half a second for it at most; what is in use is left for the next time.
+    pub(super) async fn drop_empty(
+        &self,
+        conn: &mut PgConnection,
+        before: Timestamp,
+    ) -> Result<(), StoreError> {
+        let of_region = format!("{}_{}", TABLES[0], slug(&self.region));
+        let names: Vec<String> = sqlx::query_scalar(
+            "SELECT relid::text FROM pg_partition_tree(to_regclass($1)) WHERE isleaf",
+        )
+        .bind(&of_region)
+        .fetch_all(&mut *conn)
+        .await?;
+        let begin = |name: &str| name.rsplit_once('_').map(|(_, begin)| begin.to_owned());
+        let last = Week::of_millis(before.as_millisecond()).begin();
+        let last = last.strftime("%Y%m%d").to_string();
+        let old = names.iter().filter_map(|name| begin(name));
+        for week in old.filter(|begin| *begin < last) {
+            drop_if_empty(conn, &slug(&self.region), &week).await?;
+        }
+        self.forget();
+        Ok(())
+    }
+
     /// Somebody may have dropped one.
     pub(super) fn forget(&self) {
         self.lock().clear();
@@ -141,6 +166,55 @@ async fn create(conn: &mut PgConnection, region: &str, weeks: &[Week]) -> Result
                 sqlx::query(AssertSqlSafe(statement))
                     .execute(&mut *tx)
                     .await?;
+            }
+        }
+    }
+    tx.commit().await
+}
+
+async fn drop_if_empty(
+    conn: &mut PgConnection,
+    region: &str,
+    week: &str,
+) -> Result<(), sqlx::Error> {
+    let mut tx = conn.begin().await?;
+    sqlx::query("SET LOCAL lock_timeout = '500ms'")
+        .execute(&mut *tx)
+        .await?;
+    let names = TABLES.map(|table| format!("{table}_{region}_{week}"));
+    let [evidence, rules] = &names;
+    // Nobody waits for a week that still has records.
+    for locked in [false, true] {
+        if locked {
+            let lock = format!("LOCK TABLE {evidence}, {rules} IN ACCESS EXCLUSIVE MODE");
+            match sqlx::query(AssertSqlSafe(lock)).execute(&mut *tx).await {
+                Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("55P03") => {
+                    return tx.rollback().await;
+                }
+                done => {
+                    done?;
+                }
+            }
+        }
+        let any = format!("SELECT EXISTS (SELECT 1 FROM {evidence})");
+        if sqlx::query_scalar(AssertSqlSafe(any))
+            .fetch_one(&mut *tx)
+            .await?
+        {
+            return tx.rollback().await;
+        }
+    }
+    for name in &names {
+        let drop_table = format!("DROP TABLE {name}");
+        match sqlx::query(AssertSqlSafe(drop_table))
+            .execute(&mut *tx)
+            .await
+        {
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("55P03") => {
+                return tx.rollback().await;
+            }
+            done => {
+                done?;
             }
         }
     }

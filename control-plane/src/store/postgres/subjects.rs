@@ -136,7 +136,7 @@ pub(super) async fn repeat(
     Ok(again)
 }
 
-async fn lock(tx: &mut PgConnection) -> Result<(), StoreError> {
+pub(super) async fn lock(tx: &mut PgConnection) -> Result<(), StoreError> {
     sqlx::query("LOCK TABLE legal_holds IN SHARE ROW EXCLUSIVE MODE")
         .execute(tx)
         .await?;
@@ -197,14 +197,16 @@ pub(super) async fn place_hold(conn: &mut PgConnection, hold: NewHold) -> Result
         }
     };
     sqlx::query(
-        "INSERT INTO legal_holds (id, subject_ref, reason, placed_us, placed_by)
-         VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO legal_holds (id, subject_ref, reason, placed_us, placed_by, since_us, until_us)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
     )
     .bind(hold.id)
     .bind(reference)
     .bind(&hold.reason)
     .bind(hold.at.as_microsecond())
     .bind(&hold.by)
+    .bind(hold.since.map(Timestamp::as_microsecond))
+    .bind(hold.until.map(Timestamp::as_microsecond))
     .execute(&mut *tx)
     .await?;
     tx.commit().await?;
@@ -212,6 +214,8 @@ pub(super) async fn place_hold(conn: &mut PgConnection, hold: NewHold) -> Result
         id: hold.id,
         reference,
         subject: hold.subject,
+        since: hold.since,
+        until: hold.until,
         reason: hold.reason,
         placed_at: hold.at,
         placed_by: hold.by,
@@ -240,7 +244,7 @@ pub(super) async fn release_hold(
 pub(super) async fn holds(conn: &mut PgConnection) -> Result<Vec<Hold>, StoreError> {
     let rows = sqlx::query(
         "SELECT h.id, h.subject_ref, k.subject, h.reason, h.placed_us, h.placed_by,
-                h.released_us, h.released_by
+                h.released_us, h.released_by, h.since_us, h.until_us
          FROM legal_holds h LEFT JOIN subject_keys k USING (subject_ref)
          ORDER BY h.placed_us, h.id",
     )
@@ -251,19 +255,46 @@ pub(super) async fn holds(conn: &mut PgConnection) -> Result<Vec<Hold>, StoreErr
 
 /// Those in force that cover a subject.
 async fn holds_on(conn: &mut PgConnection, reference: Uuid) -> Result<Vec<Hold>, StoreError> {
-    let mut holds = holds(conn).await?;
-    holds.retain(|hold| hold.covers(reference));
-    Ok(holds)
+    let mut concerned = holds(conn).await?;
+    concerned.retain(|hold| hold.concerns(reference));
+    let mut held = Vec::new();
+    for hold in concerned {
+        if !hold.is_of_a_time() || has_records_of_its_time(conn, &hold, reference).await? {
+            held.push(hold);
+        }
+    }
+    Ok(held)
+}
+
+async fn has_records_of_its_time(
+    conn: &mut PgConnection,
+    hold: &Hold,
+    reference: Uuid,
+) -> Result<bool, StoreError> {
+    let found = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM evidence
+             WHERE subject_ref = $1 AND time_us >= $2 AND time_us < $3)",
+    )
+    .bind(reference)
+    .bind(hold.since.map_or(i64::MIN, Timestamp::as_microsecond))
+    .bind(hold.until.map_or(i64::MAX, Timestamp::as_microsecond))
+    .fetch_one(conn)
+    .await?;
+    Ok(found)
 }
 
 fn hold(row: &PgRow) -> Result<Hold, StoreError> {
     let released_us: Option<i64> = row.try_get("released_us")?;
+    let since_us: Option<i64> = row.try_get("since_us")?;
+    let until_us: Option<i64> = row.try_get("until_us")?;
     let released_by: Option<String> = row.try_get("released_by")?;
     let released_at: Option<Timestamp> = released_us.map(to_time).transpose()?;
     Ok(Hold {
         id: row.try_get("id")?,
         reference: row.try_get("subject_ref")?,
         subject: row.try_get("subject")?,
+        since: since_us.map(to_time).transpose()?,
+        until: until_us.map(to_time).transpose()?,
         reason: row.try_get("reason")?,
         placed_at: to_time(row.try_get("placed_us")?)?,
         placed_by: row.try_get("placed_by")?,

@@ -17,9 +17,9 @@ use uuid::Uuid;
 
 use super::log;
 use super::sequence::Sequences;
-use super::subjects;
+use super::{retention, subjects};
 use super::{to_bytes, to_column, to_uuid};
-use crate::store::group::{Fresh, Group, Known, Quarantined, Word};
+use crate::store::group::{Fresh, Group, Known, Quarantined, Word, may_be_let_go};
 use crate::store::{Appended, EvidenceBatch, SUPERSEDED, Source, StoreError};
 
 pub(super) type Tx = Transaction<'static, Sqlite>;
@@ -38,6 +38,10 @@ pub(super) async fn append(
         known: known_records(&mut tx, batches).await?,
         ..Group::default()
     };
+    let old = may_be_let_go(batches);
+    if !old.is_empty() {
+        group.know_let_go(retention::of_these(&mut tx, &old).await?);
+    }
     let mut appended: Vec<Appended> = batches
         .iter()
         .enumerate()

@@ -79,7 +79,10 @@ async fn missing(pool: &SqlitePool, limit: u32) -> Result<Vec<MissingPlaces>, St
         "SELECT p.emitter, p.epoch, p.last_received_us, g.first_seq, g.last_seq
          FROM emitter_epochs p JOIN (
              SELECT epoch_key, coalesce(lag(seq) OVER w, -1) + 1 AS first_seq, seq - 1 AS last_seq
-             FROM evidence
+             FROM (
+                 SELECT epoch_key, seq FROM evidence
+                 UNION ALL SELECT epoch_key, seq FROM retired_evidence
+             ) placed
              WHERE epoch_key IN (SELECT key FROM emitter_epochs WHERE last_seq + 1 > places)
              WINDOW w AS (PARTITION BY epoch_key ORDER BY seq)
          ) g ON g.epoch_key = p.key AND g.first_seq <= g.last_seq

@@ -5,15 +5,16 @@
 //! record's row says where its leaf is without ever being touched again.
 
 use jupiter_evidence::LeafHash;
-use jupiter_evidence::tree::{TILE_WIDTH, Tile, TileId};
+use jupiter_evidence::tree::{Hash, TILE_WIDTH, Tile, TileId};
 use sqlx::Row;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
+use std::collections::HashMap;
 
 use super::append::Tx;
-use super::{to_bytes, to_column, to_count, to_time};
+use super::{to_bytes, to_column, to_count, to_time, to_uuid};
 use crate::store::{
-    AdvanceError, Cosigned, LogEntry, LogState, SUPERSEDED, Sequenced, StoreError,
-    StoredCheckpoint, WaitingBatch,
+    AdvanceError, Cosigned, LogEntry, LogRecord, LogState, LoggedRecord, SUPERSEDED, Sequenced,
+    StoreError, StoredCheckpoint, WaitingBatch,
 };
 
 /// The index of row `e` of `evidence`, if it has one in the tree.
@@ -256,7 +257,7 @@ pub(super) async fn entries(
         .await?;
     let end = to_count(size)?.min(first.saturating_add(u64::from(limit)));
     let rows = sqlx::query(
-        "SELECT e.arrival - l.first_arrival AS leaf_index, e.record
+        "SELECT e.arrival - l.first_arrival AS leaf_index, e.record, e.received_us, e.subject_ref
          FROM log_state l JOIN evidence e
          ON e.arrival >= l.first_arrival + ? AND e.arrival < l.first_arrival + ?
          ORDER BY e.arrival",
@@ -265,36 +266,87 @@ pub(super) async fn entries(
     .bind(to_column(end))
     .fetch_all(pool)
     .await?;
-    let mut rows = rows.iter().peekable();
-    let mut entries = Vec::new();
-    for index in first..end {
-        let here = rows.next_if(|row| leaf_index(row).is_ok_and(|at| at == Some(index)));
-        let record = match here {
-            Some(row) => row.try_get("record")?,
-            None => superseded(pool, index).await?,
-        };
-        entries.push(LogEntry { index, record });
+    let mut known = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let index = leaf_index(row)?.ok_or(StoreError::Corrupt("a leaf without a place"))?;
+        known.insert(index, LogRecord::Stored(logged(row)?));
     }
-    Ok(entries)
+    let others: Vec<u64> = (first..end).filter(|at| !known.contains_key(at)).collect();
+    if !others.is_empty() {
+        known.extend(let_go(pool, &others).await?);
+        known.extend(superseded(pool, &others).await?);
+    }
+    let entry = |index| LogEntry {
+        index,
+        record: known.remove(&index).unwrap_or(LogRecord::Lost),
+    };
+    Ok((first..end).map(entry).collect())
 }
 
-/// A provisional record that had become a leaf before its final one came.
-async fn superseded(pool: &SqlitePool, index: u64) -> Result<String, StoreError> {
-    let id = TileId {
+fn logged(row: &SqliteRow) -> Result<LoggedRecord, StoreError> {
+    let subject_ref: Option<Vec<u8>> = row.try_get("subject_ref")?;
+    Ok(LoggedRecord {
+        canonical: row.try_get("record")?,
+        received_at: to_time(row.try_get("received_us")?)?,
+        subject_ref: subject_ref.map(to_uuid).transpose()?,
+    })
+}
+
+/// Those of the leaves whose records were let go.
+async fn let_go(pool: &SqlitePool, leaves: &[u64]) -> Result<Vec<(u64, LogRecord)>, StoreError> {
+    let (Some(first), Some(last)) = (leaves.first(), leaves.last()) else {
+        return Ok(Vec::new());
+    };
+    let indexes: Vec<i64> = sqlx::query_scalar(
+        "SELECT leaf_index FROM retired_evidence WHERE leaf_index BETWEEN ? AND ?",
+    )
+    .bind(to_column(*first))
+    .bind(to_column(*last))
+    .fetch_all(pool)
+    .await?;
+    let one = |index| Ok((to_count(index)?, LogRecord::LetGo));
+    indexes.into_iter().map(one).collect()
+}
+
+/// Provisional records that had become leaves before their final ones came.
+async fn superseded(
+    pool: &SqlitePool,
+    leaves: &[u64],
+) -> Result<Vec<(u64, LogRecord)>, StoreError> {
+    let mut ids: Vec<TileId> = leaves.iter().map(|index| tile_of(*index)).collect();
+    ids.dedup();
+    let tiles: HashMap<u64, Vec<Hash>> = tiles(pool, &ids)
+        .await?
+        .into_iter()
+        .map(|tile| (tile.id.index, tile.hashes))
+        .collect();
+    let hash = |index: &u64| {
+        let hashes = tiles.get(&(index / TILE_WIDTH))?;
+        Some((*index, *hashes.get((index % TILE_WIDTH) as usize)?))
+    };
+    let wanted: Vec<(u64, Hash)> = leaves.iter().filter_map(hash).collect();
+    let rows = sqlx::query(
+        "SELECT value ->> 0 AS leaf_index, CAST(q.line AS TEXT) AS record,
+             q.first_received_us AS received_us, e.subject_ref
+         FROM json_each(?) w
+         JOIN quarantine q ON q.hash = unhex(w.value ->> 1) AND q.reason = ?
+         LEFT JOIN evidence e
+             ON e.id = unhex(replace(json_extract(CAST(q.line AS TEXT), '$.id'), '-', ''))",
+    )
+    .bind(crate::store::retention::wanted(&wanted))
+    .bind(SUPERSEDED)
+    .fetch_all(pool)
+    .await?;
+    let record = |row: &SqliteRow| {
+        let index = leaf_index(row)?.ok_or(StoreError::Corrupt("a leaf without a place"))?;
+        Ok((index, LogRecord::Stored(logged(row)?)))
+    };
+    rows.iter().map(record).collect()
+}
+
+fn tile_of(index: u64) -> TileId {
+    TileId {
         level: 0,
         index: index / TILE_WIDTH,
-    };
-    let lost = StoreError::Corrupt("a leaf without a record");
-    let tile = tiles(pool, &[id]).await?.pop();
-    let place = (index % TILE_WIDTH) as usize;
-    let leaf = tile.and_then(|tile| tile.hashes.get(place).copied());
-    let leaf = leaf.ok_or(lost.clone())?;
-    let line: Option<Vec<u8>> =
-        sqlx::query_scalar("SELECT line FROM quarantine WHERE hash = ? AND reason = ?")
-            .bind(leaf.as_slice())
-            .bind(SUPERSEDED)
-            .fetch_optional(pool)
-            .await?;
-    line.and_then(|line| String::from_utf8(line).ok())
-        .ok_or(lost)
+    }
 }

@@ -170,20 +170,24 @@ pub(super) async fn place_hold(tx: &mut Tx, hold: NewHold) -> Result<Hold, Store
         }
     };
     sqlx::query(
-        "INSERT INTO legal_holds (id, subject_ref, reason, placed_us, placed_by)
-         VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO legal_holds (id, subject_ref, reason, placed_us, placed_by, since_us, until_us)
+         VALUES (?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(hold.id.as_bytes().as_slice())
     .bind(reference.map(|reference| reference.into_bytes().to_vec()))
     .bind(&hold.reason)
     .bind(hold.at.as_microsecond())
     .bind(&hold.by)
+    .bind(hold.since.map(Timestamp::as_microsecond))
+    .bind(hold.until.map(Timestamp::as_microsecond))
     .execute(&mut **tx)
     .await?;
     Ok(Hold {
         id: hold.id,
         reference,
         subject: hold.subject,
+        since: hold.since,
+        until: hold.until,
         reason: hold.reason,
         placed_at: hold.at,
         placed_by: hold.by,
@@ -221,20 +225,46 @@ pub(super) async fn holds(conn: &mut SqliteConnection) -> Result<Vec<Hold>, Stor
 
 /// Those in force that cover a subject.
 async fn holds_on(conn: &mut SqliteConnection, reference: Uuid) -> Result<Vec<Hold>, StoreError> {
-    let mut holds = holds(conn).await?;
-    holds.retain(|hold| hold.covers(reference));
-    Ok(holds)
+    let mut concerned = holds(conn).await?;
+    concerned.retain(|hold| hold.concerns(reference));
+    let mut held = Vec::new();
+    for hold in concerned {
+        if !hold.is_of_a_time() || has_records_of_its_time(conn, &hold, reference).await? {
+            held.push(hold);
+        }
+    }
+    Ok(held)
+}
+
+async fn has_records_of_its_time(
+    conn: &mut SqliteConnection,
+    hold: &Hold,
+    reference: Uuid,
+) -> Result<bool, StoreError> {
+    let found = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM evidence WHERE subject_ref = ? AND time_us >= ? AND time_us < ?)",
+    )
+    .bind(reference.as_bytes().as_slice())
+    .bind(hold.since.map_or(i64::MIN, Timestamp::as_microsecond))
+    .bind(hold.until.map_or(i64::MAX, Timestamp::as_microsecond))
+    .fetch_one(conn)
+    .await?;
+    Ok(found)
 }
 
 fn hold(row: &SqliteRow) -> Result<Hold, StoreError> {
     let reference: Option<Vec<u8>> = row.try_get("subject_ref")?;
     let released_us: Option<i64> = row.try_get("released_us")?;
+    let since_us: Option<i64> = row.try_get("since_us")?;
+    let until_us: Option<i64> = row.try_get("until_us")?;
     let released_by: Option<String> = row.try_get("released_by")?;
     let released_at: Option<Timestamp> = released_us.map(to_time).transpose()?;
     Ok(Hold {
         id: to_uuid(row.try_get("id")?)?,
         reference: reference.map(to_uuid).transpose()?,
         subject: row.try_get("subject")?,
+        since: since_us.map(to_time).transpose()?,
+        until: until_us.map(to_time).transpose()?,
         reason: row.try_get("reason")?,
         placed_at: to_time(row.try_get("placed_us")?)?,
         placed_by: row.try_get("placed_by")?,

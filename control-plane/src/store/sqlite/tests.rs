@@ -256,6 +256,6 @@ async fn write_that_fails_in_its_middle_leaves_nothing_behind() {
     store.sequence_batches(seen, step).await.unwrap();
     let entries = store.log_entries(0, 1_000).await.unwrap();
     assert_eq!(entries.len() as u64, records);
-    let whole: std::collections::BTreeSet<_> = entries.iter().map(|e| &e.record).collect();
+    let whole: std::collections::BTreeSet<_> = entries.iter().map(|e| e.canonical()).collect();
     assert_eq!(whole.len() as u64, records);
 }

@@ -12,11 +12,13 @@ use crate::exit::{Answer, Failure};
 use crate::output::{self, FormatArg};
 use indicatif::{ProgressBar, ProgressStyle};
 use jupiter_evidence::export::{ConsistencyProof, ExportProof, PROOF_FORMAT, ranges_of};
+use jupiter_evidence::retention::Retention;
 use jupiter_evidence::tree::{
     Checkpoint, Hash, TILE_WIDTH, consistency_path, gaps_between, root_of_cover,
 };
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Args)]
@@ -83,7 +85,19 @@ pub async fn run(client: &Client, args: ExportArgs, format: FormatArg) -> Result
         return Ok(Answer::Yes);
     }
     export.out.flush().map_err(export.failed())?;
-    let count = export.indexes.len();
+    let count = export.indexes.len() as u64 - export.gone.lost;
+    if export.gone.records > 0 {
+        output::say(&format!(
+            "{} records are retained no more; the archive has them",
+            export.gone.records
+        ));
+    }
+    if export.gone.lost > 0 {
+        output::say(&format!(
+            "{} records are not in the database, and should be: verifying names them",
+            export.gone.lost
+        ));
+    }
     let Some(file) = &args.output else {
         return Ok(Answer::Yes);
     };
@@ -124,6 +138,44 @@ struct Export {
     leaves: Vec<Hash>,
     /// Nobody reads any more (`| head`).
     closed: bool,
+    gone: Gone,
+}
+
+/// What is retained no more, as the control plane says: whoever verifies believes the key.
+#[derive(Default)]
+struct Gone {
+    notes: Vec<String>,
+    leaves: Vec<Range<u64>>,
+    records: u64,
+    /// Records that are not there, and should be.
+    lost: u64,
+}
+
+impl Gone {
+    /// What is about leaves from one on.
+    async fn of(log: &Log<'_>, from: u64) -> Result<Gone, Failure> {
+        let mut gone = Gone::default();
+        for note in log.retentions().await? {
+            let Some(retention) = Retention::unverified(&note) else {
+                return Err(Failure::new("the control plane sent a spoiled statement"));
+            };
+            let leaves = retention.leaves.iter();
+            let leaves = leaves.map(|it| it.first..it.first.saturating_add(it.count));
+            let before = gone.leaves.len();
+            gone.leaves.extend(leaves.filter(|it| it.end > from));
+            if gone.leaves.len() > before {
+                gone.notes.push(note);
+            }
+        }
+        gone.leaves.sort_unstable_by_key(|leaves| leaves.start);
+        Ok(gone)
+    }
+
+    fn has(&self, index: u64) -> bool {
+        let behind = self.leaves.partition_point(|leaves| leaves.start <= index);
+        let last = behind.checked_sub(1).and_then(|at| self.leaves.get(at));
+        last.is_some_and(|leaves| leaves.contains(&index))
+    }
 }
 
 impl Export {
@@ -142,6 +194,7 @@ impl Export {
             indexes: Vec::new(),
             leaves: Vec::new(),
             closed: false,
+            gone: Gone::default(),
         };
         if export.format == ExportFormat::Csv {
             let head = views::csv_head();
@@ -185,8 +238,16 @@ impl Export {
         Ok(())
     }
 
+    /// A record that should be there: its place is in the proof, so that verifying names it.
+    fn leave_out(&mut self, index: u64, leaf: Hash) {
+        self.gone.lost += 1;
+        self.indexes.push(index);
+        self.leaves.push(leaf);
+    }
+
     /// The log from one place to its end, bundle by bundle.
     async fn all(&mut self, log: &Log<'_>, from: u64) -> Result<(), Failure> {
+        self.gone = Gone::of(log, from).await?;
         let progress = progress(log.size.saturating_sub(from), "records");
         for bundle in from / TILE_WIDTH..log.size.div_ceil(TILE_WIDTH) {
             let first = bundle * TILE_WIDTH;
@@ -196,10 +257,15 @@ impl Export {
             let records = log.records(bundle).await?;
             let leaves = log.leaves(bundle).await?;
             for ((index, record), leaf) in (first..).zip(&records).zip(leaves) {
-                if index >= from {
-                    self.write(index, record, None, leaf)?;
-                    progress.inc(1);
+                if index < from {
+                    continue;
                 }
+                match (record.is_empty(), self.gone.has(index)) {
+                    (false, _) => self.write(index, record, None, leaf)?,
+                    (true, true) => self.gone.records += 1,
+                    (true, false) => self.leave_out(index, leaf),
+                }
+                progress.inc(1);
             }
         }
         progress.finish_and_clear();
@@ -270,6 +336,7 @@ impl Export {
             leaves: self.leaves.clone(),
             between,
             consistency,
+            retentions: self.gone.notes.clone(),
         };
         let path = proof_path(file);
         let mut out = BufWriter::new(File::create(&path).map_err(not_written(&path))?);

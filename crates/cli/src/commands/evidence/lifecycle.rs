@@ -39,14 +39,20 @@ pub struct HoldArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum HoldCommand {
-    /// Place a legal hold: what it covers is not erased until it is released
+    /// Place a legal hold: what it covers is neither erased nor let go until it is released
     Add {
         /// Whom it is on
-        #[arg(long, required_unless_present = "everything")]
+        #[arg(long, required_unless_present_any = ["everything", "since", "until"])]
         subject: Option<String>,
         /// It is on every subject
-        #[arg(long, conflicts_with = "subject")]
+        #[arg(long, conflicts_with_all = ["subject", "since", "until"])]
         everything: bool,
+        /// Only on exchanges from then on: a time (2026-11-23T17:00:00Z) or so long ago (7d)
+        #[arg(long, value_name = "TIME", value_parser = super::moment)]
+        since: Option<String>,
+        /// Only on exchanges before then: a time or so long ago
+        #[arg(long, value_name = "TIME", value_parser = super::moment)]
+        until: Option<String>,
         /// Why
         #[arg(long)]
         reason: String,
@@ -175,9 +181,14 @@ pub async fn hold(client: &Client, args: &HoldArgs, format: Format) -> Result<An
     let told = match &args.command {
         HoldCommand::List => return list_holds(client, format).await,
         HoldCommand::Add {
-            subject, reason, ..
+            subject,
+            since,
+            until,
+            reason,
+            ..
         } => {
-            let request = json!({"subject": subject, "reason": reason});
+            let request =
+                json!({"subject": subject, "since": since, "until": until, "reason": reason});
             client.post(&HOLDS, &request).await?
         }
         HoldCommand::Release { id } => {
@@ -201,6 +212,18 @@ pub async fn hold(client: &Client, args: &HoldArgs, format: Format) -> Result<An
 }
 
 fn covered(hold: &Value) -> String {
+    let bound = |key, word| {
+        let at = of(hold, key);
+        match at.is_empty() {
+            true => String::new(),
+            false => format!(" {word} {}", output::when(&at)),
+        }
+    };
+    let (since, until) = (bound("since", "from"), bound("until", "to"));
+    format!("{}{since}{until}", on_whom(hold))
+}
+
+fn on_whom(hold: &Value) -> String {
     match hold.get("everything").and_then(Value::as_bool) {
         Some(true) => "everything".to_owned(),
         _ => match hold.get("subject").and_then(Value::as_str) {

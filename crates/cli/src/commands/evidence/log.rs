@@ -13,6 +13,16 @@ pub struct Log<'a> {
     pub size: u64,
 }
 
+#[derive(serde::Deserialize)]
+struct Retentions {
+    retentions: Vec<RetentionNote>,
+}
+
+#[derive(serde::Deserialize)]
+struct RetentionNote {
+    note: String,
+}
+
 fn unusable(what: &str) -> Failure {
     Failure::new(format!("the control plane sent {what}"))
 }
@@ -27,6 +37,13 @@ impl<'a> Log<'a> {
             note,
             size: checkpoint.size,
         })
+    }
+
+    /// What the control plane says is retained no more, as signed notes.
+    pub async fn retentions(&self) -> Result<Vec<String>, Failure> {
+        let path = ["v1", "evidence", "retentions"];
+        let listed: Retentions = self.client.read_as(&path, &[]).await?;
+        Ok(listed.retentions.into_iter().map(|it| it.note).collect())
     }
 
     /// The widest form that a tile of this level and index has.
@@ -57,12 +74,13 @@ impl<'a> Log<'a> {
         Ok(self.tile(TileId { level: 0, index }).await?.hashes)
     }
 
-    /// The records of one bundle, from its first on.
+    /// The records of one bundle, from its first on; empty where one is not stored.
     pub async fn records(&self, index: u64) -> Result<Vec<Vec<u8>>, Failure> {
         let id = TileId { level: 0, index };
         let path = id.path(self.width(0, index));
         let path = path.replacen("tile/0/", "v1/log/tile/entries/", 1);
-        let bundle = self.client.bytes(&path).await?;
+        let absent = [("absent", "empty".to_owned())];
+        let bundle = self.client.bytes_of(&path, &absent).await?;
         let mut rest: &[u8] = &bundle;
         let mut records = Vec::new();
         while let Some((length, after)) = rest.split_first_chunk::<2>() {

@@ -43,7 +43,18 @@ pub async fn run(client: &Client, args: &ProofArgs) -> Result<Answer, Failure> {
         output::print(&String::from_utf8_lossy(&proof));
         return Ok(Answer::Yes);
     };
-    let (record, _) = client.evidence(&args.id).await?;
+    let (record, _) = client.evidence(&args.id).await.map_err(|error| {
+        let gone =
+            matches!(&error, ClientError::Refused(problem) if problem.code == "retained_no_more");
+        let failure = Failure::from(error);
+        match gone {
+            true => failure.help(
+                "its proof holds: without `--output` it is printed, to be kept beside the line of \
+                 the archive",
+            ),
+            false => failure,
+        }
+    })?;
     let mut line = record.to_vec();
     line.push(b'\n');
     let beside = proof_path(file);

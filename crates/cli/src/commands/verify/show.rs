@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 /// as many as it has lines.
 const LISTED: usize = 50;
 
+/// Files of an archive that are named.
+const ARCHIVES_LISTED: usize = 5;
+
 pub fn text(report: &Report, bundles: &[CheckedBundle], lines: usize) -> String {
     let mut text = String::new();
     let mut part = |title: &str, items: Vec<String>| {
@@ -71,12 +74,30 @@ fn proven(report: &Report, bundles: &[CheckedBundle], lines: usize) -> Vec<Strin
     ));
     if report.proven_lines > 0 {
         let whole = match report.whole_log && report.proven_lines == lines as u64 {
+            true if report.retained_no_more.records > 0 => {
+                ": the whole log, as far as it is retained"
+            }
             true => ": the whole log",
             false => "",
         };
         proven.push(format!(
             "{} of {} lines are, byte for byte, under this checkpoint{whole}",
             report.proven_lines, lines,
+        ));
+    }
+    let gone = &report.retained_no_more;
+    if gone.records > 0 {
+        let archives = gone.archives.iter().map(|name| output::plain(name));
+        let mut archives: Vec<String> = archives.collect();
+        let more = archives.len().saturating_sub(ARCHIVES_LISTED);
+        archives.truncate(ARCHIVES_LISTED);
+        if more > 0 {
+            archives.push(format!("{more} more"));
+        }
+        proven.push(format!(
+            "the payload of {} is retained no more, as the log's key says: archived in {}",
+            records(gone.records),
+            archives.join(", ")
         ));
     }
     let sequences = &report.sequences;
@@ -208,6 +229,9 @@ fn finding(finding: &Finding) -> String {
             output::plain(cosigner)
         ),
         Finding::Checkpoint(error) => format!("the checkpoint: {error}"),
+        Finding::Retention(error) => {
+            format!("a statement of what is retained no more: {error}")
+        }
         Finding::ProofAltered => {
             "the hashes in the proof do not lead to the signed root: the proof was altered, \
              or is another log's"
@@ -292,6 +316,7 @@ fn code(finding: &Finding) -> &'static str {
     match finding {
         Finding::FalseCosignature { .. } => "false_cosignature",
         Finding::Checkpoint(_) => "checkpoint",
+        Finding::Retention(_) => "retention",
         Finding::ProofAltered => "proof_altered",
         Finding::Changed { .. } => "changed",
         Finding::Inserted { .. } => "inserted",
@@ -322,6 +347,8 @@ pub fn json(report: &Report, bundles: &[CheckedBundle], lines: usize) -> Value {
         "lines": lines,
         "proven_lines": report.proven_lines,
         "whole_log": report.whole_log,
+        "retained_no_more": report.retained_no_more.records,
+        "archives": report.retained_no_more.archives,
         "origin": checkpoint.map(|c| &c.origin),
         "size": checkpoint.map(|c| c.size),
         "signers": signers,
