@@ -266,6 +266,9 @@ impl StreamEditor {
             // Before a line that did not end, or it would begin with theirs.
             None => {
                 self.flush(&[End::All], &[], judge, out)?;
+                if breaks_off(&raw) {
+                    return self.pass_unread("cut", &raw, judge, out);
+                }
                 out.extend_from_slice(&raw);
                 Step::Continue(())
             }
@@ -489,6 +492,13 @@ impl StreamEditor {
         self.state = State::Blind;
         Step::Continue(())
     }
+}
+
+/// Whether the last line has no end: nobody knows what it was about to say, unless it is a
+/// comment.
+fn breaks_off(raw: &[u8]) -> bool {
+    let line = raw.rsplit(|byte| matches!(byte, b'\n' | b'\r')).next();
+    line.is_some_and(|line| !line.trim_ascii().is_empty() && !line.starts_with(b":"))
 }
 
 impl Numbers {

@@ -7,6 +7,8 @@ use jupiter_testkit::postgres::{PASSWORD, PostgresCluster};
 use jupiter_testkit::{Instance, InstanceBuilder, wait};
 use serde_json::{Value, json};
 
+use crate::tamper::{audit, keep_checkpoint, wait_until_sealed};
+
 use crate::support::{
     GUARD, Load, REFUSED_MODEL, ask, assert_refused, assert_sequences_are_whole, question,
 };
@@ -125,4 +127,23 @@ async fn policy_published_on_one_instance_is_enforced_by_the_others() {
     for instance in [&first, &second] {
         instance.admin().wait_for_records("", 3).await;
     }
+    log_goes_on_without_one_of_those_who_seal(first, &second).await;
+}
+
+/// Either of them seals, and one of them ends.
+async fn log_goes_on_without_one_of_those_who_seal(mut first: Instance, second: &Instance) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let key = second.data_dir().join("evidence.pub");
+    wait_until_sealed(second, 3).await;
+    keep_checkpoint(second, folder.path(), &key);
+    first.kill().await;
+    let allowed = ask(second, &question("gpt-4o")).await;
+    assert_eq!(allowed.status, 200, "{}", allowed.text());
+    wait_until_sealed(second, 4).await;
+    let (code, text) = audit(second, folder.path(), &key);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("contains the trusted checkpoint over 3 records"),
+        "{text}"
+    );
 }

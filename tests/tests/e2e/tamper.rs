@@ -7,7 +7,7 @@ use jupiter_evidence::tree::{Checkpoint, NoteSigner};
 use jupiter_testkit::{Instance, target_dir, wait};
 use serde_json::Value;
 
-use crate::support::{ask, guarded, question, record_of, wait_for_totals};
+use crate::support::{GUARD, ask, guarded, question, record_of, wait_for_totals};
 
 /// The instance stopped: verification has only files.
 struct Exported {
@@ -290,6 +290,74 @@ async fn kept_checkpoint_tells_whether_the_log_still_contains_it() {
             note,
             "what proves it is not overwritten"
         );
+    }
+}
+
+/// What an auditor who kept a checkpoint runs: (exit code, what it says).
+pub(crate) fn audit(instance: &Instance, folder: &Path, key: &Path) -> (Option<i32>, String) {
+    export(instance, folder);
+    let key = key.to_str().expect("UTF-8");
+    let proven = [
+        "verify",
+        "records.jsonl",
+        "--checkpoint",
+        "kept",
+        "--key",
+        key,
+    ];
+    let output = mercator(folder, &proven);
+    (output.status.code(), told(&output))
+}
+
+/// Keeps the checkpoint as it is now.
+pub(crate) fn keep_checkpoint(instance: &Instance, folder: &Path, key: &Path) {
+    let key = key.to_str().expect("UTF-8");
+    let output = evidence(
+        instance,
+        folder,
+        &["checkpoint", "--keep", "kept", "--key", key],
+    );
+    assert!(output.status.success(), "{}", told(&output));
+}
+
+#[tokio::test]
+async fn rotated_key_raises_no_alarm_and_a_foreign_one_does() {
+    let builder = Instance::builder().policy("guard", GUARD);
+    let mut instance = builder.evidence("backend: sqlite").start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let known = instance.data_dir().join("evidence.pub");
+    ask(&instance, &question("gpt-4o")).await;
+    wait_for_totals(&instance, 1).await;
+    wait_until_sealed(&instance, 1).await;
+    keep_checkpoint(&instance, folder.path(), &known);
+    let old_public = folder.path().join("old.pub");
+    std::fs::copy(&known, &old_public).expect("the public key is there");
+
+    let old = std::fs::read_to_string(instance.data_dir().join("evidence.key"));
+    let old = old.expect("the key is there").trim().to_owned();
+    let new = NoteSigner::new("mercator/local", &[9; 32]).expect("a name of a key");
+    let new = new.to_secret_text();
+    let plain = std::fs::read_to_string(instance.config_file()).expect("a configuration");
+    // Both sign, then the new one alone.
+    for (records, keys, old_suffices) in [(2, format!("{new},{old}"), true), (3, new, false)] {
+        assert!(instance.stop().await.success());
+        let line = format!("evidence:\n  signing_key: \"{keys}\"\n");
+        let text = plain.replacen("evidence:\n", &line, 1);
+        std::fs::write(instance.config_file(), text).expect("it is written");
+        instance.start_control_plane().await;
+        ask(&instance, &question("gpt-4o")).await;
+        wait_for_totals(&instance, records).await;
+        wait_until_sealed(&instance, records).await;
+        let (code, text) = audit(&instance, folder.path(), &known);
+        assert_eq!(code, Some(0), "{text}");
+        assert!(
+            text.contains("contains the trusted checkpoint over 1 record"),
+            "{text}"
+        );
+        let (code, text) = audit(&instance, folder.path(), &old_public);
+        assert_eq!(code == Some(0), old_suffices, "{text}");
+        let foreign = text.contains("not signed by a trusted key");
+        assert_eq!(foreign, !old_suffices, "{text}");
     }
 }
 

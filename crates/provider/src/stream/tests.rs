@@ -604,6 +604,26 @@ fn what_is_held_leaves_before_a_line_that_did_not_end() {
 }
 
 #[test]
+fn line_that_breaks_off_behind_the_last_event_is_not_taken_for_read() {
+    for (rest, unread) in [
+        ("", vec![]),
+        ("\n: pin", vec![]),
+        (": ping\n", vec![]),
+        ("id: 7\n", vec![]),
+        ("da", vec!["cut"]),
+        ("id: 7\nt-4o\",\"object\"", vec!["cut"]),
+    ] {
+        let stream = format!("{}{rest}", content(&["a secret"]));
+        let mut judge = Replacing::new("secret", "[X]");
+        let (out, end) = run(Api::ChatCompletions, &stream, &mut judge);
+        assert!(out.ends_with(rest), "{out}");
+        assert_eq!(judge.unread, unread, "{rest}");
+        assert_eq!(end.summary.unscanned, unread.first().copied(), "{rest}");
+        assert!(!end.summary.is_cut, "{rest}");
+    }
+}
+
+#[test]
 fn what_cannot_be_read_has_a_reason_and_the_judge_decides() {
     let long = content(&[&"x".repeat(500)]);
     let small = StreamLimits {
