@@ -78,7 +78,7 @@ pub struct Looked {
 }
 
 #[derive(Debug)]
-struct RetentionMetrics {
+pub(crate) struct RetentionMetrics {
     gone: Counter,
     held: Gauge,
     looked_at: Gauge,
@@ -86,7 +86,7 @@ struct RetentionMetrics {
 }
 
 impl RetentionMetrics {
-    fn register(metrics: &Metrics) -> RetentionMetrics {
+    pub(crate) fn register(metrics: &Metrics) -> RetentionMetrics {
         let retention = RetentionMetrics {
             gone: Counter::default(),
             held: Gauge::default(),

@@ -41,6 +41,7 @@ use crate::envoy::supervisor::{EnvoyPhase, EnvoyStatus, Supervisor, SupervisorEr
 use crate::erasure::{self, Keeping, LedgerError};
 use crate::health::HealthTargets;
 use crate::idempotency;
+use crate::metrics::Metrics;
 use crate::publish::{self, PublishError};
 use crate::retention::{Retainer, Retaining, RetentionError};
 use crate::seal::{KeysError, LogKeys, SealError, Sealer, Sealing};
@@ -467,10 +468,10 @@ fn forget_old_filters(config: &Config) {
     }
 }
 
-/// Shows how Envoy is doing in the metrics, and drains a new one of a drained instance.
-fn follow_envoy(app: &App, mut status: watch::Receiver<EnvoyStatus>) {
-    let (up, restarts) = (Gauge::<i64>::default(), Counter::<u64>::default());
-    app.metrics.register(|r| {
+/// Whether the managed Envoy serves, and how often it was started again.
+pub(crate) fn register_envoy(metrics: &Metrics) -> (Gauge, Counter) {
+    let (up, restarts) = (Gauge::default(), Counter::default());
+    metrics.register(|r| {
         r.register("envoy_up", "1 while the managed Envoy serves", up.clone());
         r.register(
             "envoy_restarts",
@@ -478,6 +479,12 @@ fn follow_envoy(app: &App, mut status: watch::Receiver<EnvoyStatus>) {
             restarts.clone(),
         );
     });
+    (up, restarts)
+}
+
+/// Shows how Envoy is doing in the metrics, and drains a new one of a drained instance.
+fn follow_envoy(app: &App, mut status: watch::Receiver<EnvoyStatus>) {
+    let (up, restarts) = register_envoy(&app.metrics);
     let standings = Arc::clone(&app.standings);
     tokio::spawn(async move {
         let mut counted = 0;

@@ -146,7 +146,7 @@ impl LogView {
 }
 
 #[derive(Debug)]
-struct SealMetrics {
+pub(crate) struct SealMetrics {
     tree_size: Gauge,
     unsealed: Gauge,
     signed_at: Gauge,
@@ -155,7 +155,7 @@ struct SealMetrics {
 }
 
 impl SealMetrics {
-    fn register(metrics: &Metrics) -> SealMetrics {
+    pub(crate) fn register(metrics: &Metrics) -> SealMetrics {
         let seal = SealMetrics {
             tree_size: Gauge::default(),
             unsealed: Gauge::default(),

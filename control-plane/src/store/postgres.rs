@@ -57,6 +57,12 @@ use warnings::unless_warned;
 
 pub use cluster::NoPrimary;
 
+/// What the metrics show of servers and connections, for their reference.
+#[cfg(test)]
+pub(crate) fn register_metrics(metrics: &Metrics) {
+    instruments::Instruments::default().register(metrics);
+}
+
 /// No call takes longer. Enough for a promotion that takes a second or two.
 const TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -30,6 +30,7 @@ use crate::config::Config;
 use crate::envoy::admin::EnvoyAdmin;
 use crate::envoy::bootstrap::access_log_path;
 use crate::ingest::{self, Channel};
+use crate::metrics::Metrics;
 use crate::store::UnrecordedExchange;
 
 /// The name of our place in the log, in a store that others may share.
@@ -71,7 +72,7 @@ impl Witness {
     pub fn start(app: App, config: &Config, admin: Option<EnvoyAdmin>) -> Witness {
         let stop = CancellationToken::new();
         let path = access_log_path(config);
-        let metrics = WitnessMetrics::register(&app);
+        let metrics = WitnessMetrics::register(&app.metrics);
         let task = tokio::spawn(run(
             app,
             config.instance.clone(),
@@ -92,7 +93,7 @@ impl Witness {
     }
 }
 
-struct WitnessMetrics {
+pub(crate) struct WitnessMetrics {
     recovered: Counter,
     unrecorded: Counter,
     unreadable: Counter,
@@ -100,36 +101,36 @@ struct WitnessMetrics {
 }
 
 impl WitnessMetrics {
-    fn register(app: &App) -> WitnessMetrics {
-        let metrics = WitnessMetrics {
+    pub(crate) fn register(metrics: &Metrics) -> WitnessMetrics {
+        let witness = WitnessMetrics {
             recovered: Counter::default(),
             unrecorded: Counter::default(),
             unreadable: Counter::default(),
             lag_bytes: Gauge::default(),
         };
-        app.metrics.register(|r| {
+        metrics.register(|r| {
             r.register(
                 "evidence_recovered",
                 "Records that came only through Envoy's access log",
-                metrics.recovered.clone(),
+                witness.recovered.clone(),
             );
             r.register(
                 "evidence_unrecorded_exchanges",
                 "Exchanges that Envoy saw and the filter did not record",
-                metrics.unrecorded.clone(),
+                witness.unrecorded.clone(),
             );
             r.register(
                 "witness_unreadable_lines",
                 "Lines of the access log that could not be read",
-                metrics.unreadable.clone(),
+                witness.unreadable.clone(),
             );
             r.register(
                 "witness_lag_bytes",
                 "Bytes of the access log not read yet",
-                metrics.lag_bytes.clone(),
+                witness.lag_bytes.clone(),
             );
         });
-        metrics
+        witness
     }
 }
 

@@ -290,7 +290,7 @@ fn reader(app: App, config: &Config) -> Reader {
     let path: &Path = &access_log_path(config);
     Reader {
         tail: Tail::resume(path, None),
-        metrics: WitnessMetrics::register(&app),
+        metrics: WitnessMetrics::register(&app.metrics),
         app,
         instance: config.instance.clone(),
         path: path.to_owned(),

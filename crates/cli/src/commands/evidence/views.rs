@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 /// Columns of the table, and where their values are in a record.
-const COLUMNS: [(&str, &str); 22] = [
+const COLUMNS: [(&str, &str); 25] = [
     ("id", "/id"),
     ("time", "/time"),
     ("region", "/region"),
@@ -18,6 +18,9 @@ const COLUMNS: [(&str, &str); 22] = [
     ("response_model", "/gen_ai.response.model"),
     ("input_tokens", "/gen_ai.usage.input_tokens"),
     ("output_tokens", "/gen_ai.usage.output_tokens"),
+    ("usage_estimated", "/usage_estimated"),
+    ("cost_nano", "/cost_nano"),
+    ("currency", "/currency"),
     ("request_inspection", "/request_inspection"),
     ("response_inspection", "/response_inspection"),
     ("method", "/http.request.method"),
@@ -51,6 +54,10 @@ pub fn csv(index: u64, record: &[u8], subject: Option<&str>) -> String {
         row.push_str(&cell(&match record.pointer(pointer) {
             None | Some(Value::Null) => String::new(),
             Some(Value::String(text)) => text.clone(),
+            Some(Value::Array(names)) => {
+                let names: Vec<&str> = names.iter().filter_map(Value::as_str).collect();
+                names.join(" ")
+            }
             Some(other) => other.to_string(),
         }));
     }
@@ -192,6 +199,7 @@ mod tests {
             "region": "local", "decision": "deny", "outcome": "refused",
             "gen_ai.request.model": "=HYPERLINK(\"x\"),1", "duration_us": 4_321,
             "emitter": {"id": "jupiter-1"},
+            "usage_estimated": ["input_tokens", "output_tokens"], "cost_nano": 12,
             "matched_rules": [{"policy": "p", "rule": "a"}, {"policy": "p", "rule": "b"}],
         })
         .to_string()
@@ -203,6 +211,7 @@ mod tests {
         let row = csv(7, &record(), Some("key:01"));
         assert!(row.starts_with("7,0197f3a0-"), "{row}");
         assert!(row.contains(r#","'=HYPERLINK(""x""),1","#), "{row}");
+        assert!(row.contains(",input_tokens output_tokens,12,"), "{row}");
         assert!(row.ends_with(",p/a p/b\r"), "{row}");
         let commas_in_quotes = 1;
         let cells = row.matches(',').count() - commas_in_quotes;
