@@ -2,9 +2,9 @@
 //! measures the same, and what a stalled server looks like in each.
 //!
 //! `./justw bench load [SECONDS]`. Clients run on one core, servers on another, taking
-//! turns; of three rounds the fastest counts, which was disturbed least. It fails when one of these does not hold:
-//! half of wrk's rate where the client is the limit; the rate and the median latency of
-//! both within 10 % where the server is; a stall as long as it was.
+//! turns; of three rounds the fastest counts, which was disturbed least. It fails when one
+//! of these does not hold: half of wrk's rate where the client is the limit; the rate and
+//! the latency of both within 10 % where the server is; a stall as long as it was.
 
 #![allow(
     clippy::unwrap_used,

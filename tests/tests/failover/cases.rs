@@ -46,8 +46,8 @@ pub(crate) enum Cost {
     Answers,
 }
 
-/// As many of each as [`EVEN`] has, and above them so many with a key that some are at every point of their way
-/// whenever a packet is dropped.
+/// As many of each as [`EVEN`] has, and above them so many with a key that some are at every
+/// point of their way whenever a packet is dropped.
 const MOSTLY_KEYED: (u32, &[Kind]) = (
     EVEN.0 * 3,
     &[

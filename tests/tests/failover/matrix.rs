@@ -2,8 +2,9 @@
 //!
 //! `MERCATOR_FAILOVER=all` tries every case, `=outage` the one without control
 //! planes and database, `=KillEnvoy,FreezeEnvoy` those; `MERCATOR_FAILOVER_GONE` says
-//! for how many seconds control planes and database are gone, `MERCATOR_BLESS=1` writes the table. Cases that drop packets need a
-//! network of their own, which `scripts/failover.sh` makes.
+//! for how many seconds control planes and database are gone, `MERCATOR_BLESS=1` writes
+//! the table. Cases that drop packets need a network of their own, which
+//! `scripts/failover.sh` makes.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
