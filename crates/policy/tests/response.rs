@@ -262,7 +262,11 @@ fn estimates_are_exact_from_the_least_constant_that_they_are_compared_with() {
     let on_answer =
         format!("  - {{name: r, phase: response, when: \"{big}\", actions: [{deny}]}}\n");
     let needs = bundle(&on_answer).needs();
-    assert_eq!(needs.estimates.map(|it| it.tokens), Some(0), "on an answer");
+    assert_eq!(
+        needs.estimates.map(|it| it.tokens),
+        Some(8_192),
+        "an answer is decided with the same estimate"
+    );
 }
 
 #[test]

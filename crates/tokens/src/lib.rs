@@ -102,6 +102,8 @@ mod tests {
                     text.get(..text.len() / 24 * 3).unwrap_or_default(),
                 );
                 let sample: String = text.chars().take(4).collect();
+                // What `prompt_tokens_at_most` stands on.
+                assert!(whole.tokens <= text.len() as u64, "{sample}: {whole:?}");
                 assert!(whole.work <= 40 * text.len() as u64, "{sample}: {whole:?}");
                 assert!(
                     whole.work <= 9 * eighth.work,

@@ -60,11 +60,6 @@ impl Needs {
             },
             Field::Number(number) if is_estimate(number) => {
                 let exact = self.estimates.get_or_insert(NEVER);
-                // What rules on answers ask for may be told to nobody yet.
-                let against = match phase {
-                    Phase::Request => against,
-                    Phase::Response => Against::Anything,
-                };
                 match number {
                     NumberField::EstimatedPromptTokens | NumberField::EstimatedTotalTokens => {
                         exact.tokens = exact.tokens.min(against.power(1.0));
