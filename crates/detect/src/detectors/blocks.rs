@@ -45,10 +45,11 @@ struct Raw {
     slashes: u64,
 }
 
-/// The masks of a block that follows the byte `before`.
+/// The masks of a block that follows the byte `before`; its letters are written down as small
+/// ones, and 0 for what is none.
 #[inline]
-pub(super) fn masks(block: &[u8; BLOCK], before: u8) -> Masks {
-    let raw = raw(block);
+pub(super) fn masks(block: &[u8; BLOCK], before: u8, letters: &mut [u8; BLOCK]) -> Masks {
+    let raw = raw(block, letters);
     let after = |mask: u64, first: bool| mask << 1 | u64::from(first);
     let after_word = after(
         raw.letters | raw.high | raw.digits,
@@ -68,8 +69,14 @@ pub(super) fn masks(block: &[u8; BLOCK], before: u8) -> Masks {
 }
 
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-fn raw(block: &[u8; BLOCK]) -> Raw {
+fn raw(block: &[u8; BLOCK], letters: &mut [u8; BLOCK]) -> Raw {
     let mut raw = Raw::default();
+    for (to, byte) in letters.iter_mut().zip(block) {
+        *to = match byte {
+            b'A'..=b'Z' | b'a'..=b'z' => byte | 0x20,
+            _ => 0,
+        };
+    }
     for byte in block.iter().rev() {
         let put = |mask: &mut u64, is: bool| *mask = *mask << 1 | u64::from(is);
         put(&mut raw.letters, byte.is_ascii_alphabetic());
@@ -86,10 +93,10 @@ fn raw(block: &[u8; BLOCK]) -> Raw {
 
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 #[inline]
-fn raw(block: &[u8; BLOCK]) -> Raw {
+fn raw(block: &[u8; BLOCK], letters: &mut [u8; BLOCK]) -> Raw {
     use core::arch::wasm32::{
         i8x16_gt, i8x16_lt, i8x16_splat, i16x8_shl, u8x16_bitmask, u8x16_eq, u8x16_splat,
-        u8x16_sub, u64x2, v128, v128_and, v128_or,
+        u8x16_sub, u64x2, u64x2_extract_lane, v128, v128_and, v128_or,
     };
     let (lanes, _) = block.as_chunks::<16>();
     let load = |lane: &[u8; 16]| -> v128 {
@@ -109,8 +116,19 @@ fn raw(block: &[u8; BLOCK]) -> Raw {
         let moved = u8x16_sub(bytes, u8x16_splat(first.wrapping_add(0x80)));
         i8x16_lt(moved, i8x16_splat(count.wrapping_add(0x80) as i8))
     };
+    let small = lanes.map(|bytes| v128_or(bytes, u8x16_splat(0x20)));
+    let are_letters = small.map(|bytes| within(bytes, b'a', 26));
+    let (to, _) = letters.as_chunks_mut::<16>();
+    for (to, (small, are)) in to.iter_mut().zip(small.into_iter().zip(are_letters)) {
+        let bytes = v128_and(small, are);
+        let (low, high) = (
+            u64x2_extract_lane::<0>(bytes),
+            u64x2_extract_lane::<1>(bytes),
+        );
+        *to = (u128::from(low) | u128::from(high) << 64).to_le_bytes();
+    }
     let mut raw = Raw {
-        letters: gather(lanes.map(|bytes| within(v128_or(bytes, u8x16_splat(0x20)), b'a', 26))),
+        letters: gather(are_letters),
         small: gather(lanes.map(|bytes| i16x8_shl(bytes, 2))),
         tokens: gather(lanes.map(|bytes| i8x16_gt(bytes, i8x16_splat(FIRST_TOKEN as i8 - 1)))),
         ..Raw::default()

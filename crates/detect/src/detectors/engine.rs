@@ -167,6 +167,7 @@ impl Engine {
     }
 
     /// Looks at one candidate; whether it is done with.
+    #[inline(never)]
     fn candidate(
         &mut self,
         text: &Text<'_>,

@@ -4,6 +4,7 @@
 //! the index over them is made once, at the first scan.
 
 use super::families::{FAMILIES, Part, parts};
+use super::known::Known;
 use super::phrase_list::MARKS;
 use super::phrases::{Phrases, fold};
 use super::text::Text;
@@ -23,7 +24,6 @@ pub(super) const RARE: u8 = 1 << 2;
 pub(super) const LEAST: usize = 12;
 
 /// Bits of the tables below.
-const KNOWN: u32 = 16;
 const FOUR: u32 = 14;
 const THREE: u32 = 12;
 const SIEVE: u32 = 15;
@@ -139,6 +139,11 @@ impl Anchor {
         }
     }
 
+    /// Its first bytes as [`CASES`] has them, and which these are.
+    pub(super) fn first(&self) -> (u64, u64) {
+        (self.begin, self.there)
+    }
+
     /// Whether it stands at a place, of which the first bytes are given.
     pub(super) fn stands(&self, text: &Text<'_>, at: usize, first: Option<u64>) -> bool {
         if first.is_some_and(|first| (first | CASES) & self.there != self.begin) {
@@ -155,9 +160,9 @@ impl Anchor {
 pub(super) const CASES: u64 = 0x2020_2020_2020_2020;
 
 pub(super) struct Index {
-    /// One bit by the hash of the first letters of a word that begins something by itself:
-    /// neither a key of a provider nor a scheme.
-    known: Box<[u32; 1 << (KNOWN - 5)]>,
+    /// Words in ASCII that begin something by themselves: neither keys of providers nor
+    /// schemes.
+    pub(super) known: Known,
     /// One bit by the hash of the first three bytes of what is [`HARD`] or [`RARE`].
     sieve: Box<[u32; 1 << (SIEVE - 5)]>,
     /// Flags by the hash of a key of four bytes, and of one of three.
@@ -196,14 +201,6 @@ pub(super) fn key(bytes: &[u8]) -> u32 {
 #[inline]
 fn short(key: u32) -> u32 {
     key & 0x00ff_ffff
-}
-
-/// The hash of a word's first letters, five at most: what is known has so many or is followed
-/// by something else than a letter.
-#[inline]
-fn known(begin: u64, letters: u32) -> usize {
-    let first = begin & ((1 << (letters.min(5) * 8)) - 1);
-    (first.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - KNOWN)) as usize
 }
 
 #[inline]
@@ -257,7 +254,7 @@ impl Index {
 
     fn of(anchors: Vec<Anchor>, phrases: Phrases, wide: WidePhrases) -> Index {
         let mut tables = Index {
-            known: Box::new([0; 1 << (KNOWN - 5)]),
+            known: Known::new(&anchors, &phrases),
             sieve: Box::new([0; 1 << (SIEVE - 5)]),
             four: Box::new([0; 1 << FOUR]),
             three: Box::new([0; 1 << THREE]),
@@ -270,7 +267,6 @@ impl Index {
         let telling: Vec<String> = tables.phrases.telling().map(str::to_owned).collect();
         for word in telling {
             tables.mark(begin(&word), RARE);
-            tables.know(word.as_bytes());
         }
         let mut keyed: Vec<(u32, Anchor)> = Vec::with_capacity(anchors.len());
         for anchor in anchors {
@@ -278,9 +274,6 @@ impl Index {
                 Act::Phrase => PHRASE,
                 _ => HARD,
             };
-            if !matches!(anchor.act, Act::Family(_) | Act::Scheme | Act::Phrase) {
-                tables.know(&anchor.literal);
-            }
             keyed.push((tables.mark(&anchor.literal, flag), anchor));
         }
         keyed.sort_by_key(|(key, _)| *key);
@@ -328,29 +321,6 @@ impl Index {
         key
     }
 
-    /// Notes a word that begins something by itself.
-    fn know(&mut self, literal: &[u8]) {
-        let mut begin = [0; 8];
-        for (to, from) in begin.iter_mut().zip(literal) {
-            *to = *from;
-        }
-        let letters = literal.iter().take_while(|it| it.is_ascii_alphabetic());
-        let bit = known(u64::from_le_bytes(begin) | CASES, letters.count() as u32);
-        if let Some(word) = self.known.get_mut(bit >> 5) {
-            *word |= 1 << (bit & 31);
-        }
-    }
-
-    /// Whether a word in ASCII that begins so, with so many letters in a row, may begin
-    /// something by itself; never a wrong no.
-    #[inline]
-    pub(super) fn knows(&self, begin: u64, letters: u32) -> bool {
-        let bit = known(begin, letters);
-        self.known
-            .get(bit >> 5)
-            .is_some_and(|word| word >> (bit & 31) & 1 == 1)
-    }
-
     /// Whether something [`HARD`] or [`RARE`] may begin with these bytes; never a wrong no.
     #[inline]
     pub(super) fn sifts(&self, key: u32) -> bool {
@@ -366,6 +336,11 @@ impl Index {
         let four = self.four.get(hash(key, FOUR)).copied().unwrap_or(0);
         let three = self.three.get(hash(short(key), THREE)).copied();
         four | three.unwrap_or(0)
+    }
+
+    #[cfg(test)]
+    pub(super) fn all(&self) -> impl Iterator<Item = &Anchor> {
+        self.anchors.iter()
     }
 
     /// All that begins with these bytes.

@@ -28,6 +28,7 @@ mod engine;
 mod families;
 mod index;
 mod kind;
+mod known;
 mod number;
 mod passwords;
 mod phone;

@@ -217,6 +217,11 @@ impl Phrases {
         self.telling.iter().map(String::as_str)
     }
 
+    /// After how many words at most a word tells a phrase.
+    pub(super) fn reach(&self, word: &str) -> Option<usize> {
+        self.tells(hash(word))
+    }
+
     /// After how many words at most a word of this hash tells a phrase.
     pub(super) fn tells(&self, hash: u32) -> Option<usize> {
         self.about(self.row(hash)).tells.map(usize::from)

@@ -1,9 +1,9 @@
 //! What of a stretch of text has to be looked at.
 //!
 //! Most words begin nothing. What begins by a form stands in a run of signs that prose has
-//! none of: a key is [`LEAST`] bytes or more without a space, a URL has its `://`. A bitmap of
-//! the first four bytes of the words that are known by themselves lets nearly all others go.
-//! Phrases begin with ordinary words, `show` or `tell`; each has a telling word too,
+//! none of: a key is [`LEAST`] bytes or more without a space, a URL has its `://`. Nearly all
+//! other words are let go by their first letters ([`super::known`]), those of some blocks
+//! before any that is left is looked at. Phrases begin with ordinary words, `show` or `tell`; each has a telling word too,
 //! `instructions` for one, and only what stands so near before a telling word that its phrase
 //! could reach it is looked at. Where the text has letters beyond ASCII, a bitmap of the first
 //! three bytes of all that is known serves instead.
@@ -30,6 +30,9 @@ const OPEN: usize = MAX_SCHEME + 3;
 /// Blocks after a stretch in which a phrase that begins in it may have its telling word.
 const AHEAD: usize = FAR.div_ceil(BLOCK);
 const ALL: usize = STRETCH + AHEAD;
+const GROUP: usize = 16;
+/// Marks a word in a block with letters beyond ASCII.
+const HIGH_BLOCK: usize = 1 << 15;
 
 /// One bit per byte of a block, the first byte lowest.
 #[derive(Debug, Clone, Copy, Default)]
@@ -50,6 +53,17 @@ pub(super) struct Stretch {
     count: usize,
 }
 
+/// Blocks whose words are noted before any of them is looked at.
+struct Group {
+    /// Its first block.
+    first: usize,
+    /// Its letters, and those of the block after it: see [`masks`].
+    letters: [u8; (GROUP + 1) * BLOCK],
+    /// Where words begin that may be known by themselves, from its first block on.
+    noted: [u16; GROUP * BLOCK],
+    count: usize,
+}
+
 impl Stretch {
     /// Looks over what is at hand from `start` on.
     pub(super) fn new(text: &Text<'_>, start: usize, phrases: bool) -> Stretch {
@@ -61,11 +75,16 @@ impl Stretch {
         };
         let index = &*INDEX;
         let mut told = phrases.then_some(Told { until: start });
+        let mut group = Group::new();
         let mut here = Masks::default();
         for nth in 0..=blocks.min(ALL) {
-            let next = of_block(text, start + nth * BLOCK);
+            let next = group.masks(text, start, nth);
             if let Some(nth) = nth.checked_sub(1) {
-                stretch.block(text, index, nth, (&here, &next), &mut told);
+                stretch.block(text, index, &mut group, nth, (&here, &next));
+                if nth - group.first == GROUP - 1 || nth + 1 == blocks.min(ALL) {
+                    stretch.noted(text, index, &group, &mut told);
+                    group.next();
+                }
             }
             here = next;
         }
@@ -91,93 +110,107 @@ impl Stretch {
         &mut self,
         text: &Text<'_>,
         index: &Index,
+        group: &mut Group,
         nth: usize,
         (here, next): (&Masks, &Masks),
-        told: &mut Option<Told>,
     ) {
-        let at = self.start + nth * BLOCK;
         if let Some(look) = self.looks.get_mut(nth) {
             look.words = here.words;
             look.numbers = here.numbers;
             look.ats = here.ats;
         }
-        let mut padded = [0; WINDOW];
-        let window = padded_to(text.from(at), &mut padded);
-        let hits = match here.high | next.high {
-            0 => self.plain(text, index, at, window, (here, next), told),
-            _ => {
-                let mut hits = 0;
-                for (nth, begin) in begins(window, here.words) {
-                    let key = begin as u32;
-                    if index.sifts(key) {
-                        hits |= self.word(text, index, (at, nth), key, told);
-                    }
-                }
-                hits
+        let at = (nth - group.first) * BLOCK;
+        match here.high | next.high {
+            0 => {
+                group.plain(index, at, (here, next));
+                self.forms(text, index, nth * BLOCK, (here, next));
             }
-        };
-        if let Some(look) = self.looks.get_mut(nth) {
-            look.hits |= hits;
+            _ => {
+                let mut padded = [0; WINDOW];
+                let window = padded_to(text.from(self.start + nth * BLOCK), &mut padded);
+                for (nth, begin) in begins(window, here.words) {
+                    group.note((at + nth) | HIGH_BLOCK, index.sifts(begin as u32));
+                }
+            }
         }
     }
 
-    /// The words of a block that begin something, in ASCII.
+    /// Marks what begins like a key or a URL, in ASCII.
     #[inline]
-    fn plain(
-        &mut self,
-        text: &Text<'_>,
-        index: &Index,
-        at: usize,
-        window: &[u8; WINDOW],
-        (here, next): (&Masks, &Masks),
-        told: &mut Option<Told>,
-    ) -> u64 {
-        let mut hits = 0;
-        let after = |here: u64, next: u64, by: usize| here >> by | next << (BLOCK - by);
-        let tokens = |by| after(here.tokens, next.tokens, by);
-        // Words that are known by themselves have three such bytes or more.
-        for (nth, begin) in begins(window, here.words & tokens(1) & tokens(2)) {
-            let letters = here.letters >> nth | next.letters << 1 << (BLOCK - 1 - nth);
-            if index.knows(begin, letters.trailing_ones()) {
-                hits |= self.word(text, index, (at, nth), begin as u32, told);
-            }
-        }
-        for (nth, begin) in begins(window, here.words & runs(here.tokens, next.tokens)) {
-            let key = begin as u32;
-            if index.sifts(key) {
-                hits |= u64::from(index.flags(key) & HARD != 0) << nth;
+    fn forms(&mut self, text: &Text<'_>, index: &Index, at: usize, (here, next): (&Masks, &Masks)) {
+        let mut left = here.words & runs(here.tokens, next.tokens);
+        while left != 0 {
+            let nth = left.trailing_zeros() as usize;
+            left &= left - 1;
+            if let Some(bytes) = text.from(self.start + at + nth).get(..4) {
+                self.hit(at + nth, index.flags(key(bytes)) & HARD != 0);
             }
         }
         let mut left = here.slashes & after(here.slashes, next.slashes, 1);
         while left != 0 {
-            let slash = at + left.trailing_zeros() as usize;
+            let slash = self.start + at + left.trailing_zeros() as usize;
             left &= left - 1;
             self.scheme(text, index, slash);
         }
-        hits
     }
 
-    /// A word that begins like something: its bit if it is known by its first bytes. What a
-    /// telling word is for is marked.
-    fn word(
-        &mut self,
-        text: &Text<'_>,
-        index: &Index,
-        (start, nth): (usize, usize),
-        key: u32,
-        told: &mut Option<Told>,
-    ) -> u64 {
-        let at = start + nth;
-        let flags = index.flags(key);
-        if flags & RARE != 0
-            && let Some(told) = told
-            && let Some((hash, _)) = word(text, at)
-            && let Some(reach) = index.phrases.tells(hash)
-        {
+    #[inline]
+    fn hit(&mut self, at: usize, is: bool) {
+        if let Some(look) = self.looks.get_mut(at / BLOCK) {
+            look.hits |= u64::from(is) << (at % BLOCK);
+        }
+    }
+
+    /// Looks at the words that were noted.
+    #[inline(never)]
+    fn noted(&mut self, text: &Text<'_>, index: &Index, group: &Group, told: &mut Option<Told>) {
+        for noted in group.noted.iter().take(group.count) {
+            let noted = usize::from(*noted);
+            let in_group = noted & !HIGH_BLOCK;
+            let at = group.first * BLOCK + in_group;
+            let place = self.start + at;
+            let reach = if noted == in_group {
+                let eight = group.letters(in_group);
+                let begin = text.eight(place).unwrap_or_else(|| {
+                    let mut padded = [0; 8];
+                    u64::from_le_bytes(*padded_to(text.from(place), &mut padded))
+                });
+                self.hit(at, index.known.begins(eight, begin | CASES));
+                let more = group
+                    .letters
+                    .get(in_group + 8)
+                    .is_some_and(|next| *next != 0);
+                index
+                    .known
+                    .reach(&index.phrases, text, place, (eight, more))
+            } else {
+                let Some(bytes) = text.from(place).get(..4) else {
+                    continue;
+                };
+                let flags = index.flags(key(bytes));
+                self.hit(at, flags & HARD != 0);
+                match flags & RARE {
+                    0 => None,
+                    _ => word(text, place).and_then(|(hash, _)| index.phrases.tells(hash)),
+                }
+            };
+            if let Some(told) = told
+                && let Some(reach) = reach
+            {
+                self.tell(text, place, reach, told);
+            }
+        }
+    }
+
+    /// Marks what a telling word is for, so many words before it.
+    #[inline]
+    fn tell(&mut self, text: &Text<'_>, at: usize, reach: usize, told: &mut Told) {
+        if reach > 0 {
             let from = told.from(text, at, reach);
             self.near(from, at + 1);
+        } else if let Some(look) = self.looks.get_mut((at - self.start) / BLOCK) {
+            look.near |= 1 << ((at - self.start) % BLOCK);
         }
-        u64::from(flags & HARD != 0) << nth
     }
 
     /// Marks the words of a scheme, if the slash that stands here is the first of `://`.
@@ -226,11 +259,74 @@ impl Stretch {
     }
 }
 
-/// The masks of the block that begins at a place; of nothing past the end.
+impl Group {
+    fn new() -> Group {
+        Group {
+            first: 0,
+            letters: [0; (GROUP + 1) * BLOCK],
+            noted: [0; GROUP * BLOCK],
+            count: 0,
+        }
+    }
+
+    /// Goes on after its last block.
+    fn next(&mut self) {
+        self.first += GROUP;
+        self.count = 0;
+        self.letters.copy_within(GROUP * BLOCK.., 0);
+    }
+
+    /// The masks of a block, of nothing past the end; its letters are written down.
+    #[inline]
+    fn masks(&mut self, text: &Text<'_>, start: usize, nth: usize) -> Masks {
+        let at = start + nth * BLOCK;
+        let (letters, _) = self.letters.as_chunks_mut::<BLOCK>();
+        let mut padded = [0; BLOCK];
+        let block = padded_to(text.from(at), &mut padded);
+        match letters.get_mut(nth - self.first) {
+            Some(letters) => masks(block, text.before(at), letters),
+            None => Masks::default(),
+        }
+    }
+
+    /// Notes the words of a block that may be known by themselves, in ASCII.
+    #[inline]
+    fn plain(&mut self, index: &Index, at: usize, (here, next): (&Masks, &Masks)) {
+        // They have two letters or more, and not just these.
+        let letters = after(here.letters, next.letters, 1);
+        let mut left = here.words & letters & after(here.tokens, next.tokens, 2);
+        while left != 0 {
+            let at = at + left.trailing_zeros() as usize;
+            left &= left - 1;
+            self.note(at, index.known.may(self.letters(at)));
+        }
+    }
+
+    /// The letters from a place on, eight at most, each byte one of them or 0.
+    #[inline]
+    fn letters(&self, at: usize) -> u64 {
+        let eight = self
+            .letters
+            .get(at..)
+            .and_then(|from| from.first_chunk::<8>());
+        eight.map_or(0, |eight| u64::from_le_bytes(*eight))
+    }
+
+    /// Notes a word, if it may be known by itself. Without a branch: what is seldom so would
+    /// be mispredicted each time.
+    #[inline]
+    fn note(&mut self, at: usize, known: bool) {
+        if let Some(slot) = self.noted.get_mut(self.count) {
+            *slot = at as u16;
+            self.count += usize::from(known);
+        }
+    }
+}
+
+/// The bits so many places on.
 #[inline]
-fn of_block(text: &Text<'_>, at: usize) -> Masks {
-    let mut padded = [0; BLOCK];
-    masks(padded_to(text.from(at), &mut padded), text.before(at))
+fn after(here: u64, next: u64, by: usize) -> u64 {
+    here >> by | next << (BLOCK - by)
 }
 
 /// So many bytes as an array, copied where there are fewer.

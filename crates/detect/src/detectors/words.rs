@@ -13,7 +13,7 @@ const ODD: u64 = 0xd6e8_feb8_6659_fd93;
 /// A bit for each byte of eight.
 const TOPS: u64 = 0x8080_8080_8080_8080;
 
-const fn each(byte: u8) -> u64 {
+pub(super) const fn each(byte: u8) -> u64 {
     byte as u64 * 0x0101_0101_0101_0101
 }
 

@@ -1,0 +1,306 @@
+//! Words of ASCII that are known by themselves, by their first letters.
+//!
+//! Letters come eight in a number, the first lowest, as small ones, and 0 for a byte that is
+//! none. Most words are let go by a bitmap of the first five. Of those that are left, one
+//! comparison tells whether a literal may stand there, and for most telling words which word
+//! it is; neither has a branch for what is seldom so.
+
+use super::index::{Act, Anchor};
+use super::phrases::Phrases;
+use super::text::{DIGIT, HIGH, Text, is};
+use super::words::{each, word};
+
+/// Fewest letters of a word that is known here.
+pub(super) const LEAST_LETTERS: usize = 2;
+/// Letters in the bitmap.
+const FIRST: usize = 5;
+const LETTERS: usize = 8;
+
+/// Bits of the tables.
+const BITMAP: u32 = 16;
+const LITERALS: u32 = 9;
+const TELLING: u32 = 11;
+
+pub(super) struct Known {
+    /// One bit by the hash of the first five letters.
+    bitmap: Box<[u32; 1 << (BITMAP - 5)]>,
+    /// By the hash of the first five letters; open addressing.
+    literals: Box<[Literals]>,
+    /// By the hash of the letters; open addressing.
+    telling: Box<[Telling]>,
+}
+
+/// All literals of the same first five letters.
+#[derive(Debug, Clone, Copy, Default)]
+struct Literals {
+    letters: u64,
+    /// The first bytes they have in common, as [`CASES`](super::index::CASES) has them, and
+    /// which these are.
+    begin: u64,
+    there: u64,
+}
+
+/// Telling words of the same first eight letters.
+#[derive(Debug, Clone, Copy, Default)]
+struct Telling {
+    letters: u64,
+    /// After how many words at most the word of just these letters tells a phrase.
+    reach: Option<u8>,
+    /// Longer words begin so.
+    longer: bool,
+}
+
+/// The first of some letters, up to what is none.
+#[inline]
+fn run(letters: u64) -> (u64, usize) {
+    // The top bit of the first byte that is 0; of later ones it may be wrong.
+    let none = letters.wrapping_sub(each(1)) & !letters & each(0x80);
+    let there = (none & none.wrapping_neg()).wrapping_sub(1);
+    (letters & there, none.trailing_zeros() as usize / 8)
+}
+
+/// The first five of some letters in the upper bytes.
+#[inline]
+fn first(letters: u64) -> u64 {
+    letters << (8 * (LETTERS - FIRST))
+}
+
+#[inline]
+fn hash(letters: u64, bits: u32) -> usize {
+    (letters.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - bits)) as usize
+}
+
+/// The letters a literal begins with, and how many.
+fn of(literal: &[u8]) -> (u64, usize) {
+    let count = literal
+        .iter()
+        .take_while(|it| it.is_ascii_alphabetic())
+        .count();
+    let mut letters = [0; LETTERS];
+    for (to, from) in letters.iter_mut().zip(literal.iter().take(count)) {
+        *to = from.to_ascii_lowercase();
+    }
+    (u64::from_le_bytes(letters), count)
+}
+
+/// Whether it is for here: keys and schemes are found by their forms, phrases by their telling
+/// words, and what has a byte beyond ASCII among its first is not looked for by letters.
+fn is_known(anchor: &Anchor) -> bool {
+    !matches!(anchor.act, Act::Family(_) | Act::Scheme | Act::Phrase)
+        && of(&anchor.literal).1 >= LEAST_LETTERS
+}
+
+impl Known {
+    pub(super) fn new(anchors: &[Anchor], phrases: &Phrases) -> Known {
+        let mut known = Known {
+            bitmap: Box::new([0; 1 << (BITMAP - 5)]),
+            literals: vec![Literals::default(); 1 << LITERALS].into_boxed_slice(),
+            telling: vec![Telling::default(); 1 << TELLING].into_boxed_slice(),
+        };
+        for anchor in anchors.iter().filter(|anchor| is_known(anchor)) {
+            known.literal(anchor);
+        }
+        for word in phrases.telling() {
+            known.tells(word, phrases);
+        }
+        known
+    }
+
+    fn literal(&mut self, anchor: &Anchor) {
+        let (letters, count) = of(&anchor.literal);
+        self.mark(letters, count);
+        let letters = first(letters);
+        let slot = find(letters, LITERALS, |at| {
+            self.literals.get(at).map(|it| it.letters)
+        });
+        if let Some(slot) = slot.and_then(|at| self.literals.get_mut(at)) {
+            let (begin, there) = anchor.first();
+            if slot.letters == 0 {
+                *slot = Literals {
+                    letters,
+                    begin,
+                    there,
+                };
+            }
+            // What both have, up to the first byte in which they differ.
+            let both = slot.there & there;
+            let alike = match ((slot.begin ^ begin) & both).trailing_zeros() / 8 {
+                bytes @ ..8 => (1 << (bytes * 8)) - 1,
+                _ => !0,
+            };
+            slot.there = both & alike;
+            slot.begin &= slot.there;
+        }
+    }
+
+    fn tells(&mut self, word: &str, phrases: &Phrases) {
+        let (letters, count) = of(word.as_bytes());
+        if count < LEAST_LETTERS {
+            return;
+        }
+        self.mark(letters, count);
+        let slot = find(letters, TELLING, |at| {
+            self.telling.get(at).map(|it| it.letters)
+        });
+        if let Some(slot) = slot.and_then(|at| self.telling.get_mut(at)) {
+            slot.letters = letters;
+            slot.longer |= count > LETTERS;
+            if count == word.len() && count <= LETTERS {
+                slot.reach = phrases.reach(word).map(|reach| reach as u8);
+            }
+        }
+    }
+
+    /// Sets the bits of a word. After what is no letter any may follow.
+    fn mark(&mut self, letters: u64, count: usize) {
+        let any = || (b'a'..=b'z').chain([0]).map(u64::from);
+        let fourths = any().filter(|it| count == 2 || *it == 0);
+        let pairs = fourths.flat_map(|fourth| any().map(move |fifth| (fourth, fifth)));
+        for (fourth, fifth) in pairs.filter(|(_, fifth)| count < 4 || *fifth == 0) {
+            let bit = hash(first(letters | fourth << 24 | fifth << 32), BITMAP);
+            if let Some(word) = self.bitmap.get_mut(bit >> 5) {
+                *word |= 1 << (bit & 31);
+            }
+        }
+    }
+
+    /// Whether a word with these first letters may be known; never a wrong no.
+    #[inline]
+    pub(super) fn may(&self, letters: u64) -> bool {
+        let bit = hash(first(letters), BITMAP);
+        self.bitmap
+            .get(bit >> 5)
+            .is_some_and(|word| word >> (bit & 31) & 1 == 1)
+    }
+
+    /// Whether a literal may stand where these letters and bytes do; never a wrong no.
+    #[inline]
+    pub(super) fn begins(&self, letters: u64, begin: u64) -> bool {
+        let letters = first(run(letters).0);
+        let slot = find(letters, LITERALS, |at| {
+            self.literals.get(at).map(|it| it.letters)
+        });
+        let slot = slot
+            .and_then(|at| self.literals.get(at))
+            .copied()
+            .unwrap_or_default();
+        slot.letters == letters && begin & slot.there == slot.begin
+    }
+
+    /// After how many words at most the word at a place tells a phrase, if it does; its first
+    /// letters, and whether more than eight follow each other.
+    #[inline]
+    pub(super) fn reach(
+        &self,
+        phrases: &Phrases,
+        text: &Text<'_>,
+        at: usize,
+        (letters, more): (u64, bool),
+    ) -> Option<usize> {
+        let (letters, count) = run(letters);
+        let slot = find(letters, TELLING, |at| {
+            self.telling.get(at).map(|it| it.letters)
+        });
+        let slot = slot
+            .and_then(|at| self.telling.get(at))
+            .copied()
+            .unwrap_or_default();
+        if more && count == LETTERS {
+            return match slot.longer {
+                true => phrases.tells(word(text, at)?.0),
+                false => None,
+            };
+        }
+        let next = text.from(at + count).first().copied();
+        if next.is_some_and(|next| next == b'\'' || is(next, DIGIT | HIGH)) {
+            return phrases.tells(word(text, at)?.0);
+        }
+        slot.reach.map(usize::from)
+    }
+}
+
+/// The slot of some letters, or the free one where they belong.
+#[inline]
+fn find(letters: u64, bits: u32, slot: impl Fn(usize) -> Option<u64>) -> Option<usize> {
+    let start = hash(letters, bits);
+    (0..1 << bits)
+        .map(|step| (start + step) % (1 << bits))
+        .find(|at| slot(*at).is_none_or(|it| it == 0 || it == letters))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detectors::index::{CASES, INDEX};
+
+    fn there(text: &str) -> (u64, bool) {
+        let letters = |at: usize| {
+            let byte = text.as_bytes().get(at).copied().unwrap_or(0);
+            if byte.is_ascii_alphabetic() {
+                byte | 0x20
+            } else {
+                0
+            }
+        };
+        (
+            u64::from_le_bytes(core::array::from_fn(letters)),
+            letters(LETTERS) != 0,
+        )
+    }
+
+    #[test]
+    fn every_telling_word_is_known_wherever_it_stands() {
+        let (known, phrases) = (&INDEX.known, &INDEX.phrases);
+        for word in phrases
+            .telling()
+            .filter(|word| of(word.as_bytes()).1 >= LEAST_LETTERS)
+        {
+            for after in ["", " of", ".a", ", and so on", "-", "\n\n", "\"it"] {
+                let content = format!("{word}{after}");
+                let (letters, more) = there(&content);
+                let text = Text::new(content.as_bytes(), 0, true);
+                assert!(known.may(letters), "{content}");
+                let reach = known.reach(phrases, &text, 0, (letters, more));
+                assert_eq!(reach, phrases.reach(word), "{content}");
+                assert!(reach.is_some(), "{content}");
+            }
+            // Another word.
+            for after in ["qx", "'qx", "0", "é"] {
+                let content = format!("{word}{after}");
+                let (letters, more) = there(&content);
+                let text = Text::new(content.as_bytes(), 0, true);
+                let reach = known.reach(phrases, &text, 0, (letters, more));
+                assert_eq!(reach, None, "{content}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_literal_is_known_wherever_it_stands() {
+        for anchor in INDEX.all().filter(|anchor| is_known(anchor)) {
+            let literal = core::str::from_utf8(&anchor.literal).expect("text");
+            for content in [
+                format!("{literal}: of"),
+                format!("{literal}=\"a"),
+                literal.to_owned(),
+            ] {
+                let mut begin = [0; LETTERS];
+                for (to, from) in begin.iter_mut().zip(content.bytes()) {
+                    *to = from;
+                }
+                let (letters, _) = there(&content);
+                let begin = u64::from_le_bytes(begin) | CASES;
+                assert!(INDEX.known.may(letters), "{content}");
+                assert!(INDEX.known.begins(letters, begin), "{content}");
+            }
+        }
+    }
+
+    #[test]
+    fn there_is_room_for_all() {
+        let literals = INDEX.known.literals.iter().filter(|slot| slot.letters != 0);
+        let telling = INDEX.known.telling.iter().filter(|slot| slot.letters != 0);
+        assert!(literals.count() * 2 <= 1 << LITERALS);
+        assert!(telling.count() * 2 <= 1 << TELLING);
+    }
+}
