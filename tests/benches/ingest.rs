@@ -33,7 +33,7 @@ use jupiter_control_plane::store::contract::samples::{SampleEmitter, batch};
 use jupiter_control_plane::store::postgres::PostgresStore;
 use jupiter_control_plane::store::sqlite::SqliteStore;
 use jupiter_control_plane::store::{NewEvidence, Store};
-use jupiter_testkit::postgres::PostgresCluster;
+use jupiter_testkit::postgres::{PASSWORD, PostgresCluster};
 use tokio::task::JoinSet;
 
 /// Emitters that send side by side.
@@ -266,6 +266,7 @@ async fn run_copies(cluster: &PostgresCluster, scripts: &[PathBuf]) -> f64 {
             let mut psql = Command::new("psql");
             psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1"]);
             psql.args(["-U", "postgres", "-d", cluster.database()]);
+            psql.env("PGPASSWORD", PASSWORD);
             psql.arg("-p").arg(cluster.node(0).port.to_string());
             psql.arg("-f").arg(script).spawn().expect("psql runs")
         })

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use reqwest::{Method, StatusCode};
+use reqwest::Method;
 use serde_json::Value;
 
 use crate::wait::{self, OrFail, fail};
@@ -159,18 +159,6 @@ impl Admin {
             headers: response.headers().clone(),
             body: response.bytes().await?.to_vec(),
         })
-    }
-
-    pub(crate) async fn answers(&self, path: &str) -> Result<(), String> {
-        match self.try_send(Method::GET, path, "", Vec::new()).await {
-            Ok(reply) if reply.status == StatusCode::OK => Ok(()),
-            Ok(reply) => Err(format!(
-                "{path}: {} {}",
-                reply.status,
-                String::from_utf8_lossy(&reply.body)
-            )),
-            Err(error) => Err(format!("{path}: {error}")),
-        }
     }
 
     /// Of all emitters together: how many records their sequences hold, how many they lack.

@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::process::{Program, project_root};
-use crate::wait::fail;
+use jupiter_installation::Program;
+
+use crate::places::project_root;
+use crate::wait::OrFail;
 
 /// The Envoy that tests run: `TESTKIT_ENVOY`, else what setup fetched,
 /// else the one on `PATH`.
@@ -16,16 +18,10 @@ pub fn envoy_binary() -> PathBuf {
     if fetched.is_file() {
         return fetched;
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .map(|folder| folder.join("envoy"))
-        .find(|candidate| candidate.is_file())
-        .unwrap_or_else(|| {
-            fail(
-                "no Envoy here; `./justw test` fetches one into .tools/envoy, \
-                 or put `envoy` on PATH, or set TESTKIT_ENVOY",
-            )
-        })
+    jupiter_installation::on_path("envoy", &[]).or_fail(
+        "no Envoy here; `./justw test` fetches one into .tools/envoy, \
+         or put `envoy` on PATH, or set TESTKIT_ENVOY",
+    )
 }
 
 /// Run Envoy on a configuration as it lies there, with so many worker threads.
@@ -40,5 +36,5 @@ pub fn start_envoy(config: &Path, log: PathBuf, workers: u32) -> Program {
         .args(["--log-level", "warning"])
         // As `mercator run` does: a line of the access log is written when it is made.
         .args(["--file-flush-min-size-kb", "0"]);
-    Program::start("envoy", command, log)
+    Program::start("envoy", command, log).or_fail("cannot start Envoy")
 }

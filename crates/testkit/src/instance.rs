@@ -1,26 +1,23 @@
 //! One instance: the real `mercator run`, its Envoy, and a fake provider.
 //!
 //! Every instance has its own ports, data folder and provider, so tests run
-//! beside each other. Nothing of it outlives it: what a killed control plane
-//! left behind is found by its pid file and killed too. When a test fails, the
-//! logs of all its programs are printed.
+//! beside each other. Nothing of it outlives it. When a test fails, the logs of
+//! all its programs are printed.
 
 use std::fmt::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
-use rustix::process::Signal;
+use jupiter_installation::{self as installation, Ports, Program, Settings, Signal, signal};
 use tempfile::TempDir;
 
 use crate::admin::Admin;
 use crate::envoy::{envoy_binary, start_envoy};
 use crate::fake_provider::FakeProvider;
-use crate::ports::free_port;
-use crate::process::{self, Program, built, target_dir};
+use crate::places::{built, free_port, target_dir};
 use crate::traffic::Traffic;
-use crate::wait::{self, OrFail, fail};
+use crate::wait::{self, OrFail};
 
 /// How many lines at the end of each log a failure shows.
 const LOG_LINES: usize = 120;
@@ -163,24 +160,14 @@ impl InstanceBuilder {
             .prefix("jupiter-")
             .tempdir()
             .or_fail("cannot make a folder for the instance");
-        let ports = Ports {
-            traffic: free_port(),
-            admin: free_port(),
-            metrics: free_port(),
-            envoy_admin: free_port(),
-            agent: free_port(),
-        };
-        let config = folder.path().join("mercator.yaml");
         let fake = format!("http://{}", provider.address());
         let url = self.provider.as_deref().unwrap_or(&fake);
-        let text = self.config(folder.path(), &ports, url);
-        std::fs::write(&config, text).or_fail("cannot write the configuration");
+        let settings = self.settings(url);
+        let ports = Ports::free().or_fail("no ports");
+        let written = installation::Instance::new(&mercator(), folder.path(), ports, &settings);
         let mut instance = Instance {
-            control_plane: None,
+            instance: written.or_fail("cannot write the configuration"),
             lone_envoy: None,
-            logs: Vec::new(),
-            config,
-            ports,
             provider: Some(provider),
             http: client(),
             folder,
@@ -196,71 +183,46 @@ impl InstanceBuilder {
         instance
     }
 
-    fn config(&self, folder: &Path, ports: &Ports, provider: &str) -> String {
-        let filter = self.filter.clone().unwrap_or_else(filter_module);
-        let lines = |lines: &[String]| {
-            lines.iter().fold(String::new(), |mut text, line| {
-                let _ = writeln!(text, "  {line}");
-                text
-            })
-        };
+    fn settings(&self, provider: &str) -> Settings {
         let section = |name: &str, extra: &[String]| match extra {
             [] => String::new(),
-            extra => format!("{name}:\n{}", lines(extra)),
+            extra => extra.iter().fold(format!("{name}:\n"), |mut text, line| {
+                let _ = writeln!(text, "  {line}");
+                text
+            }),
         };
-        format!(
-            "instance: {name}\n\
-             region: local\n\
-             environment: {environment}\n\
-             data_dir: {data}\n\
-             admin: {{listen: \"127.0.0.1:{admin}\"}}\n\
-             metrics: {{listen: \"127.0.0.1:{metrics}\"}}\n\
-             agent: {{listen: \"127.0.0.1:{agent}\"}}\n\
-             envoy:\n  \
-               binary: {envoy}\n  \
-               filter: {filter}\n  \
-               listen: \"127.0.0.1:{traffic}\"\n  \
-               admin: \"127.0.0.1:{envoy_admin}\"\n\
-             {envoy_lines}\
-             {policy_source}\
-             {inspection}\
-             {evidence}\
-             {subject}\
-             {idempotency}\
-             {prices}\
-             providers:\n  \
-               - {{name: openai, kind: openai, base_url: \"{provider}/v1\", api_key: \"{openai_key}\"}}\n  \
-               - {{name: anthropic, kind: anthropic, base_url: \"{provider}\", api_key: \"{anthropic_key}\"}}\n",
-            environment = self.environment.as_deref().unwrap_or("production"),
-            data = folder.join("data").display(),
-            admin = ports.admin,
-            metrics = ports.metrics,
-            agent = ports.agent,
-            envoy = envoy_binary().display(),
-            filter = filter.display(),
-            traffic = ports.traffic,
-            envoy_admin = ports.envoy_admin,
-            envoy_lines = lines(&self.envoy),
-            policy_source = section("policy", &self.policy_source),
-            inspection = section("inspection", &self.inspection),
-            evidence = section("evidence", &self.evidence),
-            subject = section("subject", &self.subject),
-            idempotency = section("idempotency", &self.idempotency),
-            prices = section("prices", &self.prices),
-            openai_key = self.openai_key,
-            anthropic_key = self.anthropic_key,
-            name = self.name.as_deref().unwrap_or("jupiter-test"),
-        )
+        let sections = [
+            ("policy", &self.policy_source),
+            ("inspection", &self.inspection),
+            ("evidence", &self.evidence),
+            ("subject", &self.subject),
+            ("idempotency", &self.idempotency),
+            ("prices", &self.prices),
+        ];
+        let sections = sections.map(|(name, extra)| section(name, extra)).concat();
+        let (openai_key, anthropic_key) = (&self.openai_key, &self.anthropic_key);
+        Settings {
+            name: self.name.as_deref().unwrap_or("jupiter-test").to_owned(),
+            environment: self
+                .environment
+                .as_deref()
+                .unwrap_or("production")
+                .to_owned(),
+            envoy: envoy_binary(),
+            filter: self.filter.clone().unwrap_or_else(filter_module),
+            envoy_lines: self.envoy.clone(),
+            sections: format!(
+                "{sections}\
+                 providers:\n  \
+                   - {{name: openai, kind: openai, base_url: \"{provider}/v1\", api_key: \"{openai_key}\"}}\n  \
+                   - {{name: anthropic, kind: anthropic, base_url: \"{provider}\", api_key: \"{anthropic_key}\"}}\n"
+            ),
+        }
     }
 }
 
-#[derive(Debug)]
-struct Ports {
-    traffic: u16,
-    admin: u16,
-    metrics: u16,
-    envoy_admin: u16,
-    agent: u16,
+fn mercator() -> PathBuf {
+    built("TESTKIT_MERCATOR", target_dir().join("debug/mercator"))
 }
 
 /// An Envoy that only polls the control plane; killed when dropped.
@@ -273,11 +235,8 @@ pub struct PollingEnvoy {
 /// A running instance. Fields are dropped in order: programs before their folder.
 #[derive(Debug)]
 pub struct Instance {
-    control_plane: Option<Program>,
+    instance: installation::Instance,
     lone_envoy: Option<Program>,
-    logs: Vec<PathBuf>,
-    config: PathBuf,
-    ports: Ports,
     provider: Option<FakeProvider>,
     http: reqwest::Client,
     folder: TempDir,
@@ -304,70 +263,69 @@ impl Instance {
 
     /// The admin API with the first token, which may do everything.
     pub fn admin(&self) -> Admin {
-        let token = std::fs::read_to_string(self.data_dir().join("admin.token"))
+        let token = std::fs::read_to_string(self.instance.token_file())
             .or_fail("no admin.token in the data folder");
         let token = Some(token.trim().to_owned());
-        Admin::new(self.http.clone(), self.ports.admin, token)
+        Admin::new(self.http.clone(), self.ports().admin, token)
     }
 
     /// The metrics port, which asks for no token.
     pub fn metrics(&self) -> Admin {
-        Admin::new(self.http.clone(), self.ports.metrics, None)
+        Admin::new(self.http.clone(), self.ports().metrics, None)
     }
 
     /// Envoy's own admin interface.
     pub fn envoy_admin(&self) -> Admin {
-        Admin::new(self.http.clone(), self.ports.envoy_admin, None)
+        Admin::new(self.http.clone(), self.ports().envoy_admin, None)
     }
 
     pub fn traffic(&self) -> Traffic {
-        Traffic::new(self.http.clone(), self.ports.traffic)
+        Traffic::new(self.http.clone(), self.ports().traffic)
     }
 
     pub fn admin_port(&self) -> u16 {
-        self.ports.admin
+        self.ports().admin
     }
 
     pub fn metrics_port(&self) -> u16 {
-        self.ports.metrics
+        self.ports().metrics
     }
 
     /// Where HAProxy asks whether the instance wants traffic.
     pub fn agent_port(&self) -> u16 {
-        self.ports.agent
+        self.ports().agent
     }
 
-    pub fn config_file(&self) -> &Path {
-        &self.config
+    pub(crate) fn ports(&self) -> Ports {
+        self.instance.ports()
+    }
+
+    pub fn config_file(&self) -> PathBuf {
+        self.instance.config_file()
     }
 
     pub fn data_dir(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.instance.data_dir()
     }
 
     /// The pid that `mercator run` noted for its Envoy, while it runs.
     pub fn envoy_pid(&self) -> Option<u32> {
-        let text = std::fs::read_to_string(self.data_dir().join("envoy/envoy.pid")).ok()?;
-        let pid = text.trim().parse().ok()?;
-        let folder = self.folder.path().to_string_lossy();
-        process::runs_with(pid, &folder).then_some(pid)
+        self.instance.envoy_pid()
     }
 
     /// SIGKILL to the control plane alone: its Envoy goes on.
     pub fn kill_control_plane(&mut self) {
-        self.control_plane
-            .take()
-            .or_fail("there is no control plane to kill")
-            .kill();
+        let killed = self.instance.kill_control_plane();
+        killed.or_fail("there is no control plane to kill");
     }
 
     /// SIGSTOP: it holds its sockets and answers nothing.
     pub fn freeze_control_plane(&self) {
-        process::signal(self.control_plane_pid(), Signal::STOP);
+        signal(self.control_plane_pid(), Signal::STOP);
     }
 
     pub fn thaw_control_plane(&self) {
-        process::signal(self.control_plane_pid(), Signal::CONT);
+        signal(self.control_plane_pid(), Signal::CONT);
     }
 
     /// SIGKILL to all of it, as when the machine is lost.
@@ -378,10 +336,8 @@ impl Instance {
 
     /// Of the process that is frozen and killed.
     pub fn control_plane_pid(&self) -> u32 {
-        self.control_plane
-            .as_ref()
-            .or_fail("there is no control plane")
-            .pid()
+        let pid = self.instance.control_plane_pid();
+        pid.or_fail("there is no control plane")
     }
 
     /// SIGKILL to Envoy alone, and wait until it is gone.
@@ -390,53 +346,33 @@ impl Instance {
             drop(envoy);
             return;
         }
-        let pid = self.envoy_pid().or_fail("there is no Envoy to kill");
-        process::signal(pid, Signal::KILL);
-        let folder = self.folder.path().to_string_lossy();
-        wait::until(
-            "the killed Envoy to be gone",
-            async || match process::runs_with(pid, &folder) {
-                true => Err(pid),
-                false => Ok(()),
-            },
-        )
-        .await;
+        let killed = self.instance.kill_envoy().await;
+        killed.or_fail("there is no Envoy to kill");
     }
 
     /// SIGSTOP to its Envoy, whose pid is returned for [`thaw_envoy`](Self::thaw_envoy).
     pub async fn freeze_envoy(&self) -> u32 {
-        let pid = wait::until("an Envoy", async || self.envoy_pid().ok_or("none")).await;
-        process::signal(pid, Signal::STOP);
-        pid
+        self.instance.freeze_envoy().await.or_fail("no Envoy")
     }
 
     pub fn thaw_envoy(&self, pid: u32) {
-        process::signal(pid, Signal::CONT);
+        signal(pid, Signal::CONT);
     }
 
     /// SIGTERM, as an operator stops it; everything must then be gone.
     pub async fn stop(&mut self) -> std::process::ExitStatus {
-        self.control_plane
-            .take()
-            .or_fail("there is no control plane to stop")
-            .stop()
-            .await
+        self.instance.stop().await.or_fail("cannot stop")
     }
 
     /// Start the control plane (again) on the same data, and wait for it.
     pub async fn start_control_plane(&mut self) {
-        let mercator = built("TESTKIT_MERCATOR", target_dir().join("debug/mercator"));
-        let mut command = Command::new(mercator);
-        command.arg("run").arg("--config").arg(&self.config);
-        command.current_dir(self.folder.path());
-        let log = self.next_log("mercator");
-        self.control_plane = Some(Program::start("mercator", command, log));
-        self.wait_until_ready().await;
+        self.instance.start().await.or_fail("cannot start");
     }
 
     /// Everything that the instance's programs have written, access log included.
     pub fn all_logs(&self) -> String {
-        self.log_files()
+        self.instance
+            .log_files()
             .iter()
             .map(|file| {
                 String::from_utf8_lossy(&std::fs::read(file).unwrap_or_default()).into_owned()
@@ -456,14 +392,14 @@ impl Instance {
     /// Run Envoy on what the control plane left behind, with nobody to ask.
     pub async fn start_envoy_alone(&mut self) {
         // A process that is gone may hold its sockets for a moment longer.
-        let ports = [self.ports.traffic, self.ports.envoy_admin];
+        let ports = [self.ports().traffic, self.ports().envoy_admin];
         wait::until("Envoy's ports to be free", async || {
             let bind = |port| TcpListener::bind(("127.0.0.1", port)).map(drop);
             ports.into_iter().try_for_each(bind)
         })
         .await;
         let config = self.data_dir().join("envoy/envoy.yaml");
-        let log = self.next_log("envoy-alone");
+        let log = self.instance.next_log("envoy-alone");
         self.lone_envoy = Some(start_envoy(&config, log, WORKERS));
         self.wait_for_traffic().await;
     }
@@ -482,11 +418,11 @@ impl Instance {
         )
         .or_fail("no secret for the emitter");
 
-        let text = std::fs::read_to_string(&self.config).or_fail("no configuration");
+        let text = std::fs::read_to_string(self.config_file()).or_fail("no configuration");
         let own = |port: u16| format!("\"127.0.0.1:{port}\"");
         let text = text
-            .replace(&own(self.ports.traffic), &own(ports[0]))
-            .replace(&own(self.ports.envoy_admin), &own(ports[1]))
+            .replace(&own(self.ports().traffic), &own(ports[0]))
+            .replace(&own(self.ports().envoy_admin), &own(ports[1]))
             .replace(
                 &self.data_dir().display().to_string(),
                 &folder.join("data").display().to_string(),
@@ -494,34 +430,31 @@ impl Instance {
             .replace("\nenvoy:\n", "\nenvoy:\n  bundle_source: rest\n");
         let config = folder.join("mercator.yaml");
         std::fs::write(&config, text).or_fail("cannot write the configuration");
-        let printed = Command::new(built(
-            "TESTKIT_MERCATOR",
-            target_dir().join("debug/mercator"),
-        ))
-        .arg("envoy")
-        .arg("--config")
-        .arg(&config)
-        .output()
-        .or_fail("cannot run `mercator envoy`");
+        let printed = Command::new(mercator())
+            .arg("envoy")
+            .arg("--config")
+            .arg(&config)
+            .output()
+            .or_fail("cannot run `mercator envoy`");
         let config = folder.join("envoy.yaml");
         std::fs::write(&config, printed.stdout).or_fail("cannot write Envoy's configuration");
 
-        let program = start_envoy(&config, self.next_log("envoy-polling"), WORKERS);
+        let program = start_envoy(&config, self.instance.next_log("envoy-polling"), WORKERS);
         let traffic = Traffic::new(self.http.clone(), ports[0]);
         PollingEnvoy { program, traffic }
     }
 
     /// Wait until Envoy answers, enforcing something (200) or refusing all (503).
     pub async fn wait_for_traffic(&mut self) {
-        let traffic = self.traffic();
-        wait::until("Envoy to answer /health", async || {
-            self.check_alive();
-            let health = traffic.request(reqwest::Method::GET, "/health");
-            match traffic.try_complete(health).await {
-                Ok(answer) if [200, 503].contains(&answer.status) => Ok(()),
-                Ok(answer) => Err(answer.text()),
-                Err(error) => Err(error.to_string()),
+        wait::until("Envoy to answer", async || {
+            // A program that ended is not worth waiting for.
+            if let Some(envoy) = &mut self.lone_envoy {
+                envoy
+                    .check_alive()
+                    .or_fail("an Envoy without a control plane");
             }
+            self.instance.check_alive().or_fail("the control plane");
+            self.instance.answers().await
         })
         .await;
     }
@@ -535,61 +468,17 @@ impl Instance {
             .or_fail("no etag on the current bundle")
             .trim_matches('"')
             .to_owned();
-        wait::until("Envoy to enforce the current bundle", async || {
-            match self.digest_in_force().await {
-                Some(seen) if seen == digest => Ok(()),
-                other => Err((other, digest.clone())),
-            }
-        })
-        .await;
+        let waited = self.instance.wait_for_bundle(&digest).await;
+        waited.or_fail("the current bundle");
     }
 
     /// The digest of the bundle that Envoy answers `/health` with.
     pub async fn digest_in_force(&self) -> Option<String> {
-        let traffic = self.traffic();
-        let health = traffic.request(reqwest::Method::GET, "/health");
-        let answer = traffic.try_complete(health).await.ok()?;
-        Some(answer.header("x-mercator-bundle-digest")?.to_owned())
-    }
-
-    async fn wait_until_ready(&mut self) {
-        let ready = Admin::new(self.http.clone(), self.ports.admin, None);
-        wait::until("the control plane to be ready", async || {
-            self.check_alive();
-            ready.answers("/readyz").await
-        })
-        .await;
-        self.wait_for_traffic().await;
-    }
-
-    /// A program that ended is not worth waiting for.
-    fn check_alive(&mut self) {
-        for program in [&mut self.control_plane, &mut self.lone_envoy] {
-            if let Some(program) = program
-                && let Some(status) = program.ended()
-            {
-                fail(&format!("{} ended: {status}", program.name()));
-            }
-        }
-    }
-
-    fn next_log(&mut self, name: &str) -> PathBuf {
-        let log = self
-            .folder
-            .path()
-            .join(format!("{name}-{}.log", self.logs.len() + 1));
-        self.logs.push(log.clone());
-        log
-    }
-
-    fn log_files(&self) -> Vec<PathBuf> {
-        let envoy = self.data_dir().join("envoy");
-        let of_envoy = ["envoy.log", "access.log"].map(|name| envoy.join(name));
-        self.logs.iter().cloned().chain(of_envoy).collect()
+        self.instance.digest_in_force().await
     }
 
     fn print_logs(&self) {
-        for file in self.log_files() {
+        for file in self.instance.log_files() {
             let text = std::fs::read(&file).unwrap_or_default();
             let text = String::from_utf8_lossy(&text);
             // Envoy begins by listing all its extensions, one indented line a kind.
@@ -609,21 +498,9 @@ impl Drop for Instance {
         if std::thread::panicking() {
             self.print_logs();
         }
-        let orphan = self.envoy_pid();
-        // In this order, or the control plane would start a new Envoy.
-        self.control_plane = None;
-        for pid in orphan.into_iter().chain(self.envoy_pid()) {
-            process::signal(pid, Signal::KILL);
-        }
     }
 }
 
 pub(crate) fn client() -> reqwest::Client {
-    reqwest::Client::builder()
-        .http1_only()
-        .no_proxy()
-        // A hanging exchange is a failure that must name itself.
-        .timeout(Duration::from_secs(60))
-        .build()
-        .or_fail("cannot make an HTTP client")
+    installation::client().or_fail("cannot make an HTTP client")
 }

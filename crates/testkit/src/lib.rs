@@ -4,8 +4,9 @@
 //! real model. It is also what `mercator fake-provider` serves. All else is
 //! real: [`Instance`] runs `mercator run` and its Envoy, [`Traffic`] speaks to
 //! the one, [`Admin`] to the other, [`postgres`] runs databases, [`HaProxy`] stands
-//! before several instances, [`load`] asks at a fixed rate. A harness that cannot go on fails the test
-//! with advice; it never skips.
+//! before several instances, [`load`] asks at a fixed rate. How programs are started
+//! and broken is `jupiter_installation`; here it fails the test, with advice. Nothing
+//! is ever skipped.
 
 pub mod fake_provider;
 
@@ -20,11 +21,9 @@ mod instance;
 #[cfg(feature = "harness")]
 pub mod load;
 #[cfg(feature = "harness")]
-mod ports;
+mod places;
 #[cfg(feature = "harness")]
 pub mod postgres;
-#[cfg(feature = "harness")]
-mod process;
 #[cfg(feature = "harness")]
 mod traffic;
 #[cfg(feature = "harness")]
@@ -35,12 +34,12 @@ pub use admin::{Admin, AdminReply};
 #[cfg(feature = "harness")]
 pub use envoy::{envoy_binary, start_envoy};
 #[cfg(feature = "harness")]
-pub use haproxy::{HaProxy, Server, Shipped, check_haproxy_config, haproxy_binary};
+pub use haproxy::{HaProxy, Shipped, check_haproxy_config, haproxy_binary};
 #[cfg(feature = "harness")]
 pub use instance::{Instance, InstanceBuilder, PollingEnvoy, filter_module};
 #[cfg(feature = "harness")]
-pub use ports::free_port;
+pub use jupiter_installation::{Partition, Program};
 #[cfg(feature = "harness")]
-pub use process::{Program, project_root, target_dir};
+pub use places::{free_port, project_root, target_dir};
 #[cfg(feature = "harness")]
 pub use traffic::{Answer, H2Answer, Traffic};

@@ -1,12 +1,9 @@
 //! Waits on conditions, never for a length of time, and fails with reasons.
 
 use std::fmt::Debug;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Long enough for a cold wasm compilation on two busy cores.
-pub const PATIENCE: Duration = Duration::from_secs(30);
-
-const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+pub use jupiter_installation::wait::PATIENCE;
 
 /// Look until `look` finds something; fail the test after [`PATIENCE`].
 ///
@@ -20,20 +17,10 @@ pub async fn until<T, E: Debug>(what: &str, look: impl AsyncFnMut() -> Result<T,
 pub async fn until_within<T, E: Debug>(
     patience: Duration,
     what: &str,
-    mut look: impl AsyncFnMut() -> Result<T, E>,
+    look: impl AsyncFnMut() -> Result<T, E>,
 ) -> T {
-    let started = Instant::now();
-    loop {
-        match look().await {
-            Ok(found) => return found,
-            Err(instead) if started.elapsed() > patience => {
-                fail(&format!(
-                    "waited {patience:?} for {what}; last seen: {instead:?}"
-                ));
-            }
-            Err(_) => tokio::time::sleep(BETWEEN_LOOKS).await,
-        }
-    }
+    let found = jupiter_installation::wait::until_within(patience, what, look).await;
+    found.unwrap_or_else(|error| fail(&error.to_string()))
 }
 
 /// End the test: something the harness needs is not as it must be.

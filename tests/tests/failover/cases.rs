@@ -6,7 +6,7 @@ use jupiter_testkit::load::{Fault, Kind};
 
 use crate::front::EVEN;
 use crate::installation::Installation;
-use crate::network::Partition;
+use crate::network::{drop_packets, drop_packets_of};
 
 /// One thing that happens to an installation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -212,7 +212,7 @@ impl Case {
             Case::SwitchPrimary => {
                 let old = to.primary;
                 to.postgres.stop(old).await;
-                to.promote();
+                to.promote().await;
                 rest(held).await;
                 to.rejoin(old).await;
             }
@@ -260,14 +260,14 @@ impl Case {
             Case::KillPrimary => {
                 let old = to.primary;
                 to.postgres.kill(old).await;
-                to.promote();
+                to.promote().await;
                 rest(held).await;
                 to.rejoin(old).await;
             }
             Case::FreezePrimary => {
                 let old = to.primary;
                 to.postgres.freeze(old);
-                to.promote();
+                to.promote().await;
                 rest(held).await;
                 to.postgres.thaw(old);
                 to.postgres.kill(old).await;
@@ -289,47 +289,47 @@ impl Case {
             }
             Case::NoControlPlaneAndNoDatabase => nothing_behind(to, held).await,
             Case::CutEnvoyFromHaproxy => {
-                let cut = Partition::drop_packets(to.first().traffic().port());
+                let cut = drop_packets(to.first().traffic().port());
                 to.wait_for(0, "DOWN").await;
                 rest(held).await;
-                cut.mend();
+                drop(cut);
             }
             Case::CutAgentFromHaproxy => {
-                let cut = Partition::drop_packets(to.first().agent_port());
+                let cut = drop_packets(to.first().agent_port());
                 rest(held).await;
-                cut.mend();
+                drop(cut);
             }
             Case::CutPrimaryFromControlPlanes => {
                 let port = to.postgres.node(to.primary).port;
-                let cut = Partition::drop_packets_of("root", port);
+                let cut = drop_packets_of("root", port);
                 rest(held).await;
-                cut.mend();
+                drop(cut);
             }
             Case::CutPrimaryFromStandbys => {
                 let port = to.postgres.node(to.primary).port;
-                let cut = Partition::drop_packets_of("postgres", port);
+                let cut = drop_packets_of("postgres", port);
                 rest(held).await;
-                cut.mend();
+                drop(cut);
                 to.postgres.wait_for_standbys(to.primary, 2).await;
             }
             Case::CutControlPlaneFromEnvoy => {
-                let cut = Partition::drop_packets(to.first().admin_port());
+                let cut = drop_packets(to.first().admin_port());
                 rest(held).await;
-                cut.mend();
+                drop(cut);
             }
             Case::CutPrimaryFromAll => {
                 let old = to.primary;
-                let cut = Partition::drop_packets(to.postgres.node(old).port);
-                to.promote();
+                let cut = drop_packets(to.postgres.node(old).port);
+                to.promote().await;
                 rest(held).await;
                 to.postgres.kill(old).await;
-                cut.mend();
+                drop(cut);
                 to.rejoin(old).await;
             }
             Case::CutProviderFromEnvoy => {
-                let cut = Partition::drop_packets(to.first().provider().address().port());
+                let cut = drop_packets(to.first().provider().address().port());
                 rest(held).await;
-                cut.mend();
+                drop(cut);
             }
         }
     }

@@ -39,8 +39,8 @@ impl Installation {
     }
 
     /// Makes the best standby the primary, as a cluster manager would.
-    pub(crate) fn promote(&mut self) {
-        self.primary = self.postgres.promote_best(self.primary);
+    pub(crate) async fn promote(&mut self) {
+        self.primary = self.postgres.promote_best(self.primary).await;
     }
 
     /// A stopped node follows the primary again.

@@ -33,7 +33,7 @@ async fn primary_is_followed_after(fault: Fault) {
         Fault::Freeze => cluster.freeze(0),
         Fault::Stop => cluster.stop(0).await,
     }
-    let promoted = cluster.promote_best(0);
+    let promoted = cluster.promote_best(0).await;
     wait_for_more(&store, 200).await;
 
     if fault == Fault::Freeze {

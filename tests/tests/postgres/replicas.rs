@@ -164,7 +164,7 @@ async fn promoted_replica_becomes_the_primary() {
         .await
         .expect("appended");
     cluster.kill(0).await;
-    cluster.promote_best(0);
+    cluster.promote_best(0).await;
     let more = emitter.take(5);
     wait::until_within(
         Duration::from_secs(30),

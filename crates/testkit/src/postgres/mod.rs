@@ -3,20 +3,26 @@
 //! test may kill, freeze and promote ([`PostgresCluster`]), and one that promotes
 //! by itself ([`PatroniCluster`]).
 //!
-//! Servers run in temporary folders on free ports. Postgres refuses to run as
-//! root, so there they run as an unprivileged user.
+//! Servers run in temporary folders on free ports.
 
 mod cluster;
 mod patroni;
-mod server;
 mod shared;
 mod tls;
 
-pub use cluster::{Node, PostgresCluster};
+pub use cluster::PostgresCluster;
+pub use jupiter_installation::postgres::{Node, USER};
 pub use patroni::PatroniCluster;
 pub use shared::{Database, database};
 pub use tls::Certificates;
 
-/// The role that tests connect as, and its password.
-pub const USER: &str = "mercator";
+use jupiter_installation::postgres::Access;
+
+/// Of [`USER`], and of the superuser.
 pub const PASSWORD: &str = "s3cret-of-the-tests";
+
+/// For the superuser of the server on this port.
+fn access(port: u16) -> Access<'static> {
+    let password = PASSWORD;
+    Access { port, password }
+}

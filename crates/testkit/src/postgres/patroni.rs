@@ -8,13 +8,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rustix::process::Signal;
+use jupiter_installation::postgres::{self as server, DATABASE, Owner, evidence_lines};
+use jupiter_installation::{Program, Signal, children_of, on_path, signal};
 use tempfile::TempDir;
 
-use super::cluster::{DATABASE, children_of, evidence_lines};
-use super::server::{self, Owner};
-use crate::ports::free_port;
-use crate::process::{Program, signal};
+use super::{PASSWORD, access};
+use crate::places::free_port;
 use crate::wait::{self, OrFail, fail};
 
 /// Patroni and its server.
@@ -41,12 +40,12 @@ pub struct PatroniCluster {
 
 impl PatroniCluster {
     pub async fn start() -> PatroniCluster {
-        let owner = Owner::find();
+        let owner = Owner::find().or_fail("Postgres");
         let folder = tempfile::Builder::new()
             .prefix("jupiter-patroni-")
             .tempdir()
             .or_fail("cannot make a folder for Patroni");
-        owner.own(folder.path());
+        owner.own(folder.path()).or_fail("Postgres");
         let (client, peer) = (free_port(), free_port());
         let etcd = etcd(folder.path(), client, peer);
         let nodes = (0..3).map(|number| {
@@ -76,20 +75,20 @@ impl PatroniCluster {
         }
         let leader = cluster.wait_for_leader(None).await;
         let port = cluster.node(leader).port;
-        wait::until("the tests' role", async || {
-            let roles = server::psql(port, "postgres", "SELECT 1")?;
-            Ok::<_, String>(roles)
+        wait::until("the leader to answer", async || {
+            server::psql(access(port), "postgres", "SELECT 1")
         })
         .await;
-        server::create_role(port);
-        server::create_database(port, DATABASE);
+        server::create_role(access(port)).or_fail("cannot make the tests' role");
+        server::create_database(access(port), DATABASE).or_fail("cannot make a database");
         cluster.wait_for_standbys(leader).await;
         cluster
     }
 
     /// The lines of an instance's `evidence` section.
     pub fn evidence_lines(&self) -> [String; 2] {
-        evidence_lines(self.nodes.iter().map(|node| node.port))
+        let ports: Vec<u16> = self.nodes.iter().map(|node| node.port).collect();
+        evidence_lines(&ports, DATABASE, PASSWORD)
     }
 
     /// Starts a node that does not run.
@@ -99,7 +98,8 @@ impl PatroniCluster {
         let node = self.node(number);
         let mut command = self.owner.command(&program("patroni"));
         command.arg(&node.config);
-        let patroni = Program::start(&format!("patroni {}", node.name), command, log);
+        let patroni = Program::start(&format!("patroni {}", node.name), command, log)
+            .or_fail("cannot start Patroni");
         let node = self.nodes.get_mut(number).or_fail("no such node");
         node.patroni = Some(patroni);
     }
@@ -194,7 +194,7 @@ impl PatroniCluster {
     /// Asks one server as the superuser.
     pub fn sql(&self, number: usize, sql: &str) -> Result<String, String> {
         let port = self.node(number).port;
-        server::psql(port, DATABASE, sql)
+        server::psql(access(port), DATABASE, sql).map_err(|e| e.to_string())
     }
 
     #[track_caller]
@@ -241,13 +241,9 @@ fn server_of(data: &Path) -> Vec<u32> {
 }
 
 fn program(name: &str) -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(name))
-        .find(|candidate| candidate.is_file())
-        .or_fail(&format!(
-            "no `{name}` here (Debian: `apt-get install patroni etcd-server python3-etcd`)"
-        ))
+    on_path(name, &[]).or_fail(&format!(
+        "no `{name}` here (Debian: `apt-get install patroni etcd-server python3-etcd`)"
+    ))
 }
 
 fn etcd(folder: &Path, client: u16, peer: u16) -> Program {
@@ -261,7 +257,7 @@ fn etcd(folder: &Path, client: u16, peer: u16) -> Program {
         .args(["--listen-peer-urls", &url(peer)])
         .args(["--initial-advertise-peer-urls", &url(peer)])
         .args(["--initial-cluster", &format!("default={}", url(peer))]);
-    Program::start("etcd", command, folder.join("etcd.log"))
+    Program::start("etcd", command, folder.join("etcd.log")).or_fail("cannot start etcd")
 }
 
 /// The lease and its rounds are the shortest that Patroni's documentation allows. A copy
@@ -307,6 +303,6 @@ postgresql:
   parameters: {{unix_socket_directories: '', shared_buffers: 64MB}}
 ",
         data = data.display(),
-        programs = server::programs().display(),
+        programs = server::programs().or_fail("Postgres").display(),
     )
 }

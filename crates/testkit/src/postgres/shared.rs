@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::OnceCell;
 
-use super::server::{self, Owner};
-use super::{PASSWORD, USER};
-use crate::ports::free_port;
+use jupiter_installation::postgres::{self as server, Owner};
+
+use super::{PASSWORD, USER, access};
+use crate::places::free_port;
 use crate::wait::{self, OrFail};
 
 /// Runs the server for as long as somebody holds the other end of its standard
@@ -42,7 +43,7 @@ pub async fn database() -> Database {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let server = SERVER.get_or_init(start).await;
     let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-    server::create_database(server.port, &name);
+    server::create_database(access(server.port), &name).or_fail("cannot make a database");
     Database {
         port: server.port,
         name,
@@ -50,20 +51,21 @@ pub async fn database() -> Database {
 }
 
 async fn start() -> Server {
-    let owner = Owner::find();
+    let owner = Owner::find().or_fail("Postgres");
     let folder = tempfile::Builder::new()
         .prefix("jupiter-postgres-")
         .tempdir()
         .or_fail("cannot make a folder for Postgres");
     // The keeper removes it.
     let folder = folder.keep();
-    owner.own(&folder);
+    owner.own(&folder).or_fail("Postgres");
     let data = folder.join("data");
     let port = free_port();
-    server::init(owner, &data, &format!("port = {port}\n"));
+    let settings = format!("port = {port}\n");
+    server::init(owner, &data, PASSWORD, &settings).or_fail("Postgres");
     let mut keeper = Command::new("sh");
     keeper.args(["-c", KEEPER, "keeper"]).arg(&folder);
-    keeper.arg(server::programs().join("postgres"));
+    keeper.arg(server::programs().or_fail("Postgres").join("postgres"));
     keeper.arg("-D").arg(&data);
     owner.take(&mut keeper);
     let keeper = keeper
@@ -73,10 +75,10 @@ async fn start() -> Server {
         .spawn()
         .or_fail("cannot start Postgres");
     wait::until("Postgres to answer", async || {
-        server::psql(port, "postgres", "SELECT 1")
+        server::psql(access(port), "postgres", "SELECT 1")
     })
     .await;
-    server::create_role(port);
+    server::create_role(access(port)).or_fail("cannot make the tests' role");
     Server {
         port,
         _keeper: keeper,
@@ -87,7 +89,7 @@ impl Database {
     /// Asks as the superuser; rows as lines, columns separated by `|`.
     #[track_caller]
     pub fn sql(&self, sql: &str) -> String {
-        server::psql(self.port, &self.name, sql).or_fail("a query failed")
+        server::psql(access(self.port), &self.name, sql).or_fail("a query failed")
     }
 
     /// The lines of an instance's `evidence` section.

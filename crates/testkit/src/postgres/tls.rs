@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use jupiter_installation::postgres::{self as server, Owner};
 use tempfile::TempDir;
 
-use super::server::{Owner, run};
 use crate::wait::OrFail;
 
 /// An authority and a certificate of it for `localhost`, and no other name.
@@ -17,7 +17,7 @@ pub struct Certificates {
 
 impl Certificates {
     pub fn make() -> Certificates {
-        let owner = Owner::find();
+        let owner = Owner::find().or_fail("Postgres");
         let folder = tempfile::Builder::new()
             .prefix("jupiter-tls-")
             .tempdir()
@@ -37,7 +37,7 @@ impl Certificates {
         authority.args(new_key);
         authority.arg("-keyout").arg(path("ca.key"));
         authority.arg("-out").arg(path("ca.pem"));
-        run(authority);
+        server::run(authority).or_fail("openssl");
 
         let mut request = openssl("req");
         request
@@ -45,7 +45,7 @@ impl Certificates {
             .args(new_key);
         request.arg("-keyout").arg(path("server.key"));
         request.arg("-out").arg(path("server.csr"));
-        run(request);
+        server::run(request).or_fail("openssl");
 
         fs::write(path("names"), "subjectAltName = DNS:localhost\n").or_fail("cannot write");
         let mut sign = openssl("x509");
@@ -55,10 +55,10 @@ impl Certificates {
         sign.arg("-CAkey").arg(path("ca.key"));
         sign.arg("-extfile").arg(path("names"));
         sign.arg("-out").arg(path("server.pem"));
-        run(sign);
+        server::run(sign).or_fail("openssl");
 
         for file in ["", "server.key", "server.pem"] {
-            owner.own(&path(file));
+            owner.own(&path(file)).or_fail("openssl");
         }
         certificates
     }
