@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use jupiter_testkit::{Instance, project_root, wait};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::process::Command;
 
 use crate::answers;
@@ -90,19 +90,32 @@ async fn assert_recorded(instance: &Instance, mut script: Command, base_url: &st
     let admin = instance.admin();
     let mut records = admin.wait_for_records("", steps.len()).await;
     records.sort_by_key(|record| record["time"].as_str().map(str::to_owned));
-    let recorded: Vec<Value> = records
-        .iter()
-        .map(|record| {
-            json!({
-                "operation": record["gen_ai.operation.name"],
-                "decision": record["decision"],
-                "status": record["http.response.status_code"],
-                "stream": record["stream"],
-            })
-        })
-        .collect();
-    assert_eq!(recorded, steps);
+    assert_eq!(records.len(), steps.len());
+    for (record, step) in records.iter().zip(&steps) {
+        let told = step.as_object().expect("a step");
+        for (name, expected) in told.iter().filter(|(name, _)| *name != "received") {
+            let name = match name.as_str() {
+                "operation" => "gen_ai.operation.name",
+                "status" => "http.response.status_code",
+                name => name,
+            };
+            assert_eq!(record[name], *expected, "{name}: {step}\n{record:#}");
+        }
+    }
     steps
+}
+
+/// The provider received what each step says, and of what was taken out nothing.
+fn assert_received(instance: &Instance, steps: &[Value]) {
+    let told = steps.iter().filter(|step| step["received"].is_string());
+    let received = instance.provider().received();
+    assert_eq!(received.len(), told.clone().count());
+    for (step, received) in told.zip(received) {
+        let text = step["received"].as_str().expect("a text");
+        let body = String::from_utf8_lossy(&received.body);
+        assert!(body.contains(text), "{step}: {body}");
+        assert!(!body.contains(answers::ADDRESS), "{step}: {body}");
+    }
 }
 
 #[tokio::test]
@@ -130,14 +143,16 @@ async fn openai_for_node() {
 async fn rules_on_answers_with_openai_for_python() {
     let instance = answers::instance().await;
     let base_url = instance.traffic().url("/v1");
-    assert_recorded(&instance, python("openai_answers.py"), &base_url).await;
+    let steps = assert_recorded(&instance, python("openai_answers.py"), &base_url).await;
+    assert_received(&instance, &steps);
 }
 
 #[tokio::test]
 async fn rules_on_answers_with_anthropic_for_python() {
     let instance = answers::instance().await;
     let base_url = instance.traffic().url("");
-    assert_recorded(&instance, python("anthropic_answers.py"), &base_url).await;
+    let steps = assert_recorded(&instance, python("anthropic_answers.py"), &base_url).await;
+    assert_received(&instance, &steps);
 }
 
 #[tokio::test]
