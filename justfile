@@ -91,13 +91,13 @@ bench-size: setup
     @scripts/probe.sh reader evaluator
     @scripts/size.sh
 
-# Feed a parser with whatever may break it: mpl, cel, bundle or request
+# Feed a parser with whatever may break it: mpl, cel, bundle, request, detectors, stream or note
 fuzz target="mpl" seconds="60": fuzz-setup
     @scripts/fuzz.sh {{ seconds }} {{ target }}
 
-# All of them, so briefly that CI can do it: four times `seconds`, which the six share
+# All of them, so briefly that CI can do it: four times `seconds`, which the seven share
 fuzz-ci seconds="30": fuzz-setup
-    @scripts/fuzz.sh "$(({{ seconds }} * 4 / 6))" mpl cel bundle request detectors stream
+    @scripts/fuzz.sh "$(({{ seconds }} * 4 / 7))" mpl cel bundle request detectors stream note
 
 # Send a running Envoy whatever may break the filter, from another seed each time
 fuzz-envoy seconds="600": test-setup filter
