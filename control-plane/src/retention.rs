@@ -12,14 +12,13 @@
 
 mod archive;
 mod ledger;
+mod metrics;
 
 use jiff::{SignedDuration, Timestamp};
 use jupiter_evidence::export::PROOF_FORMAT;
 use jupiter_evidence::retention::{NumbersGone, Retention as Statement, leaves_gone};
 use jupiter_evidence::tree::{Hash, TILE_WIDTH, TileId, Tiles, gaps_between};
 use jupiter_evidence::{EvidenceRecord, LeafHash, Tag};
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::gauge::Gauge;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -29,9 +28,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::archive::Archive;
 use self::ledger::Ledger;
+pub(crate) use self::metrics::RetentionMetrics;
 use crate::app::App;
 use crate::config::RetentionConfig;
-use crate::metrics::Metrics;
 use crate::seal::LogKeys;
 use crate::store::{
     Hold, LetGo, LetGoError, LogRecord, LoggedRecord, Retention, StoreError, StoredCheckpoint,
@@ -75,48 +74,6 @@ pub struct Looked {
     pub held: u64,
     /// Records that are not as they were logged, or not there; they are left alone.
     pub broken: u64,
-}
-
-#[derive(Debug)]
-pub(crate) struct RetentionMetrics {
-    gone: Counter,
-    held: Gauge,
-    looked_at: Gauge,
-    failures: Counter,
-}
-
-impl RetentionMetrics {
-    pub(crate) fn register(metrics: &Metrics) -> RetentionMetrics {
-        let retention = RetentionMetrics {
-            gone: Counter::default(),
-            held: Gauge::default(),
-            looked_at: Gauge::default(),
-            failures: Counter::default(),
-        };
-        metrics.register(|r| {
-            r.register(
-                "evidence_let_go_records",
-                "Records that were archived and let go since they were old enough",
-                retention.gone.clone(),
-            );
-            r.register(
-                "evidence_held_records",
-                "Records that are old enough and kept by a legal hold, at the last look",
-                retention.held.clone(),
-            );
-            r.register(
-                "evidence_retention_timestamp_seconds",
-                "Unix time of the last look at old records that came to its end",
-                retention.looked_at.clone(),
-            );
-            r.register(
-                "evidence_retention_failures",
-                "Looks at old records that failed and are repeated",
-                retention.failures.clone(),
-            );
-        });
-        retention
-    }
 }
 
 /// What lets go, step by step.

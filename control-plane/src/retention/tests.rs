@@ -3,6 +3,7 @@
 use super::ledger::LEDGER_FILE;
 use super::*;
 use crate::config::LabelRetention;
+use crate::metrics::Metrics;
 use crate::seal::Sealer;
 use crate::store::contract::samples::{SUBJECT, SampleEmitter, at, batch};
 use crate::store::faults::Fault;

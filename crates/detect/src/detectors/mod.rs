@@ -22,6 +22,7 @@
 mod address;
 mod blocks;
 mod card;
+mod chance;
 mod context;
 mod email;
 mod engine;
