@@ -14,7 +14,7 @@ use crate::envoy::admin::EnvoyAdmin;
 use crate::envoy::ecds::PluginSettings;
 use crate::erasure::Ledger;
 use crate::health::{Health, HealthTargets, PROBE_TIMEOUT};
-use crate::idempotency::Heard;
+use crate::idempotency::{self, Heard};
 use crate::ingest::Intake;
 use crate::metrics::Metrics;
 use crate::publish::{self, PublishError, PublishedBundle, Publisher};
@@ -50,6 +50,8 @@ pub struct App {
     /// Where policies come from, and how the last look there went.
     pub source: Arc<SourceState>,
     pub intake: Arc<Intake>,
+    /// The same for answers that are kept.
+    pub answers: Arc<Intake>,
     /// Which subjects were erased, outside the database.
     pub ledger: Arc<Ledger>,
     /// The log as it may be told to anyone.
@@ -88,6 +90,7 @@ impl App {
             bundles,
             publisher,
             intake,
+            answers: Arc::new(Intake::with_room_for(idempotency::QUEUE_BYTES)),
             ledger: Arc::default(),
             log: Arc::default(),
             cosign: Arc::default(),

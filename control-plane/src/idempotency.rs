@@ -5,21 +5,26 @@
 //! knows the end of, since its Envoy or its whole instance is gone, is run again or
 //! refused, as the filter that asks was told. The holder's record decides, and where
 //! there is none, the noted end of its Envoy ([`crate::envoy`]) or the silence of its
-//! instance ([`Heard`]). Filters ask (`filter/src/inspector/claim.rs`).
+//! instance ([`Heard`]). Filters ask (`filter/src/inspector/claim.rs`). Where answers are
+//! kept ([`answers`]), who comes again gets the one that was given.
 
+mod answers;
 mod heard;
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use jupiter_evidence::{EvidenceRecord, Outcome};
+use jupiter_evidence::{EvidenceRecord, IdempotencyAnswer, Outcome};
+use jupiter_filter::answers::KeptAnswer;
 use jupiter_filter::config::OnUnknownOutcome;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::store::{FORGOTTEN_AT_ONCE, KeyClaim, KeyHolder, SignOfLife, StoreError};
+use crate::store::{HoldersRecord, KeyClaim, KeyHolder, SignOfLife, StoreError};
+use answers::Found;
 
+pub use answers::{KeepError, QUEUE_BYTES, keep};
 pub use heard::Heard;
 
 /// Nobody is kept longer by one question, whatever it says.
@@ -60,8 +65,12 @@ pub enum Claimed {
 pub enum ClaimError {
     #[error("this idempotency key was used for another request, exchange `{0}`")]
     OtherRequest(Uuid),
-    #[error("a request with this idempotency key was answered, exchange `{0}`")]
-    Finished(Uuid),
+    #[error("a request with this idempotency key was answered, exchange `{exchange}`")]
+    Finished {
+        exchange: Uuid,
+        /// What it was answered, where that is kept.
+        answer: Option<KeptAnswer>,
+    },
     #[error("how a request with this idempotency key ended is not known, exchange `{0}`")]
     UnknownOutcome(Uuid),
     #[error(transparent)]
@@ -72,8 +81,22 @@ pub enum ClaimError {
 enum Run {
     Going,
     Answered,
+    /// The same, and its answer was sent to be kept; since when that is known.
+    AnswerSent(Timestamp),
     Failed,
     Unknown,
+}
+
+/// 32 bytes from 64 hex digits.
+pub fn digest(text: &str) -> Option<[u8; 32]> {
+    if text.len() != 64 {
+        return None;
+    }
+    let mut digest = [0; 32];
+    for (byte, pair) in digest.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(digest)
 }
 
 /// When an exchange that asks now began at the latest.
@@ -98,18 +121,26 @@ pub async fn claim(
         if holder.request != claim.request {
             return Err(ClaimError::OtherRequest(holder.exchange));
         }
-        match (run_of(app, &holder)?, on_unknown) {
-            (Run::Answered, _) => return Err(ClaimError::Finished(holder.exchange)),
+        let exchange = holder.exchange;
+        let finished = |answer| Err(ClaimError::Finished { exchange, answer });
+        let run = match run_of(app, &holder)? {
+            Run::AnswerSent(at) => match answers::find(app, &claim.key, exchange, at).await? {
+                Found::Answer(answer) => return finished(Some(answer)),
+                Found::NotYet => Run::Going,
+                Found::Never => Run::Answered,
+            },
+            run => run,
+        };
+        match (run, on_unknown) {
+            (Run::Answered | Run::AnswerSent(_), _) => return finished(None),
             (Run::Unknown, OnUnknownOutcome::Refuse) => {
-                return Err(ClaimError::UnknownOutcome(holder.exchange));
+                return Err(ClaimError::UnknownOutcome(exchange));
             }
             (Run::Failed, _) | (Run::Unknown, OnUnknownOutcome::Rerun) => {
-                earlier = Some(holder.exchange);
+                earlier = Some(exchange);
             }
             (Run::Going, _) if Instant::now() + LOOK_EVERY > until => {
-                return Ok(Claimed::NotYet {
-                    holder: holder.exchange,
-                });
+                return Ok(Claimed::NotYet { holder: exchange });
             }
             (Run::Going, _) => sleep(LOOK_EVERY).await,
         }
@@ -117,17 +148,24 @@ pub async fn claim(
 }
 
 fn run_of(app: &App, holder: &KeyHolder) -> Result<Run, StoreError> {
-    let Some(text) = &holder.record else {
+    let Some(HoldersRecord {
+        canonical,
+        received_at,
+    }) = &holder.record
+    else {
         return Ok(match is_gone(app, holder, app.clock.now()) {
             true => Run::Unknown,
             false => Run::Going,
         });
     };
-    let record: EvidenceRecord = serde_json::from_str(text)
+    let record: EvidenceRecord = serde_json::from_str(canonical)
         .map_err(|_| StoreError::Corrupt("a record that cannot be read"))?;
     Ok(match record.outcome {
         // It was given the key when it no longer waited for it.
         _ if record.idempotency_run.is_none() => Run::Failed,
+        Outcome::Completed if record.idempotency_answer == Some(IdempotencyAnswer::Kept) => {
+            Run::AnswerSent(*received_at)
+        }
         Outcome::Completed | Outcome::Withheld => Run::Answered,
         Outcome::Refused | Outcome::ProviderError => Run::Failed,
         Outcome::ProviderReset
@@ -162,10 +200,7 @@ pub async fn look_after(app: App, instance: String, shared: bool) {
                 let signs = app.store.note_alive(&sign).await?;
                 app.heard.hear(signs, Instant::now());
             }
-            while number == 0
-                && app.store.forget_keys(now - KEPT_FOR).await? == u64::from(FORGOTTEN_AT_ONCE)
-            {
-            }
+            while number == 0 && app.store.forget_keys(now - KEPT_FOR).await? > 0 {}
             Ok::<(), StoreError>(())
         };
         if let Err(error) = done.await {

@@ -166,7 +166,7 @@ impl Intake {
         self.room.available_permits() < MAX_BODY_BYTES.div_ceil(PERMIT_BYTES)
     }
 
-    fn enter(&self, bytes: usize) -> Result<OwnedSemaphorePermit, IngestError> {
+    pub(crate) fn enter(&self, bytes: usize) -> Result<OwnedSemaphorePermit, IngestError> {
         let permits = u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
         Arc::clone(&self.room)
             .try_acquire_many_owned(permits)

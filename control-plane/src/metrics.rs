@@ -81,6 +81,9 @@ pub struct Metrics {
     pub chain_breaks: Counter,
     pub emitter_epochs: Gauge,
     pub emitter_missing: Gauge,
+    pub answers_stored: Counter,
+    pub answers_given_again: Counter,
+    pub answers_missing: Counter,
     pub cosign_submissions: Family<CosignLabels, Counter>,
     pub cosigner_answers: Family<CosignerLabels, Counter>,
     pub db_up: Gauge,
@@ -123,6 +126,9 @@ impl Metrics {
             evidence_queue_bytes: Gauge::default(),
             evidence_queue_records: Gauge::default(),
             chain_breaks: Counter::default(),
+            answers_stored: Counter::default(),
+            answers_given_again: Counter::default(),
+            answers_missing: Counter::default(),
             cosign_submissions: Family::default(),
             cosigner_answers: Family::default(),
             emitter_epochs: Gauge::default(),
@@ -159,6 +165,7 @@ impl Metrics {
         });
         self.register(|r| self.register_policies(r));
         self.register(|r| self.register_evidence(r));
+        self.register(|r| self.register_answers(r));
         self.register(|r| self.register_http(r));
     }
 
@@ -237,6 +244,24 @@ impl Metrics {
             "envoy_stats_up",
             "1 while the Envoy beside this control plane tells its statistics",
             self.envoy_stats_up.clone(),
+        );
+    }
+
+    fn register_answers(&self, r: &mut Registry) {
+        r.register(
+            "answers_stored",
+            "Answers stored for requests with an Idempotency-Key that come again",
+            self.answers_stored.clone(),
+        );
+        r.register(
+            "answers_given_again",
+            "Answers that were stored and given to a request that came again",
+            self.answers_given_again.clone(),
+        );
+        r.register(
+            "answers_missing",
+            "Requests that came again and did not get the answer that was to be kept",
+            self.answers_missing.clone(),
         );
     }
 

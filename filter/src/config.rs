@@ -144,6 +144,19 @@ pub struct IdempotencyConfig {
     pub wait_ms: u32,
     pub unreachable: Unreachable,
     pub on_unknown_outcome: OnUnknownOutcome,
+    /// Absent: answers are not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<AnswersConfig>,
+}
+
+/// Answers that are kept for whoever sends their request again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnswersConfig {
+    /// Where they go.
+    pub path: String,
+    /// Larger ones are not kept.
+    pub max_bytes: u32,
 }
 
 /// May a request with a key go on when no control plane says whose the key is?

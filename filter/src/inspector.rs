@@ -9,18 +9,20 @@
 //! exchanges alike.
 //!
 //! The request's side is in `request`, the answer's in `response`, streams in
-//! `stream`, keys in `claim`; what detectors find and what rules change is in `findings`,
+//! `stream`, keys in `claim`, answers that are kept under them in `keep`; what detectors find and what rules change is in `findings`,
 //! `edits` and `vault`.
 
 mod claim;
 mod edits;
 mod findings;
+mod keep;
 mod refusal;
 mod request;
 mod response;
 mod stream;
 mod vault;
 
+use crate::answers::Gathering;
 use crate::bundles::Settings;
 use crate::config::EvidenceConfig;
 use crate::record::{Ending, ExchangeEnd, Recorder, Seed};
@@ -68,6 +70,9 @@ pub struct ResponseHead {
     pub content_type: Option<String>,
     pub content_encoding: Option<String>,
     pub has_content_length: bool,
+    /// Those of [`KEPT_HEADERS`](crate::answers::KEPT_HEADERS) that it has, where
+    /// [`Inspector::keeps_answer`].
+    pub kept_headers: Vec<(&'static str, String)>,
 }
 
 /// What the host is to do next.
@@ -125,6 +130,8 @@ enum State {
     Passing,
     /// Answered by us.
     Refused,
+    /// Answered as an earlier one was.
+    Replayed,
     /// Not ours to inspect: no record.
     Bypassed,
 }
@@ -160,6 +167,8 @@ pub struct Inspector {
     /// Of the answer, as the request's rules asked.
     redactions: Vec<Redaction>,
     answer: Answer,
+    /// What the client gets of it, where that is kept.
+    gathering: Option<Gathering>,
     response_status: Option<u16>,
     /// The last words on a stream were said.
     is_ended: bool,
@@ -193,6 +202,7 @@ impl Inspector {
             vault: Vault::default(),
             redactions: vec![],
             answer: Answer::None,
+            gathering: None,
             response_status: None,
             is_ended: false,
             had_response_length: false,
@@ -237,6 +247,7 @@ impl Inspector {
             State::Holding(_) => Ending::Undecided,
             State::Claiming(_) | State::Storing(_) => Ending::Unsent,
             State::Refused => Ending::Refused,
+            State::Replayed => Ending::Replayed,
             State::Passing => Ending::Passed,
         };
         match self.answer {

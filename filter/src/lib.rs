@@ -6,6 +6,7 @@
 //! carries it out. Nothing here panics: a fault becomes the configured
 //! failure mode and a record.
 
+pub mod answers;
 pub mod bundles;
 pub mod config;
 pub mod estimate;

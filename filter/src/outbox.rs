@@ -1,6 +1,7 @@
 //! Evidence on its way out: bounded, in order, at least once.
 //!
-//! One outbox serves a whole VM and outlives configurations. A batch stays
+//! One outbox serves a whole VM and outlives configurations; answers that are kept
+//! ([`crate::answers`]) have one of their own. A batch stays
 //! here until a control plane has acknowledged it; ids make the repetition
 //! harmless. When it is full, [`Outbox::push`] says so and counts: the record
 //! then remains with the witness (Envoy's access log) alone.
@@ -11,7 +12,7 @@ use std::collections::VecDeque;
 const BATCH_RECORDS: usize = 500;
 /// Below the control plane's body limit of 4 MiB, with room for one record.
 const BATCH_BYTES: usize = 2 << 20;
-/// All that waits here; an outbox is part of a VM of 64 MiB.
+/// All that waits here; an outbox is part of a VM of 128 MiB.
 const MAX_BYTES: usize = 16 << 20;
 const BACKOFF_FIRST_US: u64 = 100_000;
 const BACKOFF_MAX_US: u64 = 5_000_000;
@@ -86,6 +87,18 @@ impl Outbox {
                 .on_the_way
                 .as_ref()
                 .map_or(0, |batch| batch.lines.len())
+    }
+
+    /// What the lines of [`len`](Self::len) have together.
+    pub fn bytes(&self) -> usize {
+        self.queued_bytes
+    }
+
+    /// Drops what waits, but for the batch that is on its way; how many lines.
+    pub fn abandon(&mut self) -> u64 {
+        let bytes: usize = self.queue.iter().map(String::len).sum();
+        self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
+        self.queue.drain(..).len() as u64
     }
 
     pub fn is_empty(&self) -> bool {
@@ -297,6 +310,18 @@ mod tests {
         let mut outbox = with(2);
         assert_eq!(outbox.push("x".into(), 2), Err(Full));
         assert_eq!((outbox.len(), outbox.dropped), (2, 1));
+    }
+
+    #[test]
+    fn what_is_abandoned_is_counted_and_what_is_on_its_way_is_not() {
+        let mut outbox = with(1);
+        outbox.due(0).unwrap();
+        outbox.sent(1);
+        outbox.push("later".into(), 10).unwrap();
+        assert_eq!((outbox.bytes(), outbox.abandon()), (7, 1));
+        assert_eq!((outbox.bytes(), outbox.len()), (2, 1));
+        assert_eq!(outbox.answered(1, Some(204), 0), Delivery::Acknowledged);
+        assert!(outbox.is_empty());
     }
 
     #[test]

@@ -70,6 +70,8 @@ pub enum Ending {
     /// Decided; its record was to be stored before it left.
     Unsent,
     Refused,
+    /// Answered as an earlier one was.
+    Replayed,
     Passed,
 }
 
@@ -103,6 +105,7 @@ impl Recorder {
             reason: Some(NOT_DECIDED.to_owned()),
             outcome: Outcome::FilterFault,
             stored_first: None,
+            idempotency_answer: None,
             idempotency_earlier: None,
             idempotency_key: None,
             idempotency_run: None,
@@ -273,6 +276,20 @@ impl Recorder {
         self.record.idempotency_run = Some(run);
     }
 
+    pub fn run(&self) -> Option<IdempotencyRun> {
+        self.record.idempotency_run
+    }
+
+    /// It gets what another one was answered: that cost nothing more.
+    pub fn on_replayed(&mut self, body: &[u8]) {
+        let record = &mut self.record;
+        record.delivered_response_digest = Some(salted_digest(&self.seed.salt, body));
+        record.input_tokens = Some(0);
+        record.output_tokens = Some(0);
+        record.cost_nano = Some(0);
+        record.currency = Some(CURRENCY.to_owned());
+    }
+
     /// Who had the key before.
     pub fn on_earlier(&mut self, exchange: Option<Uuid>) {
         self.record.idempotency_earlier = exchange;
@@ -429,18 +446,13 @@ impl Recorder {
     /// The finished record, but for its place in the chain.
     pub fn finish(mut self, end: &ExchangeEnd, ending: Ending) -> EvidenceRecord {
         let details = end.details.as_deref().unwrap_or_default();
-        let undecided = ending == Ending::Undecided;
         self.record.outcome = match self.withheld {
             true => Outcome::Withheld,
-            false => {
-                let refused = ending == Ending::Refused;
-                let unsent = undecided || ending == Ending::Unsent;
-                outcome(refused, unsent, self.response_ended, end.status, details)
-            }
+            false => outcome(ending, self.response_ended, end.status, details),
         };
         self.record.status_code = end.status.filter(|status| *status > 0);
         self.record.duration_us = end.time_unix_us.saturating_sub(self.seed.time_unix_us);
-        if undecided {
+        if ending == Ending::Undecided {
             self.on_undecided(details);
         }
         self.on_digests(ending);
@@ -507,32 +519,22 @@ impl Recorder {
 const NOT_DECIDED: &str = "not_decided";
 
 /// From Envoy's response code details, as its documentation lists them.
-fn outcome(
-    refused: bool,
-    unsent: bool,
-    response_ended: bool,
-    status: Option<u16>,
-    details: &str,
-) -> Outcome {
+fn outcome(ending: Ending, response_ended: bool, status: Option<u16>, details: &str) -> Outcome {
     if details.starts_with("wasm_fail_stream") {
         return Outcome::FilterFault;
     }
-    if refused {
-        return Outcome::Refused;
-    }
-    if details.starts_with("downstream") || details.starts_with("http2.remote_reset") {
-        return Outcome::ClientAborted;
-    }
-    if unsent {
-        return match details.starts_with("request_") {
-            true => Outcome::Refused,
-            false => Outcome::ClientAborted,
-        };
-    }
-    match (details, status) {
-        ("via_upstream", Some(400..)) => Outcome::ProviderError,
-        ("via_upstream", Some(_)) if response_ended => Outcome::Completed,
-        _ => Outcome::ProviderReset,
+    let aborted = details.starts_with("downstream") || details.starts_with("http2.remote_reset");
+    match ending {
+        Ending::Refused => Outcome::Refused,
+        _ if aborted => Outcome::ClientAborted,
+        Ending::Replayed => Outcome::Completed,
+        Ending::Undecided | Ending::Unsent if details.starts_with("request_") => Outcome::Refused,
+        Ending::Undecided | Ending::Unsent => Outcome::ClientAborted,
+        Ending::Passed => match (details, status) {
+            ("via_upstream", Some(400..)) => Outcome::ProviderError,
+            ("via_upstream", Some(_)) if response_ended => Outcome::Completed,
+            _ => Outcome::ProviderReset,
+        },
     }
 }
 
@@ -603,69 +605,82 @@ mod tests {
     #[test]
     fn outcome_follows_envoys_own_words() {
         use Outcome::*;
-        for (refused, undecided, ended, status, details, expected) in [
-            (false, false, true, Some(200), "via_upstream", Completed),
-            (false, false, true, Some(429), "via_upstream", ProviderError),
+        for (ending, ended, status, details, expected) in [
+            (Ending::Passed, true, Some(200), "via_upstream", Completed),
             (
-                false,
-                false,
+                Ending::Passed,
+                true,
+                Some(429),
+                "via_upstream",
+                ProviderError,
+            ),
+            (
+                Ending::Passed,
                 false,
                 Some(200),
                 "via_upstream",
                 ProviderReset,
             ),
             (
-                false,
-                false,
+                Ending::Passed,
                 false,
                 Some(200),
                 "upstream_reset_after_response_started{connection_termination}",
                 ProviderReset,
             ),
             (
-                false,
-                false,
+                Ending::Passed,
                 true,
                 Some(503),
                 "no_healthy_upstream",
                 ProviderReset,
             ),
             (
-                false,
-                false,
+                Ending::Passed,
                 false,
                 Some(200),
                 "downstream_remote_disconnect",
                 ClientAborted,
             ),
             (
-                false,
-                true,
+                Ending::Undecided,
                 false,
                 None,
                 "downstream_remote_disconnect",
                 ClientAborted,
             ),
             (
-                false,
-                true,
+                Ending::Undecided,
                 true,
                 Some(413),
                 "request_payload_too_large",
                 Refused,
             ),
-            (true, false, true, Some(403), "mercator_x", Refused),
+            (Ending::Refused, true, Some(403), "mercator_x", Refused),
             (
-                false,
-                false,
+                Ending::Passed,
                 true,
                 Some(503),
                 "wasm_fail_stream",
                 FilterFault,
             ),
+            (
+                Ending::Replayed,
+                true,
+                Some(200),
+                "mercator_idempotency_replayed",
+                Completed,
+            ),
+            (
+                Ending::Replayed,
+                false,
+                Some(200),
+                "downstream_remote_disconnect",
+                ClientAborted,
+            ),
         ] {
             assert_eq!(
-                outcome(refused, undecided, ended, status, details),
+                outcome(ending, ended, status, details),
                 expected,
                 "{details}"
             );

@@ -1,4 +1,4 @@
-//! Idempotency keys, claimed by filters.
+//! Idempotency keys, claimed by filters, and the answers they keep under them.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::error::ApiError;
-use super::extract::{EvidenceWriter, JsonBody};
+use super::extract::{EvidenceWriter, JsonBody, Lines};
 use crate::app::App;
-use crate::idempotency::{self, ClaimError, Claimed};
+use crate::idempotency::{self, ClaimError, Claimed, KeepError};
 use crate::store::KeyClaim;
 
 /// An exchange that would go on under a key.
@@ -54,16 +54,7 @@ impl ClaimView {
 }
 
 fn digest(name: &str, text: &str) -> Result<[u8; 32], ApiError> {
-    let wrong = || wrong(format!("`{name}` must be 64 hex digits"));
-    if text.len() != 64 {
-        return Err(wrong());
-    }
-    let mut digest = [0; 32];
-    for (byte, pair) in digest.iter_mut().zip(text.as_bytes().chunks(2)) {
-        let pair = std::str::from_utf8(pair).map_err(|_| wrong())?;
-        *byte = u8::from_str_radix(pair, 16).map_err(|_| wrong())?;
-    }
-    Ok(digest)
+    idempotency::digest(text).ok_or_else(|| wrong(format!("`{name}` must be 64 hex digits")))
 }
 
 fn wrong(detail: impl Into<String>) -> ApiError {
@@ -72,13 +63,14 @@ fn wrong(detail: impl Into<String>) -> ApiError {
 
 impl From<ClaimError> for ApiError {
     fn from(error: ClaimError) -> ApiError {
+        let detail = error.to_string();
         let (status, code, exchange) = match &error {
             ClaimError::OtherRequest(exchange) => (
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "idempotency_other_request",
                 exchange,
             ),
-            ClaimError::Finished(exchange) => {
+            ClaimError::Finished { exchange, .. } => {
                 (StatusCode::CONFLICT, "idempotency_finished", exchange)
             }
             ClaimError::UnknownOutcome(exchange) => (
@@ -88,12 +80,33 @@ impl From<ClaimError> for ApiError {
             ),
             ClaimError::Store(error) => return error.clone().into(),
         };
-        ApiError::new(status, code, error.to_string()).with("exchange", exchange.to_string())
+        let refusal = ApiError::new(status, code, detail).with("exchange", exchange.to_string());
+        match error {
+            ClaimError::Finished {
+                answer: Some(answer),
+                ..
+            } => refusal.with("answer", answer),
+            _ => refusal,
+        }
+    }
+}
+
+impl From<KeepError> for ApiError {
+    fn from(error: KeepError) -> ApiError {
+        match error {
+            KeepError::BadLine(_) => ApiError::bad_request("bad_answer", error.to_string()),
+            KeepError::Overloaded => ApiError::unavailable("overloaded", error.to_string()),
+            KeepError::Interrupted => {
+                ApiError::unavailable("interrupted", error.to_string()).caused_by(&error)
+            }
+            KeepError::Store(error) => error.into(),
+        }
     }
 }
 
 /// Claim an idempotency key for an exchange: 200, it may go on; 202, another one has the key
-/// and has not ended: ask again.
+/// and has not ended: ask again. Where that one was answered and its answer is kept, 409
+/// brings it along in `answer`.
 #[utoipa::path(post, path = "/v1/idempotency/claims", tag = "evidence",
     security(("bearer" = [])), request_body = ClaimView,
     responses((status = 200, body = ClaimedView), (status = 202, body = ClaimedView)))]
@@ -111,4 +124,19 @@ pub(super) async fn claim(
     };
     let earlier = earlier.map(|exchange| exchange.to_string());
     Ok((status, Json(ClaimedView { earlier })))
+}
+
+/// Keep answers of exchanges that have a key, one a line. An answer of 204 means: durably
+/// stored, but for those whose key another exchange has.
+#[utoipa::path(post, path = "/v1/idempotency/answers", tag = "evidence",
+    security(("bearer" = [])),
+    request_body(content = String, content_type = "application/x-ndjson"),
+    responses((status = 204)))]
+pub(super) async fn keep(
+    State(app): State<App>,
+    _: EvidenceWriter,
+    Lines(body): Lines,
+) -> Result<StatusCode, ApiError> {
+    idempotency::keep(&app, &body).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

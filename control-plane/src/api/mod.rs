@@ -121,6 +121,7 @@ fn evidence_routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(evidence::query, evidence::deliver))
         .routes(routes!(evidence::deliver_intent))
+        .routes(routes!(idempotency::keep))
         .layer(DefaultBodyLimit::max(ingest::MAX_BODY_BYTES))
 }
 

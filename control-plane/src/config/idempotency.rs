@@ -17,6 +17,8 @@ pub struct IdempotencyConfig {
     pub wait: Duration,
     pub unreachable: Unreachable,
     pub on_unknown_outcome: OnUnknownOutcome,
+    /// How large an answer may be to be kept; `None`: none is.
+    pub max_answer_bytes: Option<u32>,
 }
 
 pub(super) fn read(document: &mut Document<'_>, root: &mut Section) -> Option<IdempotencyConfig> {
@@ -26,6 +28,8 @@ pub(super) fn read(document: &mut Document<'_>, root: &mut Section) -> Option<Id
     let wait = document.value(&mut s, "wait", "15s", wait);
     let unreachable = document.value(&mut s, "unreachable", "unprotected", unreachable);
     let unknown = document.value(&mut s, "on_unknown_outcome", "rerun", on_unknown_outcome);
+    let keep = document.value(&mut s, "keep_answers", "false", values::boolean);
+    let max_answer = document.value(&mut s, "max_answer_bytes", "262144", answer_bytes);
     document.finish(&s);
     Some(IdempotencyConfig {
         enabled: enabled?,
@@ -33,6 +37,7 @@ pub(super) fn read(document: &mut Document<'_>, root: &mut Section) -> Option<Id
         wait: wait?,
         unreachable: unreachable?,
         on_unknown_outcome: unknown?,
+        max_answer_bytes: keep?.then_some(max_answer?),
     })
 }
 
@@ -52,6 +57,11 @@ fn wait(text: &str) -> Result<Duration, String> {
         most if most > Duration::from_secs(600) => Err(format!("`{text}` is more than `600s`")),
         duration => Ok(duration),
     }
+}
+
+/// A filter holds it while it is given, and a batch of them has to fit into one call.
+fn answer_bytes(text: &str) -> Result<u32, String> {
+    values::integer(text, 1_024, 1_048_576).map(|value| value as u32)
 }
 
 fn unreachable(text: &str) -> Result<Unreachable, String> {

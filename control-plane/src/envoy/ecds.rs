@@ -15,7 +15,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use jupiter_filter::config::{
-    BundleConfig, EvidenceConfig, IdempotencyConfig, InspectionConfig, ModelPrice, PluginConfig,
+    AnswersConfig, BundleConfig, EvidenceConfig, IdempotencyConfig, InspectionConfig, ModelPrice,
+    PluginConfig,
 };
 use jupiter_filter::subject;
 use serde_json::{Value, json};
@@ -39,6 +40,9 @@ pub const RESOURCE_TYPE: &str = "type.googleapis.com/envoy.config.core.v3.TypedE
 
 /// Where keys are claimed.
 const CLAIMS_PATH: &str = "/v1/idempotency/claims";
+
+/// Where answers are kept.
+const ANSWERS_PATH: &str = "/v1/idempotency/answers";
 
 /// How long to wait before a failed write is tried again.
 const WRITE_RETRY: Duration = Duration::from_secs(1);
@@ -142,6 +146,10 @@ fn idempotency(config: &config::IdempotencyConfig) -> Option<IdempotencyConfig> 
         wait_ms: millis(config.wait),
         unreachable: config.unreachable,
         on_unknown_outcome: config.on_unknown_outcome,
+        answers: config.max_answer_bytes.map(|max_bytes| AnswersConfig {
+            path: ANSWERS_PATH.to_owned(),
+            max_bytes,
+        }),
     })
 }
 

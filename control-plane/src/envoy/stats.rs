@@ -55,7 +55,15 @@ pub const FILTER_METRICS: &[(&str, &str)] = &[
     ),
     (
         "mercator_keyed_requests",
-        "Requests with an Idempotency-Key by how they went on: first, again, unprotected, none",
+        "Requests with an Idempotency-Key by how they went on: first, again, unprotected, replayed, none",
+    ),
+    (
+        "mercator_keyed_answers",
+        "Answers to them, where answers are kept, by kind: kept, too_large, no_room, unreadable",
+    ),
+    (
+        "mercator_keyed_answers_lost",
+        "Answers that were to be kept and that no control plane took",
     ),
     (
         "mercator_filter_bundle_info",

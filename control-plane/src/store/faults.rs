@@ -233,6 +233,18 @@ impl Store for FaultyStore {
         self.apply(self.inner.claim_key(claim, instead_of)).await
     }
 
+    async fn keep_answers(&self, answers: &[NewAnswer]) -> Result<u64, StoreError> {
+        self.apply(self.inner.keep_answers(answers)).await
+    }
+
+    async fn kept_answer(
+        &self,
+        key: &[u8; 32],
+        exchange: Uuid,
+    ) -> Result<StoredAnswer, StoreError> {
+        self.apply(self.inner.kept_answer(key, exchange)).await
+    }
+
     async fn forget_keys(&self, before: Timestamp) -> Result<u64, StoreError> {
         self.apply(self.inner.forget_keys(before)).await
     }

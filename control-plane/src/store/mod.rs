@@ -30,7 +30,7 @@ use uuid::Uuid;
 use crate::auth::Role;
 use jupiter_evidence::tree::{Tile, TileId};
 
-pub use keys::{FORGOTTEN_AT_ONCE, KeyClaim, KeyHolder, SignOfLife};
+pub use keys::{HoldersRecord, KeyClaim, KeyHolder, NewAnswer, SignOfLife, StoredAnswer};
 pub use log::{
     AdvanceError, Cosigned, EnvoyEnd, EvidenceGaps, LogEntry, LogRecord, LogState, LoggedRecord,
     MissingPlaces, RecoveredRecord, Sequenced, StoredCheckpoint, UnfinishedRecord,
@@ -203,8 +203,17 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         instead_of: Option<Uuid>,
     ) -> Result<KeyHolder, StoreError>;
 
-    /// Forgets keys that were claimed, and instances that were heard of last, before then:
-    /// of the keys at most [`FORGOTTEN_AT_ONCE`]; how many.
+    /// Keeps answers beside the keys of those exchanges that still have them, sealed under
+    /// their subjects' keys; how many. One that comes again takes the place of the first.
+    async fn keep_answers(&self, answers: &[NewAnswer]) -> Result<u64, StoreError>;
+
+    /// What was kept of the exchange that has this key.
+    async fn kept_answer(&self, key: &[u8; 32], exchange: Uuid)
+    -> Result<StoredAnswer, StoreError>;
+
+    /// Forgets keys that were claimed, with their answers, and instances that were heard of
+    /// last, before then: of the keys as many as take a moment; how many. None are left when
+    /// it was none.
     async fn forget_keys(&self, before: Timestamp) -> Result<u64, StoreError>;
 
     /// Notes that an instance lives; what all of them said last.

@@ -40,10 +40,10 @@ use super::{
     ActivePolicies, AdvanceError, Appended, ChangeError, Cosigned, EmitterPage, EnvoyEnd,
     EraseError, Erasure, ErasureStamp, EvidenceBatch, EvidenceFilter, EvidenceGaps, EvidencePage,
     EvidenceTotals, HistoryPage, Hold, KeyClaim, KeyHolder, LetGo, LetGoError, LogEntry, LogState,
-    NewBundle, NewHold, NewPolicy, NewToken, PastRevision, PolicyRevision, Release, Retention,
-    RetiredRecord, Sequenced, ServerState, SetRevision, SignOfLife, Source, Stamp, Store,
-    StoreError, StoredBundle, StoredCheckpoint, StoredEvidence, SubjectSummary, TokenInfo,
-    UnrecordedExchange, WaitingBatch,
+    NewAnswer, NewBundle, NewHold, NewPolicy, NewToken, PastRevision, PolicyRevision, Release,
+    Retention, RetiredRecord, Sequenced, ServerState, SetRevision, SignOfLife, Source, Stamp,
+    Store, StoreError, StoredAnswer, StoredBundle, StoredCheckpoint, StoredEvidence,
+    SubjectSummary, TokenInfo, UnrecordedExchange, WaitingBatch,
 };
 use crate::config::PostgresConfig;
 use crate::metrics::Metrics;
@@ -501,6 +501,18 @@ impl Store for PostgresStore {
         instead_of: Option<Uuid>,
     ) -> Result<KeyHolder, StoreError> {
         on_primary!(self, conn => unless_warned(keys::claim(conn, claim, instead_of)))
+    }
+
+    async fn keep_answers(&self, answers: &[NewAnswer]) -> Result<u64, StoreError> {
+        on_primary!(self, conn => unless_warned(keys::keep_answers(conn, answers)))
+    }
+
+    async fn kept_answer(
+        &self,
+        key: &[u8; 32],
+        exchange: Uuid,
+    ) -> Result<StoredAnswer, StoreError> {
+        on_primary!(self, conn => keys::kept_answer(conn, key, exchange))
     }
 
     async fn forget_keys(&self, before: Timestamp) -> Result<u64, StoreError> {

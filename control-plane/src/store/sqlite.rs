@@ -36,9 +36,10 @@ use super::{
     ActivePolicies, AdvanceError, Appended, ChangeError, Cosigned, EmitterPage, EnvoyEnd,
     EraseError, Erasure, ErasureStamp, EvidenceBatch, EvidenceFilter, EvidenceGaps, EvidencePage,
     EvidenceTotals, HistoryPage, Hold, KeyClaim, KeyHolder, LetGo, LetGoError, LogEntry, LogState,
-    NewBundle, NewHold, NewPolicy, NewToken, PastRevision, PolicyRevision, Release, Retention,
-    RetiredRecord, Sequenced, SetRevision, SignOfLife, Stamp, Store, StoreError, StoredBundle,
-    StoredCheckpoint, StoredEvidence, SubjectSummary, TokenInfo, UnrecordedExchange, WaitingBatch,
+    NewAnswer, NewBundle, NewHold, NewPolicy, NewToken, PastRevision, PolicyRevision, Release,
+    Retention, RetiredRecord, Sequenced, SetRevision, SignOfLife, Stamp, Store, StoreError,
+    StoredAnswer, StoredBundle, StoredCheckpoint, StoredEvidence, SubjectSummary, TokenInfo,
+    UnrecordedExchange, WaitingBatch,
 };
 use jupiter_evidence::tree::{Tile, TileId};
 
@@ -432,6 +433,24 @@ impl Store for SqliteStore {
             Ok(holder)
         })
         .await
+    }
+
+    async fn keep_answers(&self, answers: &[NewAnswer]) -> Result<u64, StoreError> {
+        bounded(async {
+            let mut tx = self.begin().await?;
+            let kept = keys::keep_answers(&mut tx, answers).await?;
+            tx.commit().await?;
+            Ok(kept)
+        })
+        .await
+    }
+
+    async fn kept_answer(
+        &self,
+        key: &[u8; 32],
+        exchange: Uuid,
+    ) -> Result<StoredAnswer, StoreError> {
+        bounded(keys::kept_answer(&self.read, key, exchange)).await
     }
 
     async fn forget_keys(&self, before: Timestamp) -> Result<u64, StoreError> {

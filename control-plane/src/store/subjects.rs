@@ -3,9 +3,10 @@
 //! A record commits to its subject by a salted digest. The name is kept once, with
 //! a key that seals the salts of all its records. When the row is gone, so is the
 //! name, and no salt can be opened: digests of short prompts cannot be guessed
-//! any more either. Records and the tree over them stay as they are.
+//! any more either. Records and the tree over them stay as they are. Answers that are
+//! kept ([`super::keys`]) are sealed by the same key.
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use jiff::Timestamp;
 use jupiter_evidence::LeafHash;
 use std::fmt;
@@ -86,6 +87,32 @@ impl SubjectKey {
         let cipher = self.cipher().ok()?;
         let salt = cipher.open_in_place(nonce(leaf), Aad::from(leaf.0), &mut bytes);
         <[u8; 16]>::try_from(&*salt.ok()?).ok()
+    }
+
+    /// Something longer, bound to where it belongs: a random nonce, then what it seals.
+    pub(super) fn seal_text(&self, place: &[u8], text: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let mut nonce = [0; NONCE_LEN];
+        getrandom::fill(&mut nonce).map_err(|error| StoreError::Unavailable(Arc::new(error)))?;
+        let mut sealed = text.to_vec();
+        self.cipher()
+            .and_then(|cipher| {
+                let nonce = Nonce::assume_unique_for_key(nonce);
+                cipher.seal_in_place_append_tag(nonce, Aad::from(place), &mut sealed)
+            })
+            .map_err(|error| StoreError::Unavailable(Arc::new(error)))?;
+        Ok([nonce.as_slice(), &sealed].concat())
+    }
+
+    /// `None` when this is not what was sealed there.
+    pub(super) fn open_text(&self, place: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+        let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>()?;
+        let mut bytes = sealed.to_vec();
+        let cipher = self.cipher().ok()?;
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let text = cipher.open_in_place(nonce, Aad::from(place), &mut bytes);
+        let length = text.ok()?.len();
+        bytes.truncate(length);
+        Some(bytes)
     }
 
     fn cipher(&self) -> Result<LessSafeKey, aws_lc_rs::error::Unspecified> {
@@ -246,5 +273,18 @@ mod tests {
         assert_eq!(other.open(&leaf, &sealed), None);
         assert_eq!(key.open(&next, &sealed), None);
         assert!(!format!("{key:?}").contains("key:"));
+    }
+
+    #[test]
+    fn text_opens_with_its_key_and_in_its_place_alone() {
+        let (key, other) = (SubjectKey::random().unwrap(), SubjectKey::random().unwrap());
+        let sealed = key.seal_text(b"here", b"an answer").unwrap();
+        assert!(!sealed.windows(6).any(|some| some == b"answer"));
+        assert_ne!(sealed, key.seal_text(b"here", b"an answer").unwrap());
+        let opened = key.open_text(b"here", &sealed);
+        assert_eq!(opened.as_deref(), Some(b"an answer".as_slice()));
+        assert_eq!(key.open_text(b"there", &sealed), None);
+        assert_eq!(other.open_text(b"here", &sealed), None);
+        assert_eq!(key.open_text(b"here", &sealed[..11]), None);
     }
 }

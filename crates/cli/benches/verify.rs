@@ -41,6 +41,7 @@ fn record(number: u64) -> EvidenceRecord {
         reason: None,
         outcome: Outcome::Completed,
         stored_first: None,
+        idempotency_answer: None,
         idempotency_earlier: None,
         idempotency_key: None,
         idempotency_run: None,

@@ -19,9 +19,9 @@ pub use envelope::{
     Envelope, EnvelopeError, MAX_SUBJECT_BYTES, hex, salted_digest, subject_digest,
 };
 pub use record::{
-    AttachmentCount, DecisionKind, Emitter, EvidenceRecord, FindingCount, IdempotencyRun,
-    InspectionStatus, MAX_INTEGER, MatchedRule, Outcome, PolicyInForce, RECORD_VERSION,
-    RedactionCount, Tag, rfc3339_micros,
+    AttachmentCount, DecisionKind, Emitter, EvidenceRecord, FindingCount, IdempotencyAnswer,
+    IdempotencyRun, InspectionStatus, MAX_INTEGER, MatchedRule, Outcome, PolicyInForce,
+    RECORD_VERSION, RedactionCount, Tag, rfc3339_micros,
 };
 
 /// The JSON Schema of a record, as it is published.

@@ -111,6 +111,10 @@ pub struct EvidenceRecord {
     pub status_code: Option<u16>,
     /// UUIDv7; also the decision id that the client sees.
     pub id: Uuid,
+    /// Of a request with a key that was answered: what became of keeping the answer, where
+    /// that is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_answer: Option<IdempotencyAnswer>,
     /// The exchange that had the key before this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_earlier: Option<Uuid>,
@@ -286,6 +290,8 @@ pub enum IdempotencyRun {
     Again,
     /// Nobody could say who has the key: another may run at the same time.
     Unprotected,
+    /// It got the answer of whoever had the key before; no provider was asked.
+    Replayed,
 }
 
 impl IdempotencyRun {
@@ -294,6 +300,32 @@ impl IdempotencyRun {
             IdempotencyRun::First => "first",
             IdempotencyRun::Again => "again",
             IdempotencyRun::Unprotected => "unprotected",
+            IdempotencyRun::Replayed => "replayed",
+        }
+    }
+}
+
+/// What became of keeping an answer for whoever sends the request again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IdempotencyAnswer {
+    /// It was on its way to a control plane when the record was written.
+    Kept,
+    /// Larger than answers may be to be kept.
+    TooLarge,
+    /// Too much waited to be kept.
+    NoRoom,
+    /// Not text, or not seen in full.
+    Unreadable,
+}
+
+impl IdempotencyAnswer {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            IdempotencyAnswer::Kept => "kept",
+            IdempotencyAnswer::TooLarge => "too_large",
+            IdempotencyAnswer::NoRoom => "no_room",
+            IdempotencyAnswer::Unreadable => "unreadable",
         }
     }
 }

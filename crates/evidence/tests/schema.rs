@@ -7,9 +7,9 @@
 )]
 
 use jupiter_evidence::{
-    AttachmentCount, DecisionKind, Emitter, EvidenceRecord, FindingCount, IdempotencyRun,
-    InspectionStatus, MatchedRule, Outcome, PolicyInForce, RECORD_SCHEMA, RECORD_VERSION,
-    RedactionCount, Tag, rfc3339_micros, salted_digest,
+    AttachmentCount, DecisionKind, Emitter, EvidenceRecord, FindingCount, IdempotencyAnswer,
+    IdempotencyRun, InspectionStatus, MatchedRule, Outcome, PolicyInForce, RECORD_SCHEMA,
+    RECORD_VERSION, RedactionCount, Tag, rfc3339_micros, salted_digest,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -38,6 +38,7 @@ fn full() -> EvidenceRecord {
         reason: text(),
         outcome: Outcome::Refused,
         stored_first: Some(true),
+        idempotency_answer: Some(IdempotencyAnswer::Kept),
         idempotency_earlier: Some(uuid::Builder::from_random_bytes([7; 16]).into_uuid()),
         idempotency_key: text(),
         idempotency_run: Some(IdempotencyRun::Again),
@@ -165,6 +166,22 @@ fn every_value_that_records_write_is_allowed() {
         Outcome::FilterFault,
     ] {
         with(&|record| record.outcome = outcome);
+    }
+    for run in [
+        IdempotencyRun::First,
+        IdempotencyRun::Again,
+        IdempotencyRun::Unprotected,
+        IdempotencyRun::Replayed,
+    ] {
+        with(&|record| record.idempotency_run = Some(run));
+    }
+    for answer in [
+        IdempotencyAnswer::Kept,
+        IdempotencyAnswer::TooLarge,
+        IdempotencyAnswer::NoRoom,
+        IdempotencyAnswer::Unreadable,
+    ] {
+        with(&|record| record.idempotency_answer = Some(answer));
     }
     for status in [
         InspectionStatus::Inspected,

@@ -63,6 +63,10 @@ impl Metrics {
                 .map_or("none", IdempotencyRun::as_str);
             self.count(&format!("keyed_requests_total|run={run}"), 1);
         }
+        if let Some(answer) = record.idempotency_answer {
+            let kind = answer.as_str();
+            self.count(&format!("keyed_answers_total|kind={kind}"), 1);
+        }
         for finding in &record.findings {
             let name = format!("findings_total|kind={}", finding.kind);
             self.count(&name, signed(finding.count));
@@ -114,6 +118,13 @@ impl Metrics {
 
     pub(super) fn refused(&mut self, records: u64) {
         self.count("evidence_refused_total", signed(records));
+    }
+
+    /// Answers that were to be kept and are not.
+    pub(super) fn answers_lost(&mut self, answers: u64) {
+        if answers > 0 {
+            self.count("keyed_answers_lost_total", signed(answers));
+        }
     }
 
     pub(super) fn outbox(&mut self, records: usize) {

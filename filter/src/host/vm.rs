@@ -7,6 +7,7 @@
 use super::abi::{self, Buffer, HostError, Level, Map};
 use super::metrics::Metrics;
 use super::token;
+use crate::answers::{AnswerLine, KEPT_HEADERS};
 use crate::bundles::Settings;
 use crate::config::EvidenceConfig;
 use crate::inspector::{
@@ -15,7 +16,7 @@ use crate::inspector::{
 use crate::outbox::{Delivery, Outbox};
 use crate::record::{ExchangeEnd, Seed};
 use crate::subject::SubjectConfig;
-use jupiter_evidence::{EmitterChain, Envelope, EvidenceRecord};
+use jupiter_evidence::{EmitterChain, Envelope, EvidenceRecord, IdempotencyAnswer, Outcome};
 use jupiter_policy::LogLevel;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -33,9 +34,13 @@ const STORED: u16 = 204;
 const RECORDS: &str = "application/x-ndjson";
 
 /// Most that all exchanges may hold together: bodies that Envoy buffers for us,
-/// and what reading along and judging keep here. With the outbox and one
-/// request's parse tree it stays below the VM's memory (128 MiB).
+/// and what reading along and judging keep here. With the outbox, answers to be kept
+/// and one request's parse tree it stays below the VM's memory (128 MiB).
 const MAX_KEPT_BYTES: usize = 48 << 20;
+
+/// Most that answers to be kept may take together, in their exchanges and on their
+/// way. What is more is not kept; it delays and refuses nothing.
+const MAX_ANSWER_BYTES: usize = 16 << 20;
 
 /// Whether Envoy may go on with the message at hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,9 +56,13 @@ pub(super) struct Vm {
     exchanges: BTreeMap<u32, Exchange>,
     emitter: Option<EmitterState>,
     outbox: Outbox,
+    /// Answers to be kept.
+    answers: Outbox,
     metrics: Metrics,
     /// Of all exchanges together.
     kept_bytes: usize,
+    /// Of answers that exchanges gather.
+    gathered_bytes: usize,
     /// The exchange that waits for each call of its own.
     waiting: BTreeMap<u32, u32>,
     /// Exchanges whose answer is to be broken off.
@@ -63,7 +72,8 @@ pub(super) struct Vm {
 #[derive(Debug, Default)]
 struct Root {
     settings: Option<Rc<Settings>>,
-    awaits: Option<u32>,
+    /// Calls of the outboxes.
+    awaits: Vec<u32>,
     closing: bool,
 }
 
@@ -73,6 +83,8 @@ struct Exchange {
     inspector: Inspector,
     /// Its part of [`Vm::kept_bytes`].
     kept: usize,
+    /// Its part of [`Vm::gathered_bytes`].
+    gathered: usize,
     /// What had to be said is said: nothing more of the answer leaves.
     closing: bool,
     /// The call without whose answer the request does not go on.
@@ -163,6 +175,7 @@ impl Vm {
                 root,
                 inspector,
                 kept: 0,
+                gathered: 0,
                 closing: false,
                 awaits: None,
                 inspection_us: None,
@@ -211,7 +224,12 @@ impl Vm {
         };
         let headers = abi::headers(Map::Response);
         let header = |name| headers.get(name);
+        let kept = exchange.inspector.keeps_answer().then_some(KEPT_HEADERS);
+        let kept = kept.into_iter().flatten();
         let head = ResponseHead {
+            kept_headers: kept
+                .filter_map(|name| Some((name, header(name)?)))
+                .collect(),
             status: header(":status").and_then(|status| status.parse().ok()),
             content_type: header("content-type"),
             content_encoding: header("content-encoding"),
@@ -240,6 +258,7 @@ impl Vm {
                 }
                 let bytes = abi::buffer(Buffer::ResponseBody, size).unwrap_or_else(|error| {
                     abi::log(Level::Error, &format!("answer not read: {error}"));
+                    inspector.stop_gathering(IdempotencyAnswer::Unreadable);
                     inspector.stop_reading_response(FAULT);
                     None
                 });
@@ -281,6 +300,13 @@ impl Vm {
             let now = exchange.inspector.kept_bytes() + held;
             self.kept_bytes = self.kept_bytes.saturating_sub(exchange.kept) + now;
             exchange.kept = now;
+            let others = self.gathered_bytes.saturating_sub(exchange.gathered);
+            let room = MAX_ANSWER_BYTES.saturating_sub(others + self.answers.bytes());
+            if exchange.inspector.gathered_bytes() > room {
+                exchange.inspector.stop_gathering(IdempotencyAnswer::NoRoom);
+            }
+            exchange.gathered = exchange.inspector.gathered_bytes();
+            self.gathered_bytes = others + exchange.gathered;
         }
         self.note_call(id);
         action
@@ -296,19 +322,24 @@ impl Vm {
 
     /// The exchange is over: chain its record, hand it to outbox and witness.
     pub(super) fn log(&mut self, id: u32) {
-        let Some(exchange) = self.remove_exchange(id) else {
+        let Some(mut exchange) = self.remove_exchange(id) else {
             return;
         };
         let capacity = capacity(&self.roots, exchange.root);
         let end = exchange_end();
         let (salt, subject) = exchange.inspector.beside();
         let inspection_us = exchange.inspection_us;
-        let (Some(mut record), Some(emitter)) =
-            (exchange.inspector.finish(&end), &mut self.emitter)
-        else {
+        let answer = exchange.inspector.take_answer();
+        let Some(mut record) = exchange.inspector.finish(&end) else {
             return;
         };
+        if record.outcome == Outcome::Completed {
+            record.idempotency_answer = answer.map(|answer| self.keep(answer));
+        }
         self.metrics.recorded(&record);
+        let Some(emitter) = &mut self.emitter else {
+            return;
+        };
         if let Some(microseconds) = inspection_us {
             self.metrics.inspected(microseconds);
         }
@@ -326,6 +357,20 @@ impl Vm {
         }
     }
 
+    /// Sends an answer to where it is kept, if there is room on the way.
+    fn keep(&mut self, answer: Result<AnswerLine, IdempotencyAnswer>) -> IdempotencyAnswer {
+        let line = match answer.map(|line| serde_json::to_string(&line)) {
+            Ok(Ok(line)) => line,
+            Ok(Err(_)) => return IdempotencyAnswer::Unreadable,
+            Err(why) => return why,
+        };
+        let all = self.gathered_bytes + self.answers.bytes() + line.len();
+        match all <= MAX_ANSWER_BYTES && self.answers.push(line, usize::MAX).is_ok() {
+            true => IdempotencyAnswer::Kept,
+            false => IdempotencyAnswer::NoRoom,
+        }
+    }
+
     pub(super) fn delete(&mut self, id: u32) {
         self.remove_exchange(id);
         self.roots.remove(&id);
@@ -334,6 +379,7 @@ impl Vm {
     fn remove_exchange(&mut self, id: u32) -> Option<Exchange> {
         let exchange = self.exchanges.remove(&id)?;
         self.kept_bytes = self.kept_bytes.saturating_sub(exchange.kept);
+        self.gathered_bytes = self.gathered_bytes.saturating_sub(exchange.gathered);
         if let Some(token) = exchange.awaits {
             self.waiting.remove(&token);
         }
@@ -369,21 +415,20 @@ impl Vm {
             return;
         };
         let now = abi::now_us();
-        let Some(body) = self.outbox.due(now) else {
-            return;
-        };
         let evidence = &settings.config.evidence;
-        let timeout_ms = Outbox::dispatch_timeout_ms();
-        match post(evidence, &evidence.path, RECORDS, &body, timeout_ms) {
-            Ok(token) => {
-                self.outbox.sent(token);
-                root.awaits = Some(token);
+        let idempotency = settings.config.idempotency.as_ref();
+        match idempotency.and_then(|config| config.answers.as_ref()) {
+            Some(config) => {
+                let call = dispatch(&mut self.answers, evidence, &config.path, now);
+                root.awaits.extend(call);
             }
-            Err(_) => self.outbox.not_sent(now),
+            None => self.metrics.answers_lost(self.answers.abandon()),
         }
+        let call = dispatch(&mut self.outbox, evidence, &evidence.path, now);
+        root.awaits.extend(call);
     }
 
-    /// A call of the outbox, or of an exchange that waits for its answer.
+    /// A call of an outbox, or of an exchange that waits for its answer.
     pub(super) fn call_answered(&mut self, id: u32, token: u32, size: usize) {
         let status = abi::header(Map::CallResponse, ":status").and_then(|s| s.parse().ok());
         match self.waiting.remove(&token) {
@@ -417,28 +462,34 @@ impl Vm {
     }
 
     fn batch_answered(&mut self, id: u32, token: u32, status: Option<u16>) {
-        let before = self.outbox.refused;
-        match self.outbox.answered(token, status, abi::now_us()) {
+        let of_answers = self.answers.awaits(token);
+        let (outbox, name) = match of_answers {
+            true => (&mut self.answers, "answers"),
+            false => (&mut self.outbox, "evidence"),
+        };
+        let before = outbox.refused;
+        match outbox.answered(token, status, abi::now_us()) {
             Delivery::Acknowledged => {
                 let closing = self.roots.get(&id).is_some_and(|root| root.closing);
-                let capacity = capacity(&self.roots, id);
-                if closing || self.outbox.has_full_batch(capacity) {
+                if closing || outbox.has_full_batch(capacity(&self.roots, id)) {
                     self.tick(id);
                 }
             }
             Delivery::Refused => {
-                self.metrics.refused(self.outbox.refused - before);
+                let refused = outbox.refused - before;
+                match of_answers {
+                    true => self.metrics.answers_lost(refused),
+                    false => self.metrics.refused(refused),
+                }
                 abi::log(
                     Level::Error,
-                    &format!("evidence batch refused with status {status:?}"),
+                    &format!("batch of {name} refused with status {status:?}"),
                 );
             }
             Delivery::Postponed | Delivery::Unknown => {}
         }
-        if let Some(root) = self.roots.get_mut(&id)
-            && root.awaits == Some(token)
-        {
-            root.awaits = None;
+        if let Some(root) = self.roots.get_mut(&id) {
+            root.awaits.retain(|awaited| *awaited != token);
         }
         self.close_if_done(id);
     }
@@ -466,11 +517,12 @@ impl Vm {
         let awaits = self
             .roots
             .get(&id)
-            .is_some_and(|root| root.awaits.is_some());
+            .is_some_and(|root| !root.awaits.is_empty());
         // The answers to their calls would be lost with it.
         let mut exchanges = self.exchanges.values();
         let calls = exchanges.any(|exchange| exchange.root == id && exchange.awaits.is_some());
-        !awaits && !calls && (self.outbox.is_empty() || self.has_successor(id))
+        let sent = self.outbox.is_empty() && self.answers.is_empty();
+        !awaits && !calls && (sent || self.has_successor(id))
     }
 
     fn has_successor(&self, id: u32) -> bool {
@@ -631,6 +683,27 @@ impl Exchange {
         let line = provisional.and_then(|record| envelope(&record, &self.inspector));
         if let Some(line) = line {
             witness(&line);
+        }
+    }
+}
+
+/// Sends the batch of an outbox that is due; the token is that of its answer.
+fn dispatch(
+    outbox: &mut Outbox,
+    evidence: &EvidenceConfig,
+    path: &str,
+    now_us: u64,
+) -> Option<u32> {
+    let body = outbox.due(now_us)?;
+    let timeout_ms = Outbox::dispatch_timeout_ms();
+    match post(evidence, path, RECORDS, &body, timeout_ms) {
+        Ok(token) => {
+            outbox.sent(token);
+            Some(token)
+        }
+        Err(_) => {
+            outbox.not_sent(now_us);
+            None
         }
     }
 }

@@ -3,11 +3,13 @@
 //!
 //! What would go on waits until a control plane says that the key is this
 //! exchange's. While another one has it and has not ended, the question is asked
-//! again, for so long as the configuration says. Without an answer the
+//! again, for so long as the configuration says. Where the answer of that one was kept, it
+//! is this one's too ([`super::keep`]). When no control plane says anything, the
 //! configuration decides, and the record says that nobody knew.
 
 use super::refusal::Refusal;
 use super::{Flow, Inspector, RequestHead, State, Step};
+use crate::answers::KeptAnswer;
 use crate::config::{IdempotencyConfig, OnUnknownOutcome, Unreachable};
 use jupiter_evidence::{IdempotencyRun, hex};
 use jupiter_policy::OnError;
@@ -52,6 +54,8 @@ struct Claimed {
 struct NotClaimed {
     code: Reason,
     exchange: Option<String>,
+    /// What the exchange was answered, where that is kept.
+    answer: Option<KeptAnswer>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -164,6 +168,9 @@ impl Inspector {
             Some(409 | 422) => match serde_json::from_slice::<NotClaimed>(body) {
                 Ok(not) => {
                     self.note_earlier(not.exchange.as_deref());
+                    if let Some(answer) = not.answer {
+                        return self.replay(answer);
+                    }
                     let (refusal, message) = not.code.refusal();
                     self.refuse_for(refusal, message)
                 }

@@ -113,7 +113,7 @@ impl Inspector {
                 self.recorder.on_request_bytes(buffered);
                 Step::go(Flow::Continue)
             }
-            State::Refused => Step::go(Flow::Hold),
+            State::Refused | State::Replayed => Step::go(Flow::Hold),
             State::Bypassed => Step::go(Flow::Continue),
         }
     }
@@ -122,7 +122,9 @@ impl Inspector {
     pub fn on_request_trailers(&mut self) -> Step {
         match self.state {
             State::Holding(_) => Step::go(Flow::ReadBody),
-            State::Refused | State::Claiming(_) | State::Storing(_) => Step::go(Flow::Hold),
+            State::Refused | State::Replayed | State::Claiming(_) | State::Storing(_) => {
+                Step::go(Flow::Hold)
+            }
             State::Passing | State::Bypassed => Step::go(Flow::Continue),
         }
     }

@@ -11,7 +11,7 @@ use super::refusal::{HOST_FAULT, Refusal, UNKNOWN_API};
 use super::stream::{AnswerRules, Stopped, StreamGuard};
 use super::{DECISION_ID_HEADER, Flow, Inspector, ResponseHead, State, Step};
 use crate::config::FailureMode;
-use jupiter_evidence::DecisionKind;
+use jupiter_evidence::{DecisionKind, IdempotencyAnswer};
 use jupiter_policy::facts::Place;
 use jupiter_policy::{ActionRequest, Decision, RequestedAction, Verdict, decide_response};
 use jupiter_provider::{
@@ -69,6 +69,7 @@ impl Inspector {
         if end {
             self.recorder.on_response_end();
         }
+        self.begin_gathering(head, &kind);
         self.response_status = head.status;
         self.had_response_length = head.has_content_length;
         if !self.judges_answer() || end {
@@ -167,6 +168,7 @@ impl Inspector {
         let guard = match &mut self.answer {
             Answer::Along(reader) => {
                 reader.push(bytes);
+                self.gather(bytes);
                 return step;
             }
             Answer::Guarded(guard) => guard,
@@ -190,6 +192,7 @@ impl Inspector {
         }
         step.logs = leaving.logs;
         self.recorder.on_delivered(&leaving.bytes);
+        self.gather(&leaving.bytes);
         if leaving.bytes != bytes {
             step.body = Some(leaving.bytes);
         }
@@ -210,6 +213,9 @@ impl Inspector {
                     false => Step::go(Flow::Close),
                 };
                 step.logs = leaving.logs;
+                if step.flow == Flow::Close {
+                    self.stop_gathering(IdempotencyAnswer::Unreadable);
+                }
                 step
             }
             _ => Step::go(Flow::Continue),
@@ -343,11 +349,13 @@ impl Inspector {
         let mut step = Step::go(Flow::Continue);
         if texts.is_empty() {
             self.recorder.on_delivered(body);
+            self.gather(body);
             return step;
         }
         match rewrite(body, &read.places, &texts, &[]) {
             Ok(changed) => {
                 self.recorder.on_delivered(&changed);
+                self.gather(&changed);
                 if self.had_response_length {
                     step.set_headers
                         .push(("content-length", changed.len().to_string()));
@@ -383,6 +391,7 @@ impl Inspector {
             FailureMode::Closed => self.refuse_unread(reason),
             FailureMode::Open => {
                 self.answer = Answer::Judged;
+                self.stop_gathering(IdempotencyAnswer::Unreadable);
                 Step::go(Flow::Continue)
             }
         }

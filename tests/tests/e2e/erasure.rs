@@ -8,14 +8,14 @@ use crate::support::{ask, guarded, question, record_of, wait_for_totals};
 use crate::tamper::{database_files, evidence, mercator, told, wait_until_sealed};
 
 /// The database as it lies on the disk.
-fn backup(instance: &Instance) -> Vec<(Vec<u8>, PathBuf)> {
+pub(crate) fn backup(instance: &Instance) -> Vec<(Vec<u8>, PathBuf)> {
     let files = database_files(instance).into_iter();
     files
         .map(|path| (std::fs::read(&path).expect("a file"), path))
         .collect()
 }
 
-fn says(files: &[(Vec<u8>, PathBuf)], text: &str) -> bool {
+pub(crate) fn says(files: &[(Vec<u8>, PathBuf)], text: &str) -> bool {
     let text = text.as_bytes();
     let mut contents = files.iter().map(|(content, _)| content);
     contents.any(|content| content.windows(text.len()).any(|some| some == text))

@@ -40,6 +40,7 @@ mod gitops;
 mod hostile;
 #[cfg(test)]
 mod idempotency;
+mod kept_answers;
 #[cfg(test)]
 mod metrics;
 #[cfg(test)]

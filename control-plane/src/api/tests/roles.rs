@@ -168,6 +168,14 @@ fn doors() -> Vec<Door> {
             [401, 200, 403, 403, 200],
         ),
         door(
+            post.clone(),
+            "/v1/idempotency/answers",
+            "/v1/idempotency/answers",
+            NDJSON,
+            "",
+            [401, 204, 403, 403, 204],
+        ),
+        door(
             get.clone(),
             "/v1/evidence",
             "/v1/evidence",

@@ -1,10 +1,12 @@
-//! Promises about idempotency keys and signs of life.
+//! Promises about idempotency keys, the answers under them, and signs of life.
 
 use std::sync::Arc;
 use uuid::Uuid;
 
-use super::samples::{SampleEmitter, at, batch, id, provisional};
-use crate::store::{EnvoyEnd, KeyClaim, SignOfLife, Store};
+use super::samples::{SUBJECT, SampleEmitter, at, batch, id, provisional};
+use crate::store::{
+    EnvoyEnd, ErasureStamp, HoldersRecord, KeyClaim, NewAnswer, SignOfLife, Store, StoredAnswer,
+};
 
 const SECOND: u64 = 1_000_000;
 
@@ -97,9 +99,105 @@ pub async fn holder_comes_with_its_record_and_the_end_of_its_envoy(store: Arc<dy
 
     let ends = [end("jupiter-1", 90 * SECOND), end("jupiter-1", 80 * SECOND)];
     store.note_envoy_ends(&ends).await.unwrap();
-    let text = record.envelope.canonical.clone();
+    let canonical = record.envelope.canonical.clone();
     store.append_evidence(batch(vec![record])).await.unwrap();
-    assert_eq!(seen().await, (Some(text), Some(at(80 * SECOND))));
+    let record = HoldersRecord {
+        canonical,
+        received_at: at(60 * SECOND),
+    };
+    assert_eq!(seen().await, (Some(record), Some(at(80 * SECOND))));
+}
+
+/// What the exchange that has the key of these tests was answered.
+fn answer(exchange: Uuid, text: &str) -> NewAnswer {
+    NewAnswer {
+        key: [7; 32],
+        exchange,
+        subject: SUBJECT.to_owned(),
+        answer: text.as_bytes().to_vec(),
+    }
+}
+
+fn whole(text: &str) -> StoredAnswer {
+    StoredAnswer::Whole(text.as_bytes().to_vec())
+}
+
+pub async fn answer_is_kept_for_the_exchange_that_has_the_key(store: Arc<dyn Store>) {
+    let (first, second) = (id(1, 1), id(2, 2));
+    let unclaimed = store.keep_answers(&[answer(first, "too early")]).await;
+    assert_eq!(unclaimed.unwrap(), 0);
+    store.claim_key(&claim(1, first), None).await.unwrap();
+    let none = store.kept_answer(&[7; 32], first).await.unwrap();
+    assert_eq!(none, StoredAnswer::None);
+    let other = NewAnswer {
+        key: [8; 32],
+        subject: "key:fedcba9876543210".to_owned(),
+        ..answer(second, "another")
+    };
+    let elsewhere = KeyClaim {
+        key: [8; 32],
+        ..claim(1, second)
+    };
+    store.claim_key(&elsewhere, None).await.unwrap();
+    let both = [answer(first, "an answer"), other, answer(second, "no")];
+    assert_eq!(store.keep_answers(&both).await.unwrap(), 2);
+    for (key, exchange, expected) in [
+        (7, first, whole("an answer")),
+        (8, second, whole("another")),
+        (7, second, StoredAnswer::None),
+        (9, first, StoredAnswer::None),
+    ] {
+        let kept = store.kept_answer(&[key; 32], exchange).await.unwrap();
+        assert!(kept == expected, "{key} {exchange}: {kept:?}");
+    }
+    // Senders send again what they do not know to have arrived.
+    let again = store.keep_answers(&[answer(first, "an answer")]).await;
+    assert_eq!(again.unwrap(), 1);
+    let kept = store.kept_answer(&[7; 32], first).await.unwrap();
+    assert!(kept == whole("an answer"), "{kept:?}");
+    assert_eq!(store.keep_answers(&[]).await.unwrap(), 0);
+}
+
+pub async fn answer_leaves_with_its_exchange_or_its_key(store: Arc<dyn Store>) {
+    let (first, second) = (id(1, 1), id(2, 2));
+    store.claim_key(&claim(1, first), None).await.unwrap();
+    let kept = store.keep_answers(&[answer(first, "an answer")]).await;
+    assert_eq!(kept.unwrap(), 1);
+    let taken = store.claim_key(&claim(1, second), Some(first)).await;
+    assert_eq!(taken.unwrap().exchange, second);
+    for exchange in [first, second] {
+        let none = store.kept_answer(&[7; 32], exchange).await.unwrap();
+        assert_eq!(none, StoredAnswer::None);
+    }
+    // It comes late.
+    let late = store.keep_answers(&[answer(first, "an answer")]).await;
+    assert_eq!(late.unwrap(), 0);
+    let kept = store.keep_answers(&[answer(second, "another")]).await;
+    assert_eq!(kept.unwrap(), 1);
+    assert_eq!(store.forget_keys(at(61 * SECOND)).await.unwrap(), 1);
+    assert_eq!(store.forget_keys(at(61 * SECOND)).await.unwrap(), 0);
+    let none = store.kept_answer(&[7; 32], second).await.unwrap();
+    assert_eq!(none, StoredAnswer::None);
+}
+
+pub async fn answer_of_an_erased_subject_cannot_be_read(store: Arc<dyn Store>) {
+    let exchange = id(1, 1);
+    store.claim_key(&claim(1, exchange), None).await.unwrap();
+    let kept = store.keep_answers(&[answer(exchange, "an answer")]).await;
+    assert_eq!(kept.unwrap(), 1);
+    let stamp = ErasureStamp {
+        at: at(0),
+        by: "officer".to_owned(),
+        reason: "asked to".to_owned(),
+    };
+    store.erase_subject(SUBJECT, stamp).await.unwrap();
+    let erased = store.kept_answer(&[7; 32], exchange).await.unwrap();
+    assert_eq!(erased, StoredAnswer::Erased);
+    // Whoever comes by that name is somebody else.
+    let record = SampleEmitter::new(1).next(|_| ());
+    store.append_evidence(batch(vec![record])).await.unwrap();
+    let erased = store.kept_answer(&[7; 32], exchange).await.unwrap();
+    assert_eq!(erased, StoredAnswer::Erased);
 }
 
 pub async fn old_keys_and_instances_are_forgotten(store: Arc<dyn Store>) {

@@ -105,6 +105,9 @@ macro_rules! store_contract {
             key_changes_hands_only_from_the_holder_that_was_seen,
             of_racing_claims_one_gets_the_key,
             holder_comes_with_its_record_and_the_end_of_its_envoy,
+            answer_is_kept_for_the_exchange_that_has_the_key,
+            answer_leaves_with_its_exchange_or_its_key,
+            answer_of_an_erased_subject_cannot_be_read,
             old_keys_and_instances_are_forgotten,
         );
         $crate::store_contract!(@each $empty, subjects:

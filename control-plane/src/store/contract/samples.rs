@@ -95,6 +95,7 @@ pub fn record(us: u64, number: u64) -> EvidenceRecord {
         reason: None,
         outcome: Outcome::Completed,
         stored_first: None,
+        idempotency_answer: None,
         idempotency_earlier: None,
         idempotency_key: None,
         idempotency_run: None,

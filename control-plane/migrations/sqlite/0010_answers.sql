@@ -1,0 +1,4 @@
+-- What the exchange that has a key was answered, where answers are kept: sealed under the
+-- key of its subject, so that nobody can read it when that is erased.
+ALTER TABLE idempotency_keys ADD COLUMN answer BLOB;
+ALTER TABLE idempotency_keys ADD COLUMN answer_subject_ref BLOB;
