@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jupiter_testkit::load::{Fault, Kind};
+use jupiter_testkit::load::Kind;
 
 use crate::front::EVEN;
 use crate::installation::Installation;
@@ -42,8 +42,6 @@ pub(crate) enum Cost {
     /// What the part had in hand, or was sent until it was found out, and could not be
     /// sent again.
     InHand,
-    /// The same, and of requests with a key those whose answer was lost on its way.
-    Answers,
 }
 
 /// As many of each as [`EVEN`] has, and above them so many with a key that some are at every
@@ -70,14 +68,10 @@ const MOSTLY_KEYED: (u32, &[Kind]) = (
 );
 
 impl Cost {
-    pub(crate) fn allows(self, kind: Kind, fault: &Fault) -> bool {
+    pub(crate) fn allows(self, kind: Kind) -> bool {
         // A GET is sent again, and so is a POST that has a key.
         let again = matches!(kind, Kind::Get | Kind::Keyed | Kind::SlowKeyed);
-        match self {
-            Cost::Nothing => false,
-            Cost::InHand => !again,
-            Cost::Answers => !again || *fault == Fault::AnsweredBefore,
-        }
+        self == Cost::InHand && !again
     }
 }
 
@@ -155,10 +149,11 @@ impl Case {
 
     pub(crate) fn cost(self) -> Cost {
         match self {
-            Case::KillEnvoy | Case::KillInstance | Case::FreezeEnvoy | Case::FreezeInstance => {
-                Cost::InHand
-            }
-            Case::CutEnvoyFromHaproxy => Cost::Answers,
+            Case::KillEnvoy
+            | Case::KillInstance
+            | Case::FreezeEnvoy
+            | Case::FreezeInstance
+            | Case::CutEnvoyFromHaproxy => Cost::InHand,
             Case::DrainInstance
             | Case::RestartInstances
             | Case::SwitchPrimary

@@ -71,7 +71,7 @@ mod tests {
             let ids = || cluster.sql(leader, "SELECT id FROM evidence");
             let evidence = front.evidence_of(&tally, ids).await;
             eprintln!("{fault:?}: records were stored again after {again:.1?}\n{tally}");
-            front.judge(&tally, evidence, |_, _| false);
+            front.judge(&tally, evidence, |_| false);
         }
         front.verify();
     }
