@@ -141,6 +141,7 @@ impl Recorder {
             status_code: None,
             request_id: None,
             trace_id: None,
+            trace_sampled: None,
             span_id: None,
             duration_us: 0,
             request_bytes: 0,
@@ -199,9 +200,10 @@ impl Recorder {
         record.operation = api.map(|api| api.operation_name().to_owned());
         record.provider = api.map(|_| dialect.provider_name().to_owned());
         record.request_id = head.request_id.as_deref().map(clip);
-        if let Some((trace_id, span_id)) = head.traceparent.as_deref().and_then(trace_context) {
-            record.trace_id = Some(trace_id.to_owned());
-            record.span_id = Some(span_id.to_owned());
+        if let Some(client) = head.traceparent.as_deref().and_then(trace_context) {
+            record.trace_id = Some(client.trace_id.to_owned());
+            record.span_id = Some(client.span_id.to_owned());
+            record.trace_sampled = Some(client.is_sampled);
         }
     }
 
@@ -538,14 +540,36 @@ fn outcome(ending: Ending, response_ended: bool, status: Option<u16>, details: &
     }
 }
 
-/// Trace and span id of a W3C `traceparent`.
-fn trace_context(traceparent: &str) -> Option<(&str, &str)> {
+/// What a W3C `traceparent` says of the client's span.
+#[derive(Debug, PartialEq, Eq)]
+struct TraceContext<'a> {
+    trace_id: &'a str,
+    span_id: &'a str,
+    is_sampled: bool,
+}
+
+/// Reads a `traceparent`; versions to come may say more behind the flags.
+fn trace_context(traceparent: &str) -> Option<TraceContext<'_>> {
     let mut parts = traceparent.split('-');
-    let (_version, trace_id, span_id) = (parts.next()?, parts.next()?, parts.next()?);
-    let is_hex = |text: &str, length: usize| {
-        text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    let mut part = |digits: usize| {
+        let is_hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+        let text = parts.next()?;
+        (text.len() == digits && text.bytes().all(is_hex)).then_some(text)
     };
-    (is_hex(trace_id, 32) && is_hex(span_id, 16)).then_some((trace_id, span_id))
+    let (version, trace_id, span_id, flags) = (part(2)?, part(32)?, part(16)?, part(2)?);
+    let is_nothing = |id: &str| id.bytes().all(|b| b == b'0');
+    let says_more = parts.next().is_some();
+    if version == "ff" || (version == "00" && says_more) {
+        return None;
+    }
+    if is_nothing(trace_id) || is_nothing(span_id) {
+        return None;
+    }
+    Some(TraceContext {
+        trace_id,
+        span_id,
+        is_sampled: u8::from_str_radix(flags, 16).ok()? & 1 == 1,
+    })
 }
 
 /// Attachments by kind and media type; beyond so many types they are counted by kind alone.
@@ -689,15 +713,31 @@ mod tests {
 
     #[test]
     fn trace_context_is_taken_only_in_its_standard_form() {
-        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        assert_eq!(
-            trace_context(good),
-            Some(("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"))
-        );
+        let (trace_id, span_id) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
+        for (good, is_sampled) in [
+            (format!("00-{trace_id}-{span_id}-01"), true),
+            (format!("00-{trace_id}-{span_id}-03"), true),
+            (format!("00-{trace_id}-{span_id}-00"), false),
+            (format!("00-{trace_id}-{span_id}-02"), false),
+            (format!("01-{trace_id}-{span_id}-01-what-is-to-come"), true),
+        ] {
+            let expected = TraceContext {
+                trace_id,
+                span_id,
+                is_sampled,
+            };
+            assert_eq!(trace_context(&good), Some(expected), "{good}");
+        }
         for bad in [
             "",
             "00-x-y-01",
             "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-1",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
         ] {
             assert_eq!(trace_context(bad), None, "{bad}");
         }

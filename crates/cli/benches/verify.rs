@@ -85,6 +85,7 @@ fn record(number: u64) -> EvidenceRecord {
         status_code: Some(200),
         request_id: None,
         trace_id: None,
+        trace_sampled: None,
         span_id: None,
         duration_us: 1_234,
         request_bytes: 99,

@@ -177,6 +177,10 @@ pub struct EvidenceRecord {
     pub time: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
+    /// Whether the client keeps its trace (the `sampled` flag of `traceparent`); absent
+    /// without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_sampled: Option<bool>,
     /// Path without the query.
     #[serde(rename = "url.path")]
     pub path: String,
@@ -386,6 +390,22 @@ pub enum Outcome {
     Pending,
 }
 
+impl Outcome {
+    /// The value as records spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Completed => "completed",
+            Outcome::Refused => "refused",
+            Outcome::Withheld => "withheld",
+            Outcome::ProviderError => "provider_error",
+            Outcome::ProviderReset => "provider_reset",
+            Outcome::ClientAborted => "client_aborted",
+            Outcome::FilterFault => "filter_fault",
+            Outcome::Pending => "pending",
+        }
+    }
+}
+
 /// Whether a body was read in full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -421,6 +441,23 @@ pub fn rfc3339_micros(unix_us: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn outcome_is_spelt_as_in_records() {
+        use Outcome::*;
+        for outcome in [
+            Completed,
+            Refused,
+            Withheld,
+            ProviderError,
+            ProviderReset,
+            ClientAborted,
+            FilterFault,
+            Pending,
+        ] {
+            assert_eq!(serde_json::to_value(outcome).unwrap(), outcome.as_str());
+        }
+    }
 
     #[test]
     fn time_is_written_as_rfc3339_in_utc() {

@@ -95,6 +95,7 @@ fn full() -> EvidenceRecord {
         status_code: Some(403),
         request_id: text(),
         trace_id: text(),
+        trace_sampled: Some(true),
         span_id: text(),
         duration_us: 1,
         request_bytes: 2,

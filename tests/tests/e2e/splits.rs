@@ -200,6 +200,7 @@ async fn exchange(
         "duration_us",
         "request_id",
         "trace_id",
+        "trace_sampled",
         "span_id",
     ] {
         fields.remove(own);

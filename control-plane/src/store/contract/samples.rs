@@ -139,6 +139,7 @@ pub fn record(us: u64, number: u64) -> EvidenceRecord {
         status_code: Some(200),
         request_id: Some("\u{e9}\u{20ac}\n\"".into()),
         trace_id: None,
+        trace_sampled: None,
         span_id: None,
         duration_us: 1_234,
         request_bytes: 99,
