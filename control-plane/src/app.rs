@@ -22,6 +22,7 @@ use crate::seal::LogView;
 use crate::source::{SourceKind, SourceState};
 use crate::standing::Standings;
 use crate::store::Store;
+use crate::telemetry::Telemetry;
 
 /// What time it is.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
@@ -63,6 +64,8 @@ pub struct App {
     pub heard: Arc<Heard>,
     /// Whether this instance asks for traffic.
     pub standings: Arc<Standings>,
+    /// Who else is told what happens.
+    pub telemetry: Telemetry,
     /// What filters are told besides their bundle.
     pub plugin: Arc<PluginSettings>,
 }
@@ -97,6 +100,7 @@ impl App {
             health: Arc::new(Health::new(probes)),
             heard: Arc::default(),
             standings: Arc::new(Standings::new(envoy)),
+            telemetry: Telemetry::default(),
             plugin: Arc::new(plugin),
         };
         publish::restore(&app).await?;

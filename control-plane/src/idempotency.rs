@@ -18,10 +18,12 @@ use jupiter_evidence::{EvidenceRecord, IdempotencyAnswer, Outcome};
 use jupiter_filter::answers::KeptAnswer;
 use jupiter_filter::config::OnUnknownOutcome;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::store::{HoldersRecord, KeyClaim, KeyHolder, SignOfLife, StoreError};
+use crate::telemetry::spans;
 use answers::Found;
 
 pub use answers::{KeepError, QUEUE_BYTES, keep};
@@ -106,6 +108,21 @@ pub fn asked_at(app: &App) -> Timestamp {
 
 /// Takes the key for an exchange, if that can be told within `wait`.
 pub async fn claim(
+    app: &App,
+    claim: &KeyClaim,
+    on_unknown: OnUnknownOutcome,
+    wait: Duration,
+) -> Result<Claimed, ClaimError> {
+    let span = spans::claim();
+    let claimed = claim_within(app, claim, on_unknown, wait);
+    let claimed = claimed.instrument(span.clone()).await;
+    if let Err(ClaimError::Store(_)) = &claimed {
+        spans::failed(&span);
+    }
+    claimed
+}
+
+async fn claim_within(
     app: &App,
     claim: &KeyClaim,
     on_unknown: OnUnknownOutcome,

@@ -12,12 +12,14 @@ use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::Instrument;
 
 use crate::app::App;
 use crate::metrics::{BatchLabels, RecordLabels};
 use crate::store::{
     Appended, CONFLICT, EvidenceBatch, NewEvidence, Outcome, RejectedLine, Source, StoreError,
 };
+use crate::telemetry::spans;
 
 /// By which way lines come, which says what they may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,7 +178,17 @@ impl Intake {
 
 /// Stores one batch, a line for each record.
 pub async fn ingest(app: &App, channel: Channel, body: &[u8]) -> Result<IngestReport, IngestError> {
-    let result = ingest_uncounted(app, channel, body).await;
+    let span = spans::ingest(channel.as_str());
+    let result = ingest_uncounted(app, channel, body);
+    let result = result.instrument(span.clone()).await;
+    match &result {
+        Ok(report) => {
+            span.record("mercator.accepted", report.accepted as i64);
+            span.record("mercator.duplicates", report.duplicates as i64);
+            span.record("mercator.quarantined", report.quarantined.len() as i64);
+        }
+        Err(_) => spans::failed(&span),
+    }
     let label = match &result {
         Ok(_) => "stored",
         Err(IngestError::TooLarge | IngestError::TooManyLines | IngestError::NoIntent(_)) => {
@@ -221,11 +233,13 @@ async fn ingest_uncounted(
         return Ok(IngestReport::default());
     }
     let waiting = Waiting::new(app, body.len(), lines.lines.len());
+    let prepared = app.telemetry.prepare(&lines.batch.records);
     let appended = app.store.append_evidence(lines.batch).await?;
     drop(waiting);
     app.metrics
         .evidence_append_seconds
         .observe(started.elapsed().as_secs_f64());
+    app.telemetry.tell(prepared, &appended.outcomes);
     let report = report(lines.lines, &appended);
     count(app, channel, &report, &appended);
     Ok(report)

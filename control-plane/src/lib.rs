@@ -21,6 +21,7 @@ pub mod seal;
 pub mod source;
 pub mod standing;
 pub mod store;
+pub mod telemetry;
 #[cfg(test)]
 mod testing;
 pub mod witness;

@@ -325,6 +325,7 @@ mod tests {
         crate::source::SourceState::new(crate::source::SourceKind::Git, &metrics);
         crate::store::postgres::register_metrics(&metrics);
         crate::run::register_envoy(&metrics);
+        crate::telemetry::TelemetryMetrics::default().register(&metrics);
         let text = metrics.encode("").unwrap();
         let own = text.lines().filter_map(|line| {
             let (name, help) = line.strip_prefix("# HELP ")?.split_once(' ')?;

@@ -49,6 +49,7 @@ use crate::source::Follower;
 use crate::store::Store;
 use crate::store::postgres::{self, PostgresStore};
 use crate::store::sqlite::{self, SqliteStore};
+use crate::telemetry::Telemetry;
 use crate::witness::Witness;
 
 /// How long a stop waits for requests to the admin API.
@@ -58,6 +59,7 @@ const SERVERS_STOP_WITHIN: Duration = Duration::from_secs(5);
 #[derive(Default)]
 pub struct RunOptions {
     on_ready: Option<Box<dyn FnOnce() + Send>>,
+    telemetry: Telemetry,
 }
 
 impl fmt::Debug for RunOptions {
@@ -71,6 +73,13 @@ impl RunOptions {
     #[must_use]
     pub fn on_ready(mut self, call: impl FnOnce() + Send + 'static) -> RunOptions {
         self.on_ready = Some(Box::new(call));
+        self
+    }
+
+    /// What tells others what happens; it ends with the instance.
+    #[must_use]
+    pub fn telemetry(mut self, telemetry: Telemetry) -> RunOptions {
+        self.telemetry = telemetry;
         self
     }
 }
@@ -150,6 +159,8 @@ pub async fn run(
     let (status_in, status) = watch::channel(EnvoyStatus::unmanaged());
     let envoy = EnvoyAdmin::new(config.envoy.admin)?;
     let mut app = start_app(&config, envoy.clone()).await?;
+    app.telemetry = options.telemetry.clone();
+    app.telemetry.register(&app.metrics);
     app.cosign = Arc::new(Vouching::load(&config.data_dir, &config.evidence.cosign)?);
     app.ledger.keep_in(&config.data_dir).await;
     // Before anybody can ask: what a restore brought back must not be shown.
@@ -199,6 +210,7 @@ pub async fn run(
     }
     keeping.stop().await;
     app.store.close().await;
+    app.telemetry.stop().await;
     ended
 }
 

@@ -28,12 +28,14 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
 
 pub use self::keys::{KeysError, LogKeys};
 use crate::app::App;
 use crate::envoy::files::write_private;
 use crate::metrics::Metrics;
 use crate::store::{AdvanceError, LogState, Sequenced, StoreError, StoredCheckpoint};
+use crate::telemetry::spans;
 
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -301,23 +303,37 @@ impl Sealer {
     /// Seals all that waits.
     pub async fn seal(&mut self) -> Result<(), SealError> {
         loop {
-            let mut state = self.app.store.log_state().await?;
-            self.follow(&state).await?;
-            let more = state.waiting > STEP;
-            match self.sequence(&state).await {
-                Ok(true) => state = self.app.store.log_state().await?,
-                Ok(false) => {}
-                Err(AdvanceError::Stale) => continue,
-                Err(AdvanceError::Failed(error)) => return Err(error.into()),
+            let state = self.app.store.log_state().await?;
+            // Each second there is a look, and mostly nothing to do.
+            let span = match state.waiting {
+                0 => Span::none(),
+                waiting => spans::seal(waiting),
+            };
+            let step = self.step(state).instrument(span.clone()).await;
+            if step.is_err() {
+                spans::failed(&span);
             }
-            if !self.sign(&state).await? {
-                continue;
-            }
-            self.metrics.unsealed.set(state.waiting as i64);
-            if !more {
+            if !step? {
                 return Ok(());
             }
         }
+    }
+
+    /// Seals a step of what waits; whether there is another to take.
+    async fn step(&mut self, mut state: LogState) -> Result<bool, SealError> {
+        self.follow(&state).await?;
+        let more = state.waiting > STEP;
+        match self.sequence(&state).await {
+            Ok(true) => state = self.app.store.log_state().await?,
+            Ok(false) => {}
+            Err(AdvanceError::Stale) => return Ok(true),
+            Err(AdvanceError::Failed(error)) => return Err(error.into()),
+        }
+        if !self.sign(&state).await? {
+            return Ok(true);
+        }
+        self.metrics.unsealed.set(state.waiting as i64);
+        Ok(more)
     }
 
     /// Publishes the store's newest checkpoint, if it keeps what was promised.

@@ -14,7 +14,7 @@ use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 use utoipa::openapi::path::ParameterIn;
 use utoipa::openapi::{OpenApi, PathItem, RefOr};
 use uuid::Uuid;
@@ -22,6 +22,7 @@ use uuid::Uuid;
 use super::error::{ApiError, OwnBody, PendingProblem, Problem};
 use crate::app::App;
 use crate::metrics::{AnswerLabels, RouteLabels};
+use crate::telemetry::spans;
 
 const REQUEST_ID: &str = "x-request-id";
 
@@ -39,8 +40,10 @@ pub(super) async fn frame(State(app): State<App>, request: Request, next: Next) 
     };
     let _in_flight = InFlight::enter(&app);
     let span = tracing::info_span!("request", id, method, route);
+    let exported = exported_span(method, &route, request.headers());
     let answered = tokio::time::timeout(TIMEOUT, next.run(request));
-    let answered = answered.instrument(span.clone()).await;
+    let answered = answered.instrument(span.clone());
+    let answered = answered.instrument(exported.clone()).await;
     let _entered = span.enter();
     let response = answered.unwrap_or_else(|_| {
         ApiError::unavailable("timeout", "the request took too long").into_response()
@@ -49,8 +52,17 @@ pub(super) async fn frame(State(app): State<App>, request: Request, next: Next) 
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
+    spans::answered(&exported, response.status().as_u16());
     observe(&app, method, route, response.status(), started.elapsed());
     response
+}
+
+/// Health checks come every second, and are no work.
+fn exported_span(method: &'static str, route: &str, headers: &HeaderMap) -> Span {
+    match route.starts_with("/v") {
+        true => spans::request(method, route, |name| headers.get(name)?.to_str().ok()),
+        false => Span::none(),
+    }
 }
 
 /// The client's own id when it can be trusted to be one.

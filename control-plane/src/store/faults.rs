@@ -152,7 +152,8 @@ impl Store for FaultyStore {
     }
 
     async fn append_evidence(&self, batch: EvidenceBatch) -> Result<Appended, StoreError> {
-        self.apply(self.inner.append_evidence(batch)).await
+        let appended = self.inner.append_evidence(batch);
+        self.apply_to("append_evidence", appended).await
     }
 
     async fn query_evidence(

@@ -4,8 +4,11 @@
 //! command.
 
 use crate::exit::Failure;
+use jupiter_control_plane::telemetry::{self, Telemetry};
 use std::io::IsTerminal;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::prelude::*;
+use tracing_subscriber::{EnvFilter, fmt};
 
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -22,8 +25,9 @@ pub struct LogArgs {
     log_format: LogFormat,
 }
 
-/// Starts logging; `default` applies where the environment says nothing.
-pub fn start(args: LogArgs, default: &str) -> Result<(), Failure> {
+/// Starts logging, and hands spans to `telemetry`; `default` applies where the environment
+/// says nothing.
+pub fn start(args: LogArgs, default: &str, telemetry: &Telemetry) -> Result<(), Failure> {
     let asked = ["MERCATOR_LOG", "RUST_LOG"]
         .into_iter()
         .find_map(|name| std::env::var(name).ok().map(|value| (name, value)));
@@ -34,15 +38,20 @@ pub fn start(args: LogArgs, default: &str) -> Result<(), Failure> {
         })?,
         None => EnvFilter::new(default),
     };
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    let started = match args.log_format {
-        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
-        LogFormat::Text => subscriber
+    // Spans that are exported are no part of log lines.
+    let filter = filter.and(filter_fn(|it| it.target() != telemetry::TARGET));
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = match args.log_format {
+        LogFormat::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
+        LogFormat::Text => lines
             .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
             .with_target(false)
-            .try_init(),
+            .with_filter(filter)
+            .boxed(),
     };
+    let subscriber = tracing_subscriber::registry()
+        .with(lines)
+        .with(telemetry.layer());
+    let started = subscriber.try_init();
     started.map_err(|error| Failure::new(format!("logging could not start: {error}")))
 }

@@ -13,6 +13,7 @@ use jupiter_control_plane::config::{
 };
 use jupiter_control_plane::envoy::supervisor::SupervisorError;
 use jupiter_control_plane::run::{self, RunError, RunOptions};
+use jupiter_control_plane::telemetry::Telemetry;
 use jupiter_testkit::fake_provider::{FakeProvider, Script};
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -149,12 +150,18 @@ pub async fn fake_provider(
 
 /// Starts the instance and waits until Envoy enforces a policy; none when it
 /// was asked to stop meanwhile, and did.
-pub async fn start(config: Config, stop: CancellationToken) -> Result<Option<Running>, Failure> {
+pub async fn start(
+    config: Config,
+    telemetry: Telemetry,
+    stop: CancellationToken,
+) -> Result<Option<Running>, Failure> {
     let (ready, is_ready) = tokio::sync::oneshot::channel();
-    let options = RunOptions::default().on_ready(move || {
-        // Nobody waits any more when the start was given up.
-        let _ = ready.send(());
-    });
+    let options = RunOptions::default()
+        .telemetry(telemetry)
+        .on_ready(move || {
+            // Nobody waits any more when the start was given up.
+            let _ = ready.send(());
+        });
     let mut task = Task {
         handle: tokio::spawn(run::run(config.clone(), options, stop.clone())),
         stop,

@@ -20,7 +20,8 @@ fn command(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mercator"));
     command.current_dir(folder);
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("MERCATOR_") {
+        let name = name.to_string_lossy().into_owned();
+        if name.starts_with("MERCATOR_") || name.starts_with("OTEL_") {
             command.env_remove(name);
         }
     }
@@ -266,4 +267,22 @@ fn a_log_filter_that_is_none_is_refused() {
     assert_eq!(output.status.code(), Some(COULD_NOT_TELL));
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(stderr.contains("MERCATOR_LOG"), "{stderr}");
+}
+
+#[test]
+fn telemetry_that_cannot_be_had_is_refused_by_the_name_of_its_variable() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = command(folder.path());
+    command
+        .args(["run"])
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4317")
+        .env("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(COULD_NOT_TELL));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        stderr.contains("`OTEL_EXPORTER_OTLP_PROTOCOL` must be `http/protobuf`"),
+        "{stderr}"
+    );
+    assert!(stderr.contains("docs/guides/opentelemetry.md"), "{stderr}");
 }

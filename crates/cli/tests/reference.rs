@@ -22,7 +22,8 @@ Results go to stdout, everything else to stderr. Exit codes, the same for every 
 
 Environment: `MERCATOR_SERVER`, `MERCATOR_TOKEN` and `MERCATOR_CONFIG` stand for the options of those names; \
 `MERCATOR_LOG`, else `RUST_LOG`, sets how much is logged (`info`, `debug`, `info,hyper=warn`); `NO_COLOR` switches colour off; \
-`MERCATOR_<SECTION>__<KEY>` overrides single keys of the configuration.
+`MERCATOR_<SECTION>__<KEY>` overrides single keys of the configuration; the `OTEL_*` variables of \
+`docs/guides/opentelemetry.md` make `mercator run` export telemetry.
 ";
 
 const COMMANDS: &[&[&str]] = &[

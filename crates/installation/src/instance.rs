@@ -92,6 +92,7 @@ pub struct Instance {
     ports: Ports,
     http: reqwest::Client,
     folder: PathBuf,
+    variables: Vec<(String, String)>,
 }
 
 impl Instance {
@@ -110,6 +111,7 @@ impl Instance {
             ports,
             http: client()?,
             folder: folder.to_owned(),
+            variables: Vec::new(),
         };
         let config = instance.config_file();
         let text = settings.config(&instance.data_dir(), &ports);
@@ -119,6 +121,11 @@ impl Instance {
             .and_then(|()| fs::write(&config, text))
             .map_err(InstallationError::file("write", &config))?;
         Ok(instance)
+    }
+
+    /// A variable in the environment of its control plane, from the next start on.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.variables.push((name.to_owned(), value.to_owned()));
     }
 
     pub fn name(&self) -> &str {
@@ -147,6 +154,7 @@ impl Instance {
         let mut command = Command::new(&self.mercator);
         command.arg("run").arg("--config").arg(self.config_file());
         command.current_dir(&self.folder);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         let log = self.next_log("mercator");
         self.control_plane = Some(Program::start(&self.name, command, log)?);
         let ready = format!("http://127.0.0.1:{}/readyz", self.ports.admin);

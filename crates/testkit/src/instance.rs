@@ -50,6 +50,7 @@ pub struct InstanceBuilder {
     openai_key: String,
     anthropic_key: String,
     provider: Option<String>,
+    variables: Vec<(String, String)>,
 }
 
 impl InstanceBuilder {
@@ -123,6 +124,13 @@ impl InstanceBuilder {
         self
     }
 
+    /// A variable in the environment of its control plane.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// What policies know as `context.environment`; `production` unless said otherwise.
     #[must_use]
     pub fn environment(mut self, name: &str) -> Self {
@@ -165,8 +173,12 @@ impl InstanceBuilder {
         let settings = self.settings(url);
         let ports = Ports::free().or_fail("no ports");
         let written = installation::Instance::new(&mercator(), folder.path(), ports, &settings);
+        let mut written = written.or_fail("cannot write the configuration");
+        for (name, value) in &self.variables {
+            written.set_variable(name, value);
+        }
         let mut instance = Instance {
-            instance: written.or_fail("cannot write the configuration"),
+            instance: written,
             lone_envoy: None,
             provider: Some(provider),
             http: client(),

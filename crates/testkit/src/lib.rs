@@ -4,14 +4,16 @@
 //! real model. It is also what `mercator fake-provider` serves. All else is
 //! real: [`Instance`] runs `mercator run` and its Envoy, [`Traffic`] speaks to
 //! the one, [`Admin`] to the other, [`postgres`] runs databases, [`HaProxy`] stands
-//! before several instances, [`load`] asks at a fixed rate. How programs are started
-//! and broken is `jupiter_installation`; here it fails the test, with advice. Nothing
-//! is ever skipped.
+//! before several instances, [`load`] asks at a fixed rate, [`collector`] takes telemetry. How
+//! programs are started and broken is `jupiter_installation`; here it fails the test, with
+//! advice. Nothing is ever skipped.
 
 pub mod fake_provider;
 
 #[cfg(feature = "harness")]
 mod admin;
+#[cfg(feature = "harness")]
+pub mod collector;
 #[cfg(feature = "harness")]
 mod envoy;
 #[cfg(feature = "harness")]

@@ -99,6 +99,11 @@ fn each_library_is_named_only_where_it_belongs() {
             &["control-plane/src/api/", "control-plane/src/run.rs"],
         ),
         ("sqlx::", "control-plane/src", &["control-plane/src/store/"]),
+        (
+            "opentelemetry",
+            "control-plane/src",
+            &["control-plane/src/telemetry/"],
+        ),
     ] {
         let mut found = vec![];
         files(&root.join(sources), ".rs", &mut found);

@@ -74,6 +74,8 @@ mod surface;
 #[cfg(test)]
 mod tamper;
 #[cfg(test)]
+mod telemetry;
+#[cfg(test)]
 mod trailers;
 #[cfg(test)]
 mod trapping;

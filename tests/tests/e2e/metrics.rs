@@ -124,6 +124,8 @@ async fn counts_move_with_the_exchanges_and_carry_their_labels() {
         }
     })
     .await;
+    // Nobody asked for telemetry.
+    assert!(!samples.keys().any(|name| name.contains("_otel_")));
     let one = |name: &str, labels: &[(&str, &str)]| value(&samples, name, labels);
     assert_eq!(
         one("mercator_decisions_total", &[("verdict", "allow")]),

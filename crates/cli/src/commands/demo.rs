@@ -15,6 +15,7 @@ use crate::output::{self, Format};
 use crate::quickstart::{self, Running};
 use calls::Exchange;
 use jupiter_control_plane::config::Config;
+use jupiter_control_plane::telemetry::Telemetry;
 use jupiter_testkit::fake_provider::FakeProvider;
 use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -45,7 +46,7 @@ struct Story {
 }
 
 pub async fn run(args: DemoArgs, format: Format) -> Result<Answer, Failure> {
-    logging::start(args.log, "warn")?;
+    logging::start(args.log, "warn", &Telemetry::default())?;
     let folder = tempfile::Builder::new()
         .prefix("mercator-demo-")
         .tempdir()
@@ -55,7 +56,7 @@ pub async fn run(args: DemoArgs, format: Format) -> Result<Answer, Failure> {
     choose_ports(&mut config)?;
     let stop = quickstart::stop_signal()?;
     let fake = quickstart::fake_provider(&mut config, |_| true).await?;
-    let Some(running) = quickstart::start(config, stop).await? else {
+    let Some(running) = quickstart::start(config, Telemetry::default(), stop).await? else {
         return Err(Failure::new("stopped before anything was shown"));
     };
 

@@ -7,6 +7,7 @@ use crate::exit::{Answer, Failure};
 use crate::logging::{self, LogArgs};
 use crate::output;
 use crate::quickstart::stop_signal;
+use jupiter_control_plane::telemetry::Telemetry;
 use std::net::SocketAddr;
 use tokio::net::TcpListener;
 
@@ -20,7 +21,7 @@ pub struct FakeProviderArgs {
 }
 
 pub async fn run(args: FakeProviderArgs) -> Result<Answer, Failure> {
-    logging::start(args.log, "info")?;
+    logging::start(args.log, "info", &Telemetry::default())?;
     let stop = stop_signal()?;
     let cannot_listen = |e: std::io::Error| {
         Failure::new(format!(

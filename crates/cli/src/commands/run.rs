@@ -3,11 +3,13 @@
 //! With `--quickstart` it also does what a first look needs and says what to
 //! try; `crate::quickstart` has the steps.
 
-use crate::exit::{Answer, Failure};
+use crate::exit::{Answer, Failure, with_causes};
 use crate::logging::{self, LogArgs};
 use crate::output;
 use crate::quickstart::{self, Running};
+use jupiter_control_plane::config::Config;
 use jupiter_control_plane::run::{self, RunOptions};
+use jupiter_control_plane::telemetry::{Settings, Telemetry};
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
@@ -26,18 +28,29 @@ pub async fn run(args: RunArgs) -> Result<Answer, Failure> {
     if args.quickstart {
         return quick(args).await;
     }
-    logging::start(args.log, "info")?;
     let config = quickstart::load_config(args.config.as_deref())?;
+    let telemetry = telemetry(&config)?;
+    logging::start(args.log, "info", &telemetry)?;
     let stop = quickstart::stop_signal()?;
-    run::run(config, RunOptions::default(), stop)
+    run::run(config, RunOptions::default().telemetry(telemetry), stop)
         .await
         .map_err(|e| quickstart::run_failed(&e))?;
     Ok(Answer::Yes)
 }
 
+/// What the `OTEL_*` variables ask for.
+fn telemetry(config: &Config) -> Result<Telemetry, Failure> {
+    let settings = Settings::read(&|name| std::env::var(name).ok()).map_err(|error| {
+        Failure::new(error.to_string())
+            .help("docs/guides/opentelemetry.md lists the variables that are followed")
+    })?;
+    Telemetry::start(&settings, &config.instance).map_err(|error| Failure::new(with_causes(&error)))
+}
+
 async fn quick(args: RunArgs) -> Result<Answer, Failure> {
-    logging::start(args.log, "warn")?;
     let mut config = quickstart::load_quickstart_config(args.config.as_deref())?;
+    let telemetry = telemetry(&config)?;
+    logging::start(args.log, "warn", &telemetry)?;
     let stop = quickstart::stop_signal()?;
     let keyless = config.providers.iter().filter(|p| p.api_key.is_none());
     let faked: Vec<String> = keyless.map(|p| p.name.clone()).collect();
@@ -46,7 +59,7 @@ async fn quick(args: RunArgs) -> Result<Answer, Failure> {
         true => None,
         false => Some(quickstart::fake_provider(&mut config, |p| faked.contains(&p.name)).await?),
     };
-    let Some(running) = quickstart::start(config, stop.clone()).await? else {
+    let Some(running) = quickstart::start(config, telemetry, stop.clone()).await? else {
         return Ok(Answer::Yes);
     };
     output::print(&invitation(&running, &faked));
