@@ -158,6 +158,10 @@ drill-patroni: test-setup filter
     cargo test {{ locked }} --workspace --no-run --test cli
     cargo test {{ locked }} --workspace --test patroni -- --nocapture
 
+# All drills of `mercator drill local`, on an installation of their own; minutes (partition takes root and nft)
+drill-local *args: build test-setup
+    @exec scripts/mercator.sh drill local {{ args }}
+
 # What CI runs
 ci:
     .ci/run

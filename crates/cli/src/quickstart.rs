@@ -50,6 +50,10 @@ const FAKE_CHUNK_INTERVAL_MS: u64 = 20;
 /// What the fake provider takes for a key: anything.
 const FAKE_KEY: &str = "fake-provider";
 
+/// Where a filter and an Envoy come from.
+pub const FILTER_HELP: &str = "in a checkout `./justw build` makes it; name it in the configuration, or by MERCATOR_ENVOY__FILTER";
+pub const ENVOY_HELP: &str = "in a checkout `./justw setup` fetches one into .tools/envoy; name it by MERCATOR_ENVOY__BINARY";
+
 /// A first start compiles the filter in Envoy; on a busy machine that takes a while.
 const READY_WITHIN: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -241,7 +245,7 @@ fn admin_client(config: &Config) -> Result<Client, Failure> {
 }
 
 /// Puts the sample policy in force when there is no policy at all.
-async fn install_sample(admin: &Client) -> Result<bool, Failure> {
+pub async fn install_sample(admin: &Client) -> Result<bool, Failure> {
     let listed = admin.get(&["v1", "policies"], &[]).await?;
     let policies = listed.get("policies").and_then(Value::as_array);
     if policies.is_some_and(|p| !p.is_empty()) {
@@ -296,12 +300,8 @@ pub fn run_failed(error: &RunError) -> Failure {
                 address.port() % 1_000
             ))
         }
-        RunError::Filter { .. } => failure.help(
-            "in a checkout `./justw build` makes it; name it in the configuration, or by MERCATOR_ENVOY__FILTER",
-        ),
-        RunError::Envoy(SupervisorError::Binary(_)) => failure.help(
-            "in a checkout `./justw setup` fetches one into .tools/envoy; name it by MERCATOR_ENVOY__BINARY",
-        ),
+        RunError::Filter { .. } => failure.help(FILTER_HELP),
+        RunError::Envoy(SupervisorError::Binary(_)) => failure.help(ENVOY_HELP),
         _ => failure,
     }
 }

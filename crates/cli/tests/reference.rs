@@ -62,6 +62,7 @@ const COMMANDS: &[&[&str]] = &[
     &["benchmark", "compare"],
     &["drill"],
     &["drill", "run"],
+    &["drill", "local"],
     &["doctor"],
     &["envoy"],
     &["version"],

@@ -1,29 +1,34 @@
 //! `mercator drill`: a fault on purpose, under load, judged.
 //!
-//! The fault is made and mended by commands of those who own the installation:
-//! nobody else knows how to kill a pod there. `course` runs them under the load
-//! of `mercator benchmark`, `evidence` looks for the record of every request
-//! that was answered, `judge` holds all of it against the objectives, `report`
-//! writes it down with its date.
+//! `run` is for an installation that is there: the fault is made and mended by
+//! commands of those who own it, as nobody else knows how to kill a pod there.
+//! `local` starts one of its own and breaks that. Either way `course` has it
+//! happen under the load of `mercator benchmark`, `evidence` looks for the record
+//! of every request that was answered, `judge` holds all of it against the
+//! objectives, `report` writes it down with its date.
 
 mod course;
 mod evidence;
 mod judge;
+mod local;
 mod report;
 #[cfg(test)]
 mod tests;
 
 use super::benchmark::line::Dialer;
-use super::benchmark::plan::{Pace, Share, Target};
+use super::benchmark::plan::{Pace, Plan, Share, Target};
 use super::benchmark::{self, RequestArgs};
-use crate::client::ServerArgs;
+use crate::client::{Client, ServerArgs};
 use crate::exit::{Answer, Failure};
 use crate::output::{self, Format};
-use course::Phases;
+use crate::quickstart::stop_signal;
+use course::{Fault, Phases};
 use judge::Limits;
 use jupiter_control_plane::config;
+use report::Report;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
+use tokio_util::sync::CancellationToken;
 
 #[derive(Debug, clap::Args)]
 pub struct DrillArgs {
@@ -35,6 +40,8 @@ pub struct DrillArgs {
 enum DrillCommand {
     /// Make a fault under load, mend it, and judge what clients saw
     Run(Box<RunArgs>),
+    /// Start an installation on this machine, and make the faults there
+    Local(Box<local::LocalArgs>),
 }
 
 /// What is tried; each has objectives of its own.
@@ -123,18 +130,28 @@ struct RunArgs {
     objectives: ObjectiveArgs,
     #[command(flatten)]
     server: ServerArgs,
+    #[command(flatten)]
+    report: ReportArgs,
+}
 
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Results")]
+struct ReportArgs {
     /// Folder for the report: Markdown and JSON, named by drill and date
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = ".",
-        help_heading = "Results"
-    )]
+    #[arg(long, value_name = "DIR", default_value = ".")]
     reports: PathBuf,
     /// What the report should say besides, such as who was there
-    #[arg(long, value_name = "TEXT", help_heading = "Results")]
+    #[arg(long, value_name = "TEXT")]
     note: Option<String>,
+}
+
+impl ReportArgs {
+    fn make_folder(&self) -> Result<(), Failure> {
+        std::fs::create_dir_all(&self.reports).map_err(|cause| {
+            let folder = self.reports.display();
+            Failure::new(format!("no folder `{folder}`: {cause}"))
+        })
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -155,9 +172,24 @@ struct ObjectiveArgs {
     without_evidence: bool,
 }
 
+impl ObjectiveArgs {
+    fn limits(&self, kind: Kind) -> Limits {
+        let error_rate = self.max_error_rate;
+        Limits {
+            error_rate: error_rate.map_or(kind.error_rate(), |share| share.0),
+            recovery: self.max_recovery,
+            recovers_from_its_end: kind.recovers_from_its_end(),
+        }
+    }
+}
+
 pub fn run(args: DrillArgs, format: Format) -> Result<Answer, Failure> {
-    let DrillCommand::Run(args) = args.command;
-    benchmark::current_thread()?.block_on(drill(*args, format))
+    benchmark::current_thread()?.block_on(async {
+        match args.command {
+            DrillCommand::Run(args) => drill(*args, format).await,
+            DrillCommand::Local(args) => local::run(*args, format).await,
+        }
+    })
 }
 
 async fn drill(args: RunArgs, format: Format) -> Result<Answer, Failure> {
@@ -177,52 +209,88 @@ async fn drill(args: RunArgs, format: Format) -> Result<Answer, Failure> {
     };
     let dialer = Dialer::new(&args.target, args.requests.ca_file.as_deref())?;
     let plan = args.requests.plan(args.target, pace)?;
-    std::fs::create_dir_all(&args.reports).map_err(|cause| {
-        Failure::new(format!("no folder `{}`: {cause}", args.reports.display()))
-    })?;
-    // Before anything is broken: what is missing then is not of the drill.
+    args.report.make_folder()?;
     let client = match args.objectives.without_evidence {
         true => None,
         false => Some(args.server.client()?),
     };
-    let missing_before = match &client {
-        Some(client) => Some(evidence::missing(client).await?),
-        None => None,
-    };
-
-    let started = SystemTime::now();
-    let commands = course::Commands {
+    let mut commands = course::Commands {
         kind: args.kind.name(),
         on_start: args.on_start,
         on_end: args.on_end,
     };
-    let course = course::run(&plan, dialer, phases, &commands, format).await?;
-    let records = match (&client, missing_before) {
-        (Some(client), Some(before)) => {
-            output::say("looking for the record of every request that was answered");
-            let within = args.objectives.max_evidence_delay;
-            let ids = &course.ran.tally.decision_ids;
-            Some(evidence::look(client, started, ids, before, within).await)
-        }
-        _ => None,
+    let mut drill = Drill {
+        kind: args.kind,
+        plan: &plan,
+        dialer,
+        phases,
+        fault: &mut commands,
+        client: client.as_ref(),
+        objectives: &args.objectives,
+        stop: &stop_signal()?,
+        format,
     };
-    let limits = Limits {
-        error_rate: args
-            .objectives
-            .max_error_rate
-            .map_or(args.kind.error_rate(), |share| share.0),
-        recovery: args.objectives.max_recovery,
-        recovers_from_its_end: args.kind.recovers_from_its_end(),
-    };
-    let verdict = judge::judge(&plan, started, &course, phases, records, limits);
-    let report = report::Report::new(&commands, args.note, phases, &course, verdict);
-    let files = report.keep(&args.reports)?;
+    let mut report = drill.conduct().await?;
+    report.note = args.report.note;
+    let files = report.keep(&args.report.reports)?;
     match format {
         Format::Json => output::print_json(&report.json()),
         Format::Text => output::print(&report.summary(&files)),
     }
-    Ok(match report.held() {
+    Ok(match report.held {
         true => Answer::Yes,
         false => Answer::No,
     })
+}
+
+/// A drill as it is settled before its load begins.
+struct Drill<'a, F> {
+    kind: Kind,
+    plan: &'a Plan,
+    dialer: Dialer,
+    phases: Phases,
+    fault: &'a mut F,
+    /// Who knows the records; `None`: nobody looks for them.
+    client: Option<&'a Client>,
+    objectives: &'a ObjectiveArgs,
+    stop: &'a CancellationToken,
+    format: Format,
+}
+
+impl<F: Fault> Drill<'_, F> {
+    async fn conduct(&mut self) -> Result<Report, Failure> {
+        // Before anything is broken: what is missing then is not of the drill.
+        let missing_before = match self.client {
+            Some(client) => Some(evidence::missing(client).await?),
+            None => None,
+        };
+        let started = SystemTime::now();
+        let course = course::run(
+            self.plan,
+            self.dialer.clone(),
+            self.phases,
+            self.fault,
+            self.stop,
+            self.format,
+        )
+        .await?;
+        let records = match (self.client, missing_before) {
+            (Some(client), Some(before)) => {
+                output::say("looking for the record of every request that was answered");
+                let within = self.objectives.max_evidence_delay;
+                let ids = &course.ran.tally.decision_ids;
+                let looked = evidence::look(client, started, ids, before, within);
+                tokio::select! {
+                    records = looked => Some(records),
+                    () = self.stop.cancelled() => {
+                        return Err(Failure::new("stopped before every record was found"));
+                    }
+                }
+            }
+            _ => None,
+        };
+        let limits = self.objectives.limits(self.kind);
+        let verdict = judge::judge(self.plan, started, &course, self.phases, records, limits);
+        Ok(Report::new(self.kind.name(), self.phases, &course, verdict))
+    }
 }

@@ -83,9 +83,26 @@ impl Live {
         )
     }
 
+    /// For what is said meanwhile, above the bar.
+    pub fn aside(&self) -> Aside {
+        Aside(self.bar.clone())
+    }
+
     pub fn end(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
+        }
+    }
+}
+
+/// Says things without disturbing a bar.
+pub struct Aside(pub Option<ProgressBar>);
+
+impl Aside {
+    pub fn say(&self, text: &str) {
+        match &self.0 {
+            Some(bar) => bar.suspend(|| output::say(text)),
+            None => output::say(text),
         }
     }
 }

@@ -59,6 +59,9 @@ pub struct Drill {
     pub drill: String,
     pub started_at: String,
     pub held: bool,
+    /// Of `mercator drill local`: it says nothing of an installation that is asked.
+    #[serde(default)]
+    pub local: bool,
 }
 
 pub async fn facts(

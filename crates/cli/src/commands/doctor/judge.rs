@@ -531,7 +531,7 @@ fn drill(facts: &Facts) -> Found {
     };
     // Of each kind the newest counts: what failed once may have been mended.
     let mut newest: BTreeMap<&str, &Drill> = BTreeMap::new();
-    for drill in drills {
+    for drill in drills.iter().filter(|drill| !drill.local) {
         let known = newest.entry(&drill.drill).or_insert(drill);
         if known.started_at < drill.started_at {
             *known = drill;

@@ -5,7 +5,7 @@ use super::super::benchmark::load::{self, Ran};
 use super::super::benchmark::plan::Plan;
 use super::super::benchmark::show::Live;
 use crate::exit::{Failure, with_causes};
-use crate::output::Format;
+use crate::output::{Format, plain};
 use serde::Serialize;
 use std::process::Stdio;
 use std::time::Duration;
@@ -31,7 +31,24 @@ impl Phases {
     }
 }
 
-/// What makes the fault, and what mends it.
+/// What makes a fault, and mends it.
+pub trait Fault {
+    async fn make(&mut self) -> Done;
+    /// Also what was made in part. `None`: nothing is to be done.
+    async fn mend(&mut self) -> Option<Done>;
+}
+
+/// Something that was done.
+#[derive(Debug, Clone)]
+pub struct Done {
+    /// What it was: a command, or words.
+    pub what: String,
+    /// 0 when it went well; `None`: a signal ended it.
+    pub code: Option<i32>,
+    pub said: String,
+}
+
+/// A fault by commands of those who own the installation.
 #[derive(Debug, Clone)]
 pub struct Commands {
     pub kind: String,
@@ -39,7 +56,20 @@ pub struct Commands {
     pub on_end: Option<String>,
 }
 
-/// A command that ran.
+impl Fault for Commands {
+    async fn make(&mut self) -> Done {
+        command(&self.on_start, &self.kind).await
+    }
+
+    async fn mend(&mut self) -> Option<Done> {
+        match &self.on_end {
+            Some(on_end) => Some(command(on_end, &self.kind).await),
+            None => None,
+        }
+    }
+}
+
+/// What was done, and when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Event {
     pub command: String,
@@ -49,6 +79,23 @@ pub struct Event {
     /// How it said it went; `None`: a signal ended it.
     pub code: Option<i32>,
     pub said: String,
+}
+
+impl Event {
+    fn new(done: Done, began: Duration, zero: Instant) -> Event {
+        Event {
+            command: done.what,
+            began,
+            ended: zero.elapsed(),
+            code: done.code,
+            said: done.said,
+        }
+    }
+
+    fn line(&self, what: &str) -> String {
+        let began = self.began.as_secs_f64();
+        format!("{began:.1} s  {what}: {}", plain(&self.command))
+    }
 }
 
 #[derive(Debug)]
@@ -64,12 +111,14 @@ pub async fn run(
     plan: &Plan,
     dialer: Dialer,
     phases: Phases,
-    commands: &Commands,
+    fault: &mut impl Fault,
+    stopped: &CancellationToken,
     format: Format,
 ) -> Result<Course, Failure> {
     let url = plan.target.url(plan.api);
     let stop = CancellationToken::new();
     let mut live = Live::start(plan, format);
+    let aside = live.aside();
     // The clock of the load starts once its connections are open.
     let (began, begun) = tokio::sync::oneshot::channel();
     let mut began = Some(began);
@@ -84,31 +133,33 @@ pub async fn run(
         let Ok(zero) = begun.await else {
             return Ok(None);
         };
-        let interrupted = tokio::signal::ctrl_c();
-        tokio::pin!(interrupted);
         tokio::select! {
             () = tokio::time::sleep_until(zero + phases.steady) => {}
-            _ = &mut interrupted => {
+            () = stopped.cancelled() => {
                 stop.cancel();
                 return Err(Failure::new("stopped before anything was broken"));
             }
         }
-        let start = command(&commands.on_start, &commands.kind, zero).await;
-        let mut stopped = false;
+        let began = zero.elapsed();
+        let start = Event::new(fault.make().await, began, zero);
+        aside.say(&start.line("fault"));
+        let mut early = false;
         if start.code == Some(0) {
             tokio::select! {
                 () = tokio::time::sleep_until(zero + phases.steady + phases.fault) => {}
-                _ = &mut interrupted => stopped = true,
+                () = stopped.cancelled() => early = true,
             }
         }
-        let end = match &commands.on_end {
-            Some(on_end) => Some(command(on_end, &commands.kind, zero).await),
-            None => None,
-        };
-        if stopped || start.code != Some(0) {
+        let began = zero.elapsed();
+        let end = fault.mend().await;
+        let end = end.map(|done| Event::new(done, began, zero));
+        if let Some(end) = &end {
+            aside.say(&end.line("its end"));
+        }
+        if early || start.code != Some(0) {
             stop.cancel();
         }
-        if stopped {
+        if early {
             return Err(Failure::new(
                 "stopped before its end; what was broken is mended",
             ));
@@ -117,7 +168,13 @@ pub async fn run(
         if let Some(end) = &end {
             failed(end, "mended")?;
         }
-        Ok(Some((start, end)))
+        tokio::select! {
+            () = tokio::time::sleep_until(zero + phases.total()) => Ok(Some((start, end))),
+            () = stopped.cancelled() => {
+                stop.cancel();
+                Err(Failure::new("stopped before its end; what was broken is mended"))
+            }
+        }
     };
     let (ran, faults) = tokio::join!(load, faults);
     live.end();
@@ -141,13 +198,12 @@ fn failed(event: &Event, what: &str) -> Result<(), Failure> {
         ))
         .help(match event.said.is_empty() {
             true => "it said nothing".to_owned(),
-            false => format!("it said: {}", crate::output::plain(&event.said)),
+            false => format!("it said: {}", plain(&event.said)),
         })),
     }
 }
 
-async fn command(text: &str, kind: &str, zero: Instant) -> Event {
-    let began = zero.elapsed();
+async fn command(text: &str, kind: &str) -> Done {
     let output = Command::new("sh")
         .args(["-c", text])
         .env("MERCATOR_DRILL", kind)
@@ -167,10 +223,8 @@ async fn command(text: &str, kind: &str, zero: Instant) -> Event {
         Ok(Err(error)) => (None, error.to_string()),
         Err(_) => (None, "it did not come to an end".to_owned()),
     };
-    Event {
-        command: text.to_owned(),
-        began,
-        ended: zero.elapsed(),
+    Done {
+        what: text.to_owned(),
         code,
         said,
     }

@@ -2,7 +2,7 @@
 
 use super::super::benchmark::results::Objective;
 use super::super::benchmark::show;
-use super::course::{Commands, Course, Event, Phases};
+use super::course::{Course, Event, Phases};
 use super::judge::Verdict;
 use crate::exit::Failure;
 use crate::output::plain;
@@ -22,8 +22,11 @@ pub struct Report {
     format: &'static str,
     drill: String,
     started_at: String,
-    held: bool,
-    note: Option<String>,
+    pub held: bool,
+    /// On an installation that was there for this alone.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub local: bool,
+    pub note: Option<String>,
     planned_seconds: [f64; 3],
     on_start: Event,
     on_end: Option<Event>,
@@ -32,19 +35,14 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn new(
-        commands: &Commands,
-        note: Option<String>,
-        phases: Phases,
-        course: &Course,
-        verdict: Verdict,
-    ) -> Report {
+    pub fn new(drill: String, phases: Phases, course: &Course, verdict: Verdict) -> Report {
         Report {
             format: FORMAT,
-            drill: commands.kind.clone(),
+            drill,
             started_at: verdict.results.started_at.clone(),
             held: verdict.objectives.iter().all(|objective| objective.held),
-            note,
+            local: false,
+            note: None,
             planned_seconds: [phases.steady, phases.fault, phases.recovery]
                 .map(|p| p.as_secs_f64()),
             on_start: course.start.clone(),
@@ -53,8 +51,9 @@ impl Report {
         }
     }
 
-    pub fn held(&self) -> bool {
-        self.held
+    pub fn expected_records(&self) -> usize {
+        let records = self.verdict.records.as_ref();
+        records.map_or(0, |records| records.expected)
     }
 
     pub fn json(&self) -> Value {
@@ -64,12 +63,7 @@ impl Report {
 
     /// Writes both files; their paths, the readable one first.
     pub fn keep(&self, folder: &Path) -> Result<[PathBuf; 2], Failure> {
-        let seconds = self
-            .started_at
-            .split('.')
-            .next()
-            .unwrap_or(&self.started_at);
-        let name = format!("drill-{}-{}Z", self.drill, seconds.replace(':', "-"));
+        let name = format!("drill-{}-{}", self.drill, in_name(&self.started_at));
         let files = ["md", "json"].map(|extension| folder.join(format!("{name}.{extension}")));
         let [readable, machine] = &files;
         super::benchmark::write(readable, &self.markdown())?;
@@ -91,6 +85,9 @@ impl Report {
             setup.concurrency,
             if setup.stream { ", streamed" } else { "" },
         );
+        if self.local {
+            text += "\nOn an installation that was started on one machine for this alone.\n";
+        }
         if let Some(note) = &self.note {
             text += &format!("\n{}\n", plain(note));
         }
@@ -189,6 +186,12 @@ impl Report {
     }
 }
 
+/// A time as files are named by it.
+pub fn in_name(time: &str) -> String {
+    let seconds = time.split('.').next().unwrap_or(time);
+    format!("{}Z", seconds.replace(':', "-"))
+}
+
 /// Name, what was found, and the limit.
 fn words(objective: &Objective) -> (&str, String, String) {
     let (name, shown): (&str, fn(f64) -> String) = match objective.name.as_str() {
@@ -210,6 +213,6 @@ fn words(objective: &Objective) -> (&str, String, String) {
 }
 
 /// Text from outside in a table of Markdown.
-fn cell(text: &str) -> String {
+pub fn cell(text: &str) -> String {
     plain(text).replace('|', "\\|").replace('`', "'")
 }

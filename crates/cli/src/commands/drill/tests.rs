@@ -10,6 +10,7 @@ use crate::exit::{Answer, Failure};
 use crate::output::Format;
 use jupiter_testkit::fake_provider::{FakeProvider, Script};
 use std::time::{Duration, SystemTime};
+use tokio_util::sync::CancellationToken;
 
 const PHASES: Phases = Phases {
     steady: Duration::from_secs(2),
@@ -17,13 +18,13 @@ const PHASES: Phases = Phases {
     recovery: Duration::from_secs(2),
 };
 
-async fn drill(on_start: &str, on_end: &str) -> Result<(Course, Verdict, Commands), Failure> {
+async fn drill(on_start: &str, on_end: &str) -> Result<(Course, Verdict), Failure> {
     let provider = FakeProvider::start().await.unwrap();
     let target = format!("http://{}", provider.address());
     let folder = tempfile::tempdir().unwrap();
     let broken = folder.path().join("broken");
     let text = |text: &str| text.replace("BROKEN", &broken.display().to_string());
-    let commands = Commands {
+    let mut commands = Commands {
         kind: "provider-outage".to_owned(),
         on_start: text(on_start),
         on_end: Some(text(on_end)),
@@ -46,7 +47,8 @@ async fn drill(on_start: &str, on_end: &str) -> Result<(Course, Verdict, Command
     let plan = Plan::new(target.parse().unwrap(), &ask(), pace).unwrap();
     let dialer = Dialer::new(&plan.target, None).unwrap();
     let started = SystemTime::now();
-    let course = course::run(&plan, dialer, PHASES, &commands, Format::Json).await;
+    let stop = CancellationToken::new();
+    let course = course::run(&plan, dialer, PHASES, &mut commands, &stop, Format::Json).await;
     outage.abort();
     let course = course?;
     let limits = Limits {
@@ -55,7 +57,7 @@ async fn drill(on_start: &str, on_end: &str) -> Result<(Course, Verdict, Command
         recovers_from_its_end: true,
     };
     let verdict = judge::judge(&plan, started, &course, PHASES, None, limits);
-    Ok((course, verdict, commands))
+    Ok((course, verdict))
 }
 
 const BREAK: &str = "touch BROKEN";
@@ -63,7 +65,7 @@ const MEND: &str = "rm BROKEN";
 
 #[tokio::test]
 async fn fault_is_made_mended_and_its_errors_are_told_from_the_rest() {
-    let (course, verdict, commands) = drill(BREAK, MEND).await.unwrap();
+    let (course, verdict) = drill(BREAK, MEND).await.unwrap();
     let [before, fault, after] = &verdict.phases;
     assert_eq!(before.errors, 0, "{verdict:?}");
     assert!(
@@ -77,13 +79,8 @@ async fn fault_is_made_mended_and_its_errors_are_told_from_the_rest() {
     );
 
     let folder = tempfile::tempdir().unwrap();
-    let report = Report::new(
-        &commands,
-        Some("with | a note".into()),
-        PHASES,
-        &course,
-        verdict,
-    );
+    let mut report = Report::new("provider-outage".into(), PHASES, &course, verdict);
+    report.note = Some("with | a note".into());
     let [readable, machine] = report.keep(folder.path()).unwrap();
     let text = std::fs::read_to_string(readable).unwrap();
     assert!(
@@ -101,7 +98,7 @@ async fn fault_is_made_mended_and_its_errors_are_told_from_the_rest() {
 
 #[tokio::test]
 async fn fault_that_is_never_mended_is_no_recovery() {
-    let (_, verdict, _) = drill(BREAK, "true").await.unwrap();
+    let (_, verdict) = drill(BREAK, "true").await.unwrap();
     assert_eq!(verdict.recovery_seconds, None, "{verdict:?}");
     assert!(
         verdict

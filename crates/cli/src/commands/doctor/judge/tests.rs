@@ -43,6 +43,7 @@ fn drilled(kind: &str, days_ago: u64, held: bool) -> Drill {
         drill: kind.into(),
         started_at: rfc3339_micros(NOW - days_ago * 24 * 3_600_000_000),
         held,
+        local: false,
     }
 }
 
@@ -269,6 +270,12 @@ fn drill_must_be_recent_and_must_have_held() {
     let missing = [("drill", Verdict::Missing)];
     lacks(drills(vec![]), &missing);
     lacks(drills(vec![drilled("partition", 91, true)]), &missing);
+    // On an installation that is gone.
+    let elsewhere = Drill {
+        local: true,
+        ..drilled("partition", 1, true)
+    };
+    lacks(drills(vec![elsewhere]), &missing);
     let kill = || drilled("kill-instance", 3, true);
     lacks(
         drills(vec![kill(), drilled("partition", 2, false)]),
