@@ -148,7 +148,7 @@ async fn drills(
         ));
         if let Some(why) = faults::obstacle(*kind) {
             output::say(&format!("cannot be made here: {why}"));
-            overview.add(*kind, Outcome::NotMade(why));
+            overview.add(*kind, Outcome::not_made(&why));
             continue;
         }
         tokio::select! {

@@ -24,8 +24,14 @@ const BAD: Style = AnsiColor::Red.on_default().bold();
 pub enum Outcome {
     /// Its report, and where it lies, the readable one first.
     Made(Box<Report>, [PathBuf; 2]),
-    /// Why it could not be.
+    /// Why it could not be, in one line.
     NotMade(String),
+}
+
+impl Outcome {
+    pub fn not_made(why: &str) -> Outcome {
+        Outcome::NotMade(why.replace('\n', " "))
+    }
 }
 
 #[derive(Debug)]
@@ -303,22 +309,22 @@ mod tests {
 
     #[test]
     fn drill_that_could_not_be_made_is_told_with_its_reason_and_is_no_yes() {
-        let overview = overview(vec![Outcome::NotMade("no | nft".into())], true);
+        let overview = overview(vec![Outcome::not_made("no | nft\nhere")], true);
         assert_eq!(overview.answer(), Answer::CouldNotTell);
         let report = overview.markdown();
         assert!(
-            report.contains("| partition | could not be made | no \\| nft |"),
+            report.contains("| partition | could not be made | no \\| nft here |"),
             "{report}"
         );
         assert_eq!(overview.json()["held"], Value::Null);
-        assert_eq!(overview.json()["drills"][0]["why"], "no | nft");
+        assert_eq!(overview.json()["drills"][0]["why"], "no | nft here");
     }
 
     #[test]
     fn evidence_that_does_not_verify_is_a_no() {
         let good = overview(vec![], true);
         assert_eq!(good.answer(), Answer::Yes);
-        let bad = overview(vec![Outcome::NotMade("no nft".into())], false);
+        let bad = overview(vec![Outcome::not_made("no nft")], false);
         assert_eq!(bad.answer(), Answer::No);
         assert!(bad.markdown().contains("7 records, **NOT VERIFIED**"));
     }
