@@ -178,17 +178,35 @@ impl PatroniCluster {
     }
 
     /// Until both others stream, one of them synchronously: `/replica` says yes
-    /// before that, and killing the leader then loses data.
+    /// before that, and killing the leader then loses data. Patroni must have noted which
+    /// one, too: no other may lead after it, and none before that is noted.
     pub async fn wait_for_standbys(&self, leader: usize) {
         wait::until_within(wait::PATIENCE * 3, "both standbys to stream", async || {
             let sql = "SELECT count(*), count(*) FILTER (WHERE sync_state IN ('sync', 'quorum')) \
                        FROM pg_stat_replication WHERE state = 'streaming'";
             match self.sql(leader, sql)?.as_str() {
-                "2|1" | "2|2" => Ok(()),
-                other => Err(other.to_owned()),
+                "2|1" | "2|2" => {}
+                other => return Err(other.to_owned()),
+            }
+            let roles = self.roles(leader).await;
+            match roles.iter().any(|role| role == "sync_standby") {
+                true => Ok(()),
+                false => Err(format!("{roles:?}")),
             }
         })
         .await;
+    }
+
+    /// What each node is, as Patroni has noted it.
+    async fn roles(&self, number: usize) -> Vec<String> {
+        let url = format!("http://127.0.0.1:{}/cluster", self.node(number).rest);
+        let asked = self.http.get(url).timeout(wait::PATIENCE / 30).send().await;
+        let Ok(answer) = asked else { return vec![] };
+        let cluster: serde_json::Value = answer.json().await.unwrap_or_default();
+        let members = cluster.get("members").and_then(|it| it.as_array());
+        let members = members.into_iter().flatten();
+        let roles = members.filter_map(|member| member.get("role")?.as_str());
+        roles.map(str::to_owned).collect()
     }
 
     /// Asks one server as the superuser.
