@@ -9,8 +9,8 @@
 //! exchanges alike.
 //!
 //! The request's side is in `request`, the answer's in `response`, streams in
-//! `stream`, keys in `claim`, answers that are kept under them in `keep`; what detectors find and what rules change is in `findings`,
-//! `edits` and `vault`.
+//! `stream`, keys in `claim`, answers that are kept under them in `keep`; what detectors
+//! find and what rules change is in `findings`, `edits` and `vault`.
 
 mod claim;
 mod edits;

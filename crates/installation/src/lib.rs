@@ -2,9 +2,9 @@
 //!
 //! [`PostgresCluster`] is a primary with standbys, [`Instance`] is `mercator run`
 //! with its Envoy, [`HaProxy`] stands before instances, [`Program`] is any other.
-//! Each can be killed, frozen and started again, or cut off ([`Partition`]). All is on loopback, in folders
-//! that the caller names, and ends when it is dropped; [`Keeper`] sees to it that
-//! it ends, too, when this process is killed.
+//! Each can be killed, frozen and started again, or cut off ([`Partition`]). All is
+//! on loopback, in folders that the caller names, and ends when it is dropped;
+//! [`Keeper`] sees to it that it ends, too, when this process is killed.
 //!
 //! What is missing or goes wrong is an [`InstallationError`]. `mercator drill
 //! local` puts the parts together; `jupiter_testkit` fails tests with them.
