@@ -11,11 +11,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
+use crate::instance::Instance;
 use crate::traffic::Traffic;
 use crate::wait::OrFail;
 
@@ -84,6 +86,8 @@ pub struct Asked {
     pub kind: Kind,
     /// When it was due, since the load began.
     pub due: Duration,
+    pub began: Timestamp,
+    pub ended: Timestamp,
     /// The decision id, once there was a head of an answer of Jupiter's.
     pub id: Option<String>,
     pub fault: Option<Fault>,
@@ -123,11 +127,50 @@ impl Tally {
         }
     }
 
-    /// Of every exchange that was answered in full.
-    pub fn answered(&self) -> impl Iterator<Item = &str> {
-        let whole = self.asked.iter().filter(|asked| asked.fault.is_none());
-        whole.filter_map(|asked| asked.id.as_deref())
+    /// What was answered in full and is none of these records.
+    pub fn unrecorded(&self, recorded: &BTreeSet<&str>) -> Vec<&Asked> {
+        let lacks = |asked: &&Asked| {
+            let id = asked.id.as_deref();
+            asked.fault.is_none() && id.is_some_and(|id| !recorded.contains(id))
+        };
+        self.asked.iter().filter(lacks).collect()
     }
+}
+
+/// How many of these were lost as `docs/concepts/evidence.md` says that they may be: under
+/// way, or just over, when an Envoy ended that `evidence gaps` lists, and in no access log.
+pub async fn listed_as_lost(unrecorded: &[&Asked], instances: &[&Instance]) -> usize {
+    if unrecorded.is_empty() {
+        return 0;
+    }
+    let (mut ends, mut logs) = (Vec::new(), String::new());
+    for instance in instances {
+        ends.extend(listed_ends(instance).await);
+        logs.extend(instance.access_log().iter().map(|line| line.to_string()));
+    }
+    let is_listed = |asked: &&&Asked| {
+        let id = asked.id.as_deref().unwrap_or_default();
+        let at_an_end =
+            |[since, until]: &[Timestamp; 2]| *since <= asked.ended && asked.began <= *until;
+        !logs.contains(id) && ends.iter().any(at_an_end)
+    };
+    unrecorded.iter().filter(is_listed).count()
+}
+
+/// From when to when exchanges may be lost, as an instance lists it.
+async fn listed_ends(instance: &Instance) -> Vec<[Timestamp; 2]> {
+    let gaps = instance.admin().get("/v1/evidence/gaps?limit=1000").await;
+    let gaps = gaps.expect(200).json();
+    let ends = gaps.get("envoy_ends").and_then(Value::as_array);
+    let ends = ends.or_fail("no `envoy_ends` among the gaps");
+    let time = |end: &Value, key| {
+        let time = end.get(key).and_then(Value::as_str);
+        let time = time.and_then(|time| time.parse().ok());
+        time.or_fail("no time of an Envoy's end")
+    };
+    ends.iter()
+        .map(|end| ["since", "until"].map(|key| time(end, key)))
+        .collect()
 }
 
 /// How many of each kind, and what became of those that failed.
@@ -203,14 +246,17 @@ async fn ask_on(
 }
 
 async fn ask(traffic: &Traffic, kind: Kind, due: Duration) -> Asked {
-    let mut asked = Asked {
+    let began = Timestamp::now();
+    let mut id = None;
+    let fault = attempt(traffic, kind, &mut id).await.err();
+    Asked {
         kind,
         due,
-        id: None,
-        fault: None,
-    };
-    asked.fault = attempt(traffic, kind, &mut asked.id).await.err();
-    asked
+        began,
+        ended: Timestamp::now(),
+        id,
+        fault,
+    }
 }
 
 async fn attempt(traffic: &Traffic, kind: Kind, id: &mut Option<String>) -> Result<(), Fault> {

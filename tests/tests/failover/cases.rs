@@ -174,6 +174,11 @@ impl Case {
         }
     }
 
+    /// May it cost records that are then listed?
+    pub(crate) fn kills_an_envoy(self) -> bool {
+        matches!(self, Case::KillEnvoy | Case::KillInstance)
+    }
+
     /// How much is asked a second, and what in turn.
     pub(crate) fn asked(self) -> (u32, &'static [Kind]) {
         match self {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use jupiter_testkit::load::{Fault, Kind, OpenLoad, Tally};
+use jupiter_testkit::load::{Fault, Kind, OpenLoad, Tally, listed_as_lost};
 use jupiter_testkit::{HaProxy, Instance, InstanceBuilder, Shipped, target_dir, wait};
 use serde_json::json;
 use tempfile::TempDir;
@@ -31,8 +31,10 @@ pub(crate) struct Front {
 /// What became of the evidence.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Evidence {
-    /// Exchanges that a client has an answer of and the log does not hold.
+    /// Exchanges that a client has an answer of, and neither the log nor a list holds.
     pub(crate) lost: usize,
+    /// Those that the log does not hold and `evidence gaps` accounts for.
+    pub(crate) listed: usize,
     /// Records that the log holds twice.
     pub(crate) doubled: usize,
 }
@@ -109,10 +111,14 @@ impl Front {
             let ids = ids()?;
             let all: Vec<&str> = ids.lines().collect();
             let recorded: BTreeSet<&str> = all.iter().copied().collect();
-            let lost = tally.answered().filter(|id| !recorded.contains(id)).count();
+            let unrecorded = tally.unrecorded(&recorded);
+            let instances: Vec<&Instance> = self.instances.iter().collect();
+            let listed = listed_as_lost(&unrecorded, &instances).await;
+            let lost = unrecorded.len() - listed;
             let missing = self.missing().await;
             let found = Evidence {
                 lost,
+                listed,
                 doubled: all.len() - recorded.len(),
             };
             match lost == 0 && missing == 0 {
@@ -144,7 +150,8 @@ impl Front {
                 log()
             );
         }
-        assert_eq!(evidence, Evidence::default());
+        let Evidence { lost, doubled, .. } = evidence;
+        assert_eq!((lost, doubled), (0, 0));
         assert!(tally.gap() < RECOVERS_WITHIN, "{tally}");
         for kind in Kind::ALL {
             assert!(

@@ -72,6 +72,7 @@ mod tests {
             let evidence = front.evidence_of(&tally, ids).await;
             eprintln!("{fault:?}: records were stored again after {again:.1?}\n{tally}");
             front.judge(&tally, evidence, |_| false);
+            assert_eq!(evidence.listed, 0, "no Envoy was killed");
         }
         front.verify();
     }
