@@ -95,7 +95,7 @@ bench-size: setup
 fuzz target="mpl" seconds="60": fuzz-setup
     @scripts/fuzz.sh {{ seconds }} {{ target }}
 
-# All of them, so briefly that CI can do it: four times `seconds`, which the seven share
+# All of them, so briefly that CI can do it: four times `seconds` of processor time, which the seven share
 fuzz-ci seconds="30": fuzz-setup
     @scripts/fuzz.sh "$(({{ seconds }} * 4 / 7))" mpl cel bundle request detectors stream note
 

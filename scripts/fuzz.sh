@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Fuzzes targets of fuzz/, each for some seconds: scripts/fuzz.sh SECONDS TARGET…
+# Fuzzes targets of fuzz/, each for some seconds, as many at a time as there are
+# processors: scripts/fuzz.sh SECONDS TARGET…
 #
 # Without sanitizers: no code of ours is unsafe, and so a stable compiler does. What was
 # found stays in fuzz/corpus, what broke something in fuzz/artifacts.
@@ -23,8 +24,29 @@ seed() {
     esac
 }
 
+fuzz() {
+    cargo fuzz run --sanitizer none "$2" "fuzz/corpus/$2" \
+        -- -max_total_time="$1" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1
+}
+
+# Says what a target said when it is over: others run meanwhile.
+apart() {
+    local told status=0
+    told=$(mktemp)
+    fuzz "$@" >"$told" 2>&1 || status=1
+    cat "$told"
+    rm "$told"
+    return "$status"
+}
+
 for target in "$@"; do
     seed "$target"
-    cargo fuzz run --sanitizer none "$target" "fuzz/corpus/$target" \
-        -- -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1
 done
+if [ "$#" -eq 1 ]; then
+    fuzz "$seconds" "$1"
+    exit
+fi
+cargo fuzz build --sanitizer none
+export -f fuzz apart
+# Each has a processor of its own; one that fails does not stop the others.
+printf '%s\n' "$@" | xargs -P "$(nproc)" -I{} bash -c 'apart "$@"' _ "$seconds" {}
