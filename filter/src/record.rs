@@ -3,27 +3,32 @@
 //! The inspector reports each thing as it happens; [`Recorder::finish`] adds
 //! how it ended. Bodies leave only salted digests and sizes behind.
 
-use crate::bundles::Settings;
+mod attachments;
+mod blank;
 mod noted;
+mod outcome;
+mod trace;
 
+pub use outcome::Ending;
+
+use crate::bundles::Settings;
 use crate::inspector::{Redacted, RequestHead, StreamReport, UNREADABLE_RESPONSE};
 use crate::usage::{Asked, Usage};
+use attachments::attachments;
+use blank::blank;
 use jupiter_detect::detectors::Kind;
 use jupiter_evidence::{
-    AttachmentCount, DecisionKind, Emitter, EvidenceRecord, IdempotencyRun, InspectionStatus,
-    MAX_INTEGER, MatchedRule, Outcome, PolicyInForce, RECORD_VERSION, Tag, hex, rfc3339_micros,
-    salted_digest, subject_digest,
+    DecisionKind, EvidenceRecord, IdempotencyRun, InspectionStatus, MAX_INTEGER, MatchedRule,
+    Outcome, Tag, hex, salted_digest, subject_digest,
 };
-use jupiter_policy::facts::Attachment;
 use jupiter_policy::{ActionRequest, Decision, Effect, Verdict};
 use jupiter_provider::{Api, Dialect, ReadRequest, Summary};
 use jupiter_tokens::prices::{CURRENCY, Price};
 use noted::Noted;
+use outcome::outcome;
 use sha2::{Digest, Sha256};
+use trace::trace_context;
 use uuid::Uuid;
-
-/// Media types told apart in one record.
-const MAX_MEDIA_TYPES: usize = 20;
 
 /// What an exchange starts with: when, and randomness of its own.
 #[derive(Debug, Clone, Copy)]
@@ -63,98 +68,15 @@ pub struct Recorder {
     asked: Option<Asked>,
 }
 
-/// How far an exchange came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    Undecided,
-    /// Decided; its record was to be stored before it left.
-    Unsent,
-    Refused,
-    /// Answered as an earlier one was.
-    Replayed,
-    Passed,
-}
-
 /// Longest text of the client's that a record takes over (model, path, ids).
 const MAX_TEXT: usize = 256;
 
 impl Recorder {
     pub fn new(settings: &Settings, seed: Seed) -> Recorder {
-        let id =
-            uuid::Builder::from_unix_timestamp_millis(seed.time_unix_us / 1_000, &seed.id_random);
-        let policy = settings.bundle.as_ref().map(|in_force| PolicyInForce {
-            digest: in_force.digest.clone(),
-            commit: in_force.commit.clone(),
-            confirmed: in_force
-                .confirmed_unix_s
-                .map(|seconds| rfc3339_micros(seconds.saturating_mul(1_000_000))),
-        });
-        let record = EvidenceRecord {
-            v: RECORD_VERSION,
-            id: id.into_uuid(),
-            time: rfc3339_micros(seed.time_unix_us),
-            region: settings.config.region.clone(),
-            emitter: Emitter {
-                id: settings.config.instance.clone(),
-                epoch: String::new(),
-                seq: 0,
-                prev: String::new(),
-            },
-            subject_digest: None,
-            decision: DecisionKind::Error,
-            reason: Some(NOT_DECIDED.to_owned()),
-            outcome: Outcome::FilterFault,
-            stored_first: None,
-            idempotency_answer: None,
-            idempotency_earlier: None,
-            idempotency_key: None,
-            idempotency_run: None,
-            matched_rules: vec![],
-            shadow_rules: vec![],
-            deciding_facts: vec![],
-            actions_not_applied: vec![],
-            response_rules: vec![],
-            attachments: vec![],
-            findings: vec![],
-            redactions: vec![],
-            changed_fields: vec![],
-            tags: vec![],
-            policy,
-            request_inspection: InspectionStatus::Unscanned,
-            request_unscanned_reason: Some(NOT_DECIDED.to_owned()),
-            response_inspection: InspectionStatus::None,
-            response_unscanned_reason: None,
-            operation: None,
-            provider: None,
-            request_model: None,
-            response_model: None,
-            response_id: None,
-            finish_reasons: vec![],
-            input_tokens: None,
-            output_tokens: None,
-            usage_estimated: vec![],
-            cost_nano: None,
-            currency: None,
-            stream: false,
-            method: String::new(),
-            path: String::new(),
-            status_code: None,
-            request_id: None,
-            trace_id: None,
-            trace_sampled: None,
-            span_id: None,
-            duration_us: 0,
-            request_bytes: 0,
-            response_bytes: 0,
-            request_digest: None,
-            response_digest: None,
-            forwarded_request_digest: None,
-            delivered_response_digest: None,
-        };
         let mut response_hash = Sha256::new();
         response_hash.update(seed.salt);
         Recorder {
-            record,
+            record: blank(settings, &seed),
             subject: None,
             seed,
             response_hash,
@@ -517,91 +439,6 @@ impl Recorder {
     }
 }
 
-/// Until there is a verdict.
-const NOT_DECIDED: &str = "not_decided";
-
-/// From Envoy's response code details, as its documentation lists them.
-fn outcome(ending: Ending, response_ended: bool, status: Option<u16>, details: &str) -> Outcome {
-    if details.starts_with("wasm_fail_stream") {
-        return Outcome::FilterFault;
-    }
-    let aborted = details.starts_with("downstream") || details.starts_with("http2.remote_reset");
-    match ending {
-        Ending::Refused => Outcome::Refused,
-        _ if aborted => Outcome::ClientAborted,
-        Ending::Replayed => Outcome::Completed,
-        Ending::Undecided | Ending::Unsent if details.starts_with("request_") => Outcome::Refused,
-        Ending::Undecided | Ending::Unsent => Outcome::ClientAborted,
-        Ending::Passed => match (details, status) {
-            ("via_upstream", Some(400..)) => Outcome::ProviderError,
-            ("via_upstream", Some(_)) if response_ended => Outcome::Completed,
-            _ => Outcome::ProviderReset,
-        },
-    }
-}
-
-/// What a W3C `traceparent` says of the client's span.
-#[derive(Debug, PartialEq, Eq)]
-struct TraceContext<'a> {
-    trace_id: &'a str,
-    span_id: &'a str,
-    is_sampled: bool,
-}
-
-/// Reads a `traceparent`; versions to come may say more behind the flags.
-fn trace_context(traceparent: &str) -> Option<TraceContext<'_>> {
-    let mut parts = traceparent.split('-');
-    let mut part = |digits: usize| {
-        let is_hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
-        let text = parts.next()?;
-        (text.len() == digits && text.bytes().all(is_hex)).then_some(text)
-    };
-    let (version, trace_id, span_id, flags) = (part(2)?, part(32)?, part(16)?, part(2)?);
-    let is_nothing = |id: &str| id.bytes().all(|b| b == b'0');
-    let says_more = parts.next().is_some();
-    if version == "ff" || (version == "00" && says_more) {
-        return None;
-    }
-    if is_nothing(trace_id) || is_nothing(span_id) {
-        return None;
-    }
-    Some(TraceContext {
-        trace_id,
-        span_id,
-        is_sampled: u8::from_str_radix(flags, 16).ok()? & 1 == 1,
-    })
-}
-
-/// Attachments by kind and media type; beyond so many types they are counted by kind alone.
-fn attachments(all: &[Attachment]) -> Vec<AttachmentCount> {
-    let mut counts: Vec<AttachmentCount> = Vec::new();
-    for attachment in all {
-        let kind = attachment.kind.as_str();
-        let is = |it: &AttachmentCount, media_type: &Option<String>| {
-            it.kind == kind && it.media_type == *media_type
-        };
-        let known = counts.iter().any(|it| is(it, &attachment.media_type));
-        let media_type = match known || counts.len() < MAX_MEDIA_TYPES {
-            true => attachment.media_type.clone(),
-            false => None,
-        };
-        let bytes = attachment.bytes.unwrap_or(0);
-        match counts.iter_mut().find(|it| is(it, &media_type)) {
-            Some(counted) => {
-                counted.count += 1;
-                counted.bytes += bytes;
-            }
-            None => counts.push(AttachmentCount {
-                kind: kind.to_owned(),
-                media_type,
-                count: 1,
-                bytes,
-            }),
-        }
-    }
-    counts
-}
-
 fn matched_rule(matched: &jupiter_policy::MatchedRule) -> MatchedRule {
     MatchedRule {
         policy: matched.policy.clone(),
@@ -620,126 +457,4 @@ fn effect_name(effect: Effect) -> &'static str {
 
 fn clip(text: &str) -> String {
     text.chars().take(MAX_TEXT).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn outcome_follows_envoys_own_words() {
-        use Outcome::*;
-        for (ending, ended, status, details, expected) in [
-            (Ending::Passed, true, Some(200), "via_upstream", Completed),
-            (
-                Ending::Passed,
-                true,
-                Some(429),
-                "via_upstream",
-                ProviderError,
-            ),
-            (
-                Ending::Passed,
-                false,
-                Some(200),
-                "via_upstream",
-                ProviderReset,
-            ),
-            (
-                Ending::Passed,
-                false,
-                Some(200),
-                "upstream_reset_after_response_started{connection_termination}",
-                ProviderReset,
-            ),
-            (
-                Ending::Passed,
-                true,
-                Some(503),
-                "no_healthy_upstream",
-                ProviderReset,
-            ),
-            (
-                Ending::Passed,
-                false,
-                Some(200),
-                "downstream_remote_disconnect",
-                ClientAborted,
-            ),
-            (
-                Ending::Undecided,
-                false,
-                None,
-                "downstream_remote_disconnect",
-                ClientAborted,
-            ),
-            (
-                Ending::Undecided,
-                true,
-                Some(413),
-                "request_payload_too_large",
-                Refused,
-            ),
-            (Ending::Refused, true, Some(403), "mercator_x", Refused),
-            (
-                Ending::Passed,
-                true,
-                Some(503),
-                "wasm_fail_stream",
-                FilterFault,
-            ),
-            (
-                Ending::Replayed,
-                true,
-                Some(200),
-                "mercator_idempotency_replayed",
-                Completed,
-            ),
-            (
-                Ending::Replayed,
-                false,
-                Some(200),
-                "downstream_remote_disconnect",
-                ClientAborted,
-            ),
-        ] {
-            assert_eq!(
-                outcome(ending, ended, status, details),
-                expected,
-                "{details}"
-            );
-        }
-    }
-
-    #[test]
-    fn trace_context_is_taken_only_in_its_standard_form() {
-        let (trace_id, span_id) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
-        for (good, is_sampled) in [
-            (format!("00-{trace_id}-{span_id}-01"), true),
-            (format!("00-{trace_id}-{span_id}-03"), true),
-            (format!("00-{trace_id}-{span_id}-00"), false),
-            (format!("00-{trace_id}-{span_id}-02"), false),
-            (format!("01-{trace_id}-{span_id}-01-what-is-to-come"), true),
-        ] {
-            let expected = TraceContext {
-                trace_id,
-                span_id,
-                is_sampled,
-            };
-            assert_eq!(trace_context(&good), Some(expected), "{good}");
-        }
-        for bad in [
-            "",
-            "00-x-y-01",
-            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-1",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
-            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
-        ] {
-            assert_eq!(trace_context(bad), None, "{bad}");
-        }
-    }
 }
