@@ -19,6 +19,10 @@ pub const KEPT_HEADERS: [&str; 6] = [
     "anthropic-organization-id",
 ];
 
+/// The longest [`AnswerLine`] that a control plane takes: with its end it fills a body of
+/// 4 MiB. An answer that fits its bound is longer only if most of it are control characters.
+pub const MAX_LINE_BYTES: usize = 4 * 1024 * 1024 - 1;
+
 /// An answer as the client got it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -6,12 +6,12 @@
 //! idempotency key. Nothing of one is ever logged.
 
 use jiff::{SignedDuration, Timestamp};
-use jupiter_filter::answers::{AnswerLine, KeptAnswer};
+use jupiter_filter::answers::{AnswerLine, KeptAnswer, MAX_LINE_BYTES};
 use uuid::Uuid;
 
 use super::digest;
 use crate::app::App;
-use crate::ingest::IngestError;
+use crate::ingest::{IngestError, MAX_BODY_BYTES};
 use crate::store::{NewAnswer, StoreError, StoredAnswer};
 
 /// An answer that has not come so long after its record does not come any more: filters
@@ -20,6 +20,9 @@ const SENT_WITHIN: SignedDuration = SignedDuration::from_secs(10);
 
 /// What may wait for the database.
 pub const QUEUE_BYTES: usize = 32 * 1024 * 1024;
+
+/// What filters send one by one fits into a request.
+const _: () = assert!(MAX_LINE_BYTES < MAX_BODY_BYTES);
 
 /// Larger batches are not parsed on a thread that answers requests.
 const INLINE_BYTES: usize = 64 * 1024;

@@ -12,7 +12,7 @@ use self::exchange::{
 };
 use super::abi::{self, Buffer, HostError, Level, Map};
 use super::metrics::Metrics;
-use crate::answers::{AnswerLine, KEPT_HEADERS};
+use crate::answers::{AnswerLine, KEPT_HEADERS, MAX_LINE_BYTES};
 use crate::bundles::Settings;
 use crate::inspector::{Flow, Inspector, ResponseHead};
 use crate::outbox::Outbox;
@@ -340,6 +340,9 @@ impl Vm {
             Ok(Err(_)) => return IdempotencyAnswer::Unreadable,
             Err(why) => return why,
         };
+        if line.len() > MAX_LINE_BYTES {
+            return IdempotencyAnswer::TooLarge;
+        }
         let all = self.gathered_bytes + self.answers.bytes() + line.len();
         match all <= MAX_ANSWER_BYTES && self.answers.push(line, usize::MAX).is_ok() {
             true => IdempotencyAnswer::Kept,

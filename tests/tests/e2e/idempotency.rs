@@ -10,7 +10,7 @@ use crate::durability::required;
 use crate::kept_answers::assert_replayed;
 use crate::support::{
     GUARD, REFUSED_MODEL, assert_record, assert_refused, guarded, question, reached_provider,
-    record_of, streamed,
+    record_of, streamed, three_in_flight, wait_for_provider,
 };
 
 pub(crate) fn request(instance: &Instance, key: &str, body: &Value) -> RequestBuilder {
@@ -30,17 +30,6 @@ async fn ask(instance: &Instance, key: &str) -> Answer {
 pub(crate) fn assert_code(answer: &Answer, status: u16, code: &str) {
     assert_eq!(answer.status, status, "{}", answer.text());
     assert_eq!(answer.json()["error"]["code"], code, "{}", answer.text());
-}
-
-async fn wait_for_provider(instance: &Instance, requests: usize) {
-    wait::until(
-        "the request to reach the provider",
-        async || match reached_provider(instance) {
-            seen if seen == requests => Ok(()),
-            other => Err(other),
-        },
-    )
-    .await;
 }
 
 #[tokio::test]
@@ -118,13 +107,7 @@ async fn duplicate_in_flight_waits_for_the_first_and_streams_do_too() {
     let instance = guarded().await;
     for (number, body) in [question("gpt-4o"), streamed("gpt-4o")].iter().enumerate() {
         let key = format!("key-{number}");
-        let slow = || request(&instance, &key, body).header("x-fake-latency-ms", 1_000);
-        let asked = tokio::join!(
-            complete(&instance, slow()),
-            complete(&instance, slow()),
-            complete(&instance, slow())
-        );
-        let mut asked = [asked.0, asked.1, asked.2];
+        let mut asked = three_in_flight(&instance, || request(&instance, &key, body)).await;
         asked.sort_by_key(|answer| answer.status);
         let [first, others @ ..] = &asked;
         assert_eq!(first.status, 200, "{}", first.text());

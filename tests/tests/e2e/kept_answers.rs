@@ -1,13 +1,15 @@
 //! An answer that was given is given again to who sends the request with its key again,
 //! where answers are kept; whoever opens the database reads none of them.
 
-use jupiter_testkit::{Answer, Instance, InstanceBuilder};
+use jupiter_testkit::fake_provider::{FakeProvider, Script};
+use jupiter_testkit::{Answer, Instance, InstanceBuilder, wait};
 use serde_json::{Value, json};
 
 use crate::erasure::{backup, says};
 use crate::idempotency::{assert_code, complete, request};
 use crate::support::{
-    GUARD, assert_record, message, question, reached_provider, record_of, streamed,
+    GUARD, alter, assert_record, message, question, reached_provider, record_of, streamed,
+    three_in_flight, wait_for_provider,
 };
 use crate::tamper::{evidence, told};
 
@@ -181,13 +183,7 @@ async fn duplicate_in_flight_gets_the_answer_of_the_first_and_what_was_cut_is_ne
     let instance = keeping().start().await;
     for (number, body) in [question("gpt-4o"), streamed("gpt-4o")].iter().enumerate() {
         let key = format!("key-{number}");
-        let slow = || request(&instance, &key, body).header("x-fake-latency-ms", 1_000);
-        let asked = tokio::join!(
-            complete(&instance, slow()),
-            complete(&instance, slow()),
-            complete(&instance, slow())
-        );
-        let mut asked = [asked.0, asked.1, asked.2];
+        let mut asked = three_in_flight(&instance, || request(&instance, &key, body)).await;
         asked.sort_by_key(|answer| answer.header("idempotent-replayed").is_some());
         let [first, others @ ..] = &asked;
         for other in others {
@@ -208,4 +204,108 @@ async fn duplicate_in_flight_gets_the_answer_of_the_first_and_what_was_cut_is_ne
         &json!({"idempotency_run": "again"}),
     );
     assert_replayed(&complete(&instance, asked()).await, &whole);
+}
+
+/// Answers of which 16 fit into what one worker gathers, and 17 do not.
+const LARGE_BYTES: usize = 1_000_000;
+
+async fn lost_in_envoy(instance: &Instance) -> String {
+    let path = "/stats/prometheus?filter=keyed_answers_lost";
+    let stats = instance.envoy_admin().get(path).await.expect(200);
+    String::from_utf8_lossy(&stats.body).into_owned()
+}
+
+#[tokio::test]
+async fn answers_that_find_no_room_or_that_nobody_takes_are_told_and_not_given_again() {
+    let builder = keeping().idempotency("max_answer_bytes: 1048576");
+    let mut instance = builder.envoy("concurrency: 1").start().await;
+    let body = question("gpt-4o");
+    let asked = |instance: &Instance, key: &str| {
+        request(instance, key, &body).header("x-fake-body-bytes", LARGE_BYTES)
+    };
+
+    // Within its bound, and too long all the same as the line of JSON that is sent.
+    let comments = format!(": {}\n", "\u{1}".repeat(1_000)).repeat(800);
+    let script = Script {
+        body: Some(format!("{comments}\ndata: [DONE]\n\n")),
+        ..Script::default()
+    };
+    instance.provider().set_script(script);
+    let stream = streamed("gpt-4o");
+    let first = complete(&instance, request(&instance, "stream", &stream)).await;
+    assert!(first.body.len() > 800_000, "{}", first.body.len());
+    let record = record_of(&instance, &first).await;
+    assert_record(&record, &json!({"idempotency_answer": "too_large"}));
+    let again = complete(&instance, request(&instance, "stream", &stream)).await;
+    assert_code(&again, 409, "idempotency_finished");
+    instance.provider().set_script(Script::default());
+    instance.provider().clear();
+
+    // All have their keys before the control plane goes, and end while none is there.
+    instance.provider().hold();
+    let keys: Vec<String> = (0..17).map(|number| format!("key-{number}")).collect();
+    let answers = keys.iter().map(|key| {
+        let (traffic, request) = (instance.traffic(), asked(&instance, key));
+        tokio::spawn(async move { traffic.complete(request).await })
+    });
+    let answers: Vec<_> = answers.collect();
+    wait_for_provider(&instance, keys.len()).await;
+    instance.kill_control_plane();
+    instance.provider().release();
+    let mut answered = Vec::new();
+    for answer in answers {
+        let answer = answer.await.expect("it is answered");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert!(answer.body.len() >= LARGE_BYTES, "{}", answer.body.len());
+        answered.push(answer);
+    }
+
+    // Whoever listens in its place knows of no answers.
+    let admin = ([127, 0, 0, 1], instance.admin_port()).into();
+    let stranger = FakeProvider::start_on(admin).await.expect("the port");
+    wait::until("the answers to be refused", async || {
+        let lost = lost_in_envoy(&instance).await;
+        match lost.contains("mercator_keyed_answers_lost_total{} 16\n") {
+            true => Ok(()),
+            false => Err(lost),
+        }
+    })
+    .await;
+    drop(stranger);
+    instance.start_control_plane().await;
+
+    let mut kinds: [Vec<usize>; 2] = Default::default();
+    for (number, answer) in answered.iter().enumerate() {
+        let record = record_of(&instance, answer).await;
+        assert_record(&record, &json!({"outcome": "completed"}));
+        match record["idempotency_answer"].as_str() {
+            Some("no_room") => kinds[0].push(number),
+            Some("kept") => kinds[1].push(number),
+            other => panic!("{other:?} in {record:#}"),
+        }
+    }
+    let [no_room, sent] = kinds;
+    assert_eq!((no_room.len(), sent.len()), (1, 16));
+    // Nobody waits any longer for an answer that was sent.
+    alter(
+        &instance,
+        "UPDATE evidence SET received_us = received_us - 10000000",
+    );
+    for number in [no_room[0], sent[0]] {
+        let again = complete(&instance, asked(&instance, &keys[number])).await;
+        assert_code(&again, 409, "idempotency_finished");
+        let earlier = answered[number].decision_id();
+        assert!(again.text().contains(&earlier), "{}", again.text());
+    }
+    assert_eq!(reached_provider(&instance), keys.len());
+    for line in [
+        "mercator_keyed_answers_total{kind=\"too_large\"} 1",
+        "mercator_keyed_answers_total{kind=\"no_room\"} 1",
+        "mercator_keyed_answers_total{kind=\"kept\"} 16",
+        "mercator_keyed_answers_lost_total{} 16",
+        "mercator_answers_missing_total 1",
+        "mercator_answers_stored_total 0",
+    ] {
+        assert!(counted(&instance, line).await, "{line}");
+    }
 }

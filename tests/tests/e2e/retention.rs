@@ -1,26 +1,12 @@
 //! What is retained no more is told so, and a deletion is not passed off as that.
 
 use std::path::Path;
-use std::process::Command;
 
 use jupiter_testkit::{Instance, wait};
 use serde_json::Value;
 
-use crate::support::{GUARD, ask, question, wait_for_totals};
+use crate::support::{GUARD, alter, ask, question, wait_for_totals};
 use crate::tamper::{evidence, mercator, told, wait_until_sealed};
-
-/// Whoever owns the database writes what they like.
-fn alter(instance: &Instance, statements: &str) {
-    let script = "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); \
-                  db.executescript(sys.argv[2]); db.commit()";
-    let altered = Command::new("python3")
-        .args(["-c", script])
-        .arg(instance.data_dir().join("mercator.db"))
-        .arg(statements)
-        .output()
-        .expect("python3 runs");
-    assert!(altered.status.success(), "{}", told(&altered));
-}
 
 fn export(instance: &Instance, folder: &Path, file: &str) -> Vec<String> {
     let output = evidence(instance, folder, &["export", "--output", file]);

@@ -1,12 +1,14 @@
 //! Words that the tests share.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jupiter_evidence::{EvidenceRecord, LeafHash};
 use jupiter_testkit::{Answer, Instance, Traffic, wait};
+use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -72,6 +74,44 @@ pub(crate) async fn record_of(instance: &Instance, answer: &Answer) -> Value {
 /// How many requests to models reached the provider.
 pub(crate) fn reached_provider(instance: &Instance) -> usize {
     instance.provider().received().len()
+}
+
+/// What three of the same request are answered that are in flight together.
+pub(crate) async fn three_in_flight(
+    instance: &Instance,
+    request: impl Fn() -> RequestBuilder,
+) -> [Answer; 3] {
+    let ask = || async {
+        let slow = request().header("x-fake-latency-ms", 1_000);
+        instance.traffic().complete(slow).await
+    };
+    tokio::join!(ask(), ask(), ask()).into()
+}
+
+/// Wait until so many requests to models have reached the provider.
+pub(crate) async fn wait_for_provider(instance: &Instance, requests: usize) {
+    wait::until(
+        "the request to reach the provider",
+        async || match reached_provider(instance) {
+            seen if seen == requests => Ok(()),
+            other => Err(other),
+        },
+    )
+    .await;
+}
+
+/// Whoever owns the database writes what they like.
+pub(crate) fn alter(instance: &Instance, statements: &str) {
+    let script = "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); \
+                  db.executescript(sys.argv[2]); db.commit()";
+    let altered = Command::new("python3")
+        .args(["-c", script])
+        .arg(instance.data_dir().join("mercator.db"))
+        .arg(statements)
+        .output()
+        .expect("python3 runs");
+    let said = String::from_utf8_lossy(&altered.stderr);
+    assert!(altered.status.success(), "{said}");
 }
 
 /// Assert what a record says, key by key; the record is shown on failure.

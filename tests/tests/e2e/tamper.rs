@@ -7,7 +7,7 @@ use jupiter_evidence::tree::{Checkpoint, NoteSigner};
 use jupiter_testkit::{Instance, target_dir, wait};
 use serde_json::Value;
 
-use crate::support::{GUARD, ask, guarded, question, record_of, wait_for_totals};
+use crate::support::{GUARD, alter, ask, guarded, question, record_of, wait_for_totals};
 
 /// The instance stopped: verification has only files.
 struct Exported {
@@ -173,19 +173,13 @@ async fn database_altered_behind_our_back_is_found_by_verify() {
     let checkpoint = text_at(&instance, "/v1/log/checkpoint").await;
     std::fs::write(folder.path().join("trusted.checkpoint"), checkpoint).expect("it is written");
     assert!(instance.stop().await.success());
-    // Whoever owns the database writes what they like.
-    let database = instance.data_dir().join("mercator.db");
-    let script = "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); \
-                  db.execute(\"UPDATE evidence SET record = replace(record, 'allow', 'deny') \
-                  WHERE id = ?\", (bytes.fromhex(sys.argv[2].replace('-', '')),)); db.commit()";
-    let altered = Command::new("python3")
-        .args(["-c", script])
-        .arg(&database)
-        .arg(&id)
-        .output()
-        .expect("python3 runs");
-    assert!(altered.status.success(), "{}", told(&altered));
-
+    alter(
+        &instance,
+        &format!(
+            "UPDATE evidence SET record = replace(record, 'allow', 'deny') WHERE id = x'{}'",
+            id.replace('-', "")
+        ),
+    );
     instance.start_control_plane().await;
     wait_until_sealed(&instance, 5).await;
     export(&instance, folder.path());

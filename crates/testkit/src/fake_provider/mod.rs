@@ -25,6 +25,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use received::ReceivedRequest;
@@ -93,6 +94,15 @@ impl FakeProvider {
         self.shared.received().clear();
     }
 
+    /// Take requests and answer none of them until [`release`](Self::release).
+    pub fn hold(&self) {
+        self.shared.held.send_replace(true);
+    }
+
+    pub fn release(&self) {
+        self.shared.held.send_replace(false);
+    }
+
     /// How requests that carry no script of their own are answered.
     pub fn set_script(&self, script: Script) {
         self.shared.set_script(script);
@@ -109,6 +119,7 @@ impl Drop for FakeProvider {
 #[derive(Debug, Default)]
 struct Shared {
     script: Mutex<Script>,
+    held: watch::Sender<bool>,
     received: Mutex<ReceivedLog>,
     /// What `/v1/responses` answered, by id.
     responses: Mutex<BTreeMap<String, StoredResponse>>,
@@ -124,6 +135,11 @@ impl Shared {
 
     fn set_script(&self, script: Script) {
         *self.script.lock().unwrap_or_else(PoisonError::into_inner) = script;
+    }
+
+    async fn released(&self) {
+        // The sender is here, so it does not go.
+        let _ = self.held.subscribe().wait_for(|held| !held).await;
     }
 
     fn responses(&self) -> MutexGuard<'_, BTreeMap<String, StoredResponse>> {

@@ -107,6 +107,7 @@ async fn answer(
     match script {
         Ok(script) if script.never => match std::future::pending::<Infallible>().await {},
         Ok(script) => {
+            shared.released().await;
             tokio::time::sleep(script.latency()).await;
             let reply = match &script.body {
                 Some(body) => Reply::scripted(body, asks_for_stream(&request)),
