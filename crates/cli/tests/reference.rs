@@ -26,50 +26,7 @@ Environment: `MERCATOR_SERVER`, `MERCATOR_TOKEN` and `MERCATOR_CONFIG` stand for
 `docs/guides/opentelemetry.md` make `mercator run` export telemetry.
 ";
 
-const COMMANDS: &[&[&str]] = &[
-    &[],
-    &["run"],
-    &["lint"],
-    &["test"],
-    &["decide"],
-    &["compile"],
-    &["policy"],
-    &["policy", "list"],
-    &["policy", "show"],
-    &["policy", "put"],
-    &["policy", "delete"],
-    &["policy", "history"],
-    &["policy", "diff"],
-    &["policy", "rollback"],
-    &["policy", "source"],
-    &["evidence"],
-    &["evidence", "query"],
-    &["evidence", "show"],
-    &["evidence", "export"],
-    &["evidence", "proof"],
-    &["evidence", "checkpoint"],
-    &["evidence", "gaps"],
-    &["verify"],
-    &["token"],
-    &["token", "create"],
-    &["token", "list"],
-    &["token", "revoke"],
-    &["instance"],
-    &["instance", "status"],
-    &["instance", "drain"],
-    &["instance", "undrain"],
-    &["benchmark"],
-    &["benchmark", "compare"],
-    &["drill"],
-    &["drill", "run"],
-    &["drill", "local"],
-    &["doctor"],
-    &["envoy"],
-    &["version"],
-    &["completion"],
-];
-
-fn help(command: &[&str]) -> String {
+fn help(command: &[String]) -> String {
     let mut child = Command::new(env!("CARGO_BIN_EXE_mercator"));
     // The width and the values of the one who runs the test are not the command's.
     for (name, _) in std::env::vars_os() {
@@ -90,14 +47,33 @@ fn help(command: &[&str]) -> String {
         .collect()
 }
 
+/// The commands below one, as its help lists them.
+fn commands(help: &str) -> Vec<String> {
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let lines = lines.take_while(|line| !line.is_empty());
+    let names = lines.filter_map(|line| {
+        let name = line.strip_prefix("  ").filter(|it| !it.starts_with(' '))?;
+        name.split_whitespace().next()
+    });
+    names
+        .filter(|name| *name != "help")
+        .map(str::to_owned)
+        .collect()
+}
+
+/// A section for a command, and for each below it.
+fn sections(command: &[String]) -> String {
+    let name = [&["mercator".to_owned()], command].concat().join(" ");
+    let help = help(command);
+    let own = format!("\n## `{name}`\n\n```text\n{}\n```\n", help.trim());
+    let below = commands(&help).into_iter();
+    let below = below.map(|name| sections(&[command, &[name]].concat()));
+    own + &below.collect::<String>()
+}
+
 #[test]
 fn reference_says_what_the_command_says_of_itself() {
-    let mut expected = HEAD.to_owned();
-    for command in COMMANDS {
-        let name = [&["mercator"], *command].concat().join(" ");
-        let help = help(command);
-        expected.push_str(&format!("\n## `{name}`\n\n```text\n{}\n```\n", help.trim()));
-    }
+    let expected = HEAD.to_owned() + &sections(&[]);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/cli.md");
     if std::env::var_os("MERCATOR_BLESS").is_some() {
         std::fs::write(&path, &expected).unwrap();

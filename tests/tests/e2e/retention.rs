@@ -85,6 +85,25 @@ async fn retained_no_more_is_told_and_a_deletion_is_not_passed_off_as_it() {
         .filter(|path| path.extension().is_some_and(|end| end == "jsonl"))
         .collect();
     let file = files.pop().expect("a file of the archive");
+    let listed = evidence(&instance, folder.path(), &["retentions"]);
+    assert_eq!(listed.status.code(), Some(0), "{}", told(&listed));
+    let listed = told(&listed);
+    let name = file.file_name().and_then(|name| name.to_str());
+    let name = name.expect("a name");
+    let row = listed.lines().find(|line| line.ends_with(name));
+    let row: Vec<&str> = row.expect("a row").split_whitespace().collect();
+    assert_eq!(row[2..], ["4", "0", "to", "3", name], "{listed}");
+    assert!(
+        listed.contains("4 records are retained no more"),
+        "{listed}"
+    );
+    let json = evidence(
+        &instance,
+        folder.path(),
+        &["retentions", "--format", "json"],
+    );
+    let json: Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert_eq!(json["retentions"][0]["archive"], name, "{json:#}");
     let text = std::fs::read_to_string(&file).expect("records");
     assert_eq!(text.lines().collect::<Vec<_>>(), before[..4]);
     let (code, text) = verify(file.to_str().expect("UTF-8"), &[]);

@@ -2,7 +2,8 @@
 //!
 //! Looking at records is here; taking them away with their proofs is in
 //! `export` and `proof`, seeing that the log only grows in `checkpoint`, what is
-//! missing in `gaps`, watching in `follow`, erasing in `lifecycle`.
+//! missing in `gaps`, what was let go in `retentions`, watching in `follow`, erasing in
+//! `lifecycle`.
 
 mod checkpoint;
 mod export;
@@ -11,6 +12,7 @@ mod gaps;
 mod lifecycle;
 mod log;
 mod proof;
+mod retentions;
 mod views;
 
 pub use export::{progress, proof_path};
@@ -52,6 +54,13 @@ enum EvidenceCommand {
     Checkpoint(checkpoint::CheckpointArgs),
     /// List what is missing, and why; exit code 1 where something is
     Gaps(gaps::GapsArgs),
+    /// List what was archived and let go since it was old enough
+    #[command(
+        after_help = "Numbers are places in the log. How long which records are kept, \
+                      `evidence.retention` of the configuration says. `mercator verify` proves \
+                      the files of the archive, and tells what was let go from what is missing."
+    )]
+    Retentions,
     /// Erase whom records are of, for good
     Erase(lifecycle::EraseArgs),
     /// Legal holds: keep subjects from being erased
@@ -203,6 +212,7 @@ pub async fn run(args: EvidenceArgs, format: FormatArg) -> Result<Answer, Failur
         EvidenceCommand::Proof(args) => proof::run(&client, &args).await,
         EvidenceCommand::Checkpoint(args) => checkpoint::run(&client, &args).await,
         EvidenceCommand::Gaps(args) => gaps::run(&client, &args, format.plain()?).await,
+        EvidenceCommand::Retentions => retentions::run(&client, format.plain()?).await,
         EvidenceCommand::Erase(args) => lifecycle::erase(&client, &args, format.plain()?).await,
         EvidenceCommand::Hold(args) => lifecycle::hold(&client, &args, format.plain()?).await,
     }
