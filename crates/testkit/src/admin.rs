@@ -172,11 +172,26 @@ impl Admin {
 
     /// Every record that matches `filters` (`model=gpt-4o&…`), page by page.
     pub async fn evidence(&self, filters: &str) -> Vec<Value> {
+        match self.try_evidence(filters).await {
+            Ok(records) => records,
+            Err(AdminReply { status, body, .. }) => fail(&format!(
+                "the admin API answered {status} where records were due: {}",
+                String::from_utf8_lossy(&body)
+            )),
+        }
+    }
+
+    /// The same where the database may be away: the answer that was no page.
+    pub async fn try_evidence(&self, filters: &str) -> Result<Vec<Value>, AdminReply> {
         let mut records = Vec::new();
         let mut cursor = String::new();
         loop {
             let path = format!("/v1/evidence?limit=500&{filters}{cursor}");
-            let page = self.get(&path).await.expect(200).json();
+            let reply = self.get(&path).await;
+            if reply.status != 200 {
+                return Err(reply);
+            }
+            let page = reply.json();
             let page_records = page.get("records").and_then(Value::as_array);
             let page_records = page_records.or_fail("no `records` in a page of evidence");
             let subjects = page.get("subjects").and_then(Value::as_array);
@@ -186,7 +201,7 @@ impl Admin {
             }
             match page.get("next_cursor").and_then(Value::as_str) {
                 Some(next) => cursor = format!("&cursor={next}"),
-                None => return records,
+                None => return Ok(records),
             }
         }
     }

@@ -352,7 +352,8 @@ async fn settled(instances: &[Instance], made: &[Made]) -> Report {
         };
         let listed = Listed::of(&gaps);
         let mut records = HashMap::new();
-        for record in admin.evidence("").await {
+        let stored = admin.try_evidence("").await;
+        for record in stored.map_err(|reply| format!("{} from the admin API", reply.status))? {
             let id = record["request_id"]
                 .as_str()
                 .map(|id| Uuid::parse_str(id).expect("an id"));

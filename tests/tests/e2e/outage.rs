@@ -206,7 +206,7 @@ async fn control_plane_killed_again_and_again_loses_nothing() {
         instance.start_control_plane().await;
     }
     let asked = load.stop().await;
-    assert_eq!(asked.failed, Vec::<String>::new());
+    assert!(asked.failed.is_empty(), "{:?}", asked.failed);
     assert!(asked.answered.len() > 100, "{}", asked.answered.len());
     wait_for_totals(&instance, asked.answered.len() as u64).await;
     let records = instance.admin().evidence("").await;
@@ -223,7 +223,7 @@ async fn stop_under_load_finishes_what_it_began() {
     let asked = load.stop().await;
     for error in &asked.failed {
         // Nobody there, or gone before it answered: never half an answer.
-        assert!(!error.contains("Body"), "{error}");
+        assert!(error.is_request(), "{error:?}");
     }
     instance.start_control_plane().await;
     let admin = instance.admin();

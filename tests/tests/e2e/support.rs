@@ -148,7 +148,7 @@ pub(crate) struct Asked {
     /// Decision ids of the exchanges that were answered as they had to be.
     pub(crate) answered: Vec<String>,
     /// Requests without a whole answer, each with its error.
-    pub(crate) failed: Vec<String>,
+    pub(crate) failed: Vec<reqwest::Error>,
 }
 
 impl Load {
@@ -186,7 +186,7 @@ async fn ask_on(traffic: Traffic, running: Arc<AtomicBool>) -> Asked {
                 asked.answered.push(answer.decision_id());
             }
             Err(error) => {
-                asked.failed.push(format!("{error:?}"));
+                asked.failed.push(error);
                 // Nobody listens: asking faster would not help.
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
