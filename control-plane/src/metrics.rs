@@ -4,13 +4,14 @@
 //! do not mix. No label ever holds a prompt, a subject, a model or a key.
 //! Names are documented where they are registered.
 
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, text};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
@@ -64,6 +65,31 @@ pub struct CosignLabels {
 pub struct CosignerLabels {
     pub cosigner: String,
     pub result: &'static str,
+}
+
+/// Families to be shown. One that has no sample yet is shown as well, without: whoever
+/// scrapes sees what there is to be seen, and the reference lists it.
+#[derive(Debug)]
+pub struct Families<'a>(&'a mut Registry);
+
+impl Families<'_> {
+    pub fn register(&mut self, name: &str, help: &str, metric: impl Metric) {
+        self.0.register(name, help, Shown(metric));
+    }
+}
+
+/// Never empty to the registry, which leaves out what is.
+#[derive(Debug)]
+struct Shown<M>(M);
+
+impl<M: Metric> EncodeMetric for Shown<M> {
+    fn encode(&self, encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+        self.0.encode(encoder)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        self.0.metric_type()
+    }
 }
 
 /// All instruments; each is cheap to use from anywhere.
@@ -144,8 +170,9 @@ impl Metrics {
     }
 
     /// Adds instruments of other parts; names get the prefix `mercator_`.
-    pub fn register(&self, add: impl FnOnce(&mut Registry)) {
-        add(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));
+    pub fn register(&self, add: impl FnOnce(&mut Families<'_>)) {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        add(&mut Families(&mut registry));
     }
 
     /// The text to scrape, with families that were counted elsewhere.
@@ -169,7 +196,7 @@ impl Metrics {
         self.register(|r| self.register_http(r));
     }
 
-    fn register_policies(&self, r: &mut Registry) {
+    fn register_policies(&self, r: &mut Families<'_>) {
         r.register("policies", "Policies in force", self.policies.clone());
         r.register(
             "bundle_info",
@@ -188,7 +215,7 @@ impl Metrics {
         );
     }
 
-    fn register_evidence(&self, r: &mut Registry) {
+    fn register_evidence(&self, r: &mut Families<'_>) {
         r.register(
             "evidence_records",
             "Records received, by channel and what became of them",
@@ -247,7 +274,7 @@ impl Metrics {
         );
     }
 
-    fn register_answers(&self, r: &mut Registry) {
+    fn register_answers(&self, r: &mut Families<'_>) {
         r.register(
             "answers_stored",
             "Answers stored for requests with an Idempotency-Key that come again",
@@ -265,7 +292,7 @@ impl Metrics {
         );
     }
 
-    fn register_http(&self, r: &mut Registry) {
+    fn register_http(&self, r: &mut Families<'_>) {
         r.register(
             "http_requests",
             "Answers of the admin API by route and class of status",
@@ -287,7 +314,7 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::envoy::FILTER_METRICS;
+    use jupiter_filter::metrics::Family as FilterFamily;
 
     #[test]
     fn names_are_those_that_dashboards_use() {
@@ -331,9 +358,9 @@ mod tests {
             let (name, help) = line.strip_prefix("# HELP ")?.split_once(' ')?;
             Some((name.to_owned(), help.trim_end_matches('.')))
         });
-        let filter = FILTER_METRICS
+        let filter = FilterFamily::ALL
             .iter()
-            .map(|(name, help)| ((*name).to_owned(), *help));
+            .map(|family| (family.name().to_owned(), family.help()));
         let made = [("control plane", table(own)), ("filter", table(filter))]
             .iter()
             .fold(page.clone(), |page, (section, table)| {

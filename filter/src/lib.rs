@@ -11,6 +11,7 @@ pub mod bundles;
 pub mod config;
 pub mod estimate;
 pub mod inspector;
+pub mod metrics;
 pub mod outbox;
 pub mod record;
 pub mod subject;

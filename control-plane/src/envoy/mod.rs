@@ -22,7 +22,6 @@ pub mod supervisor;
 pub mod yaml;
 
 pub(crate) use clusters::cluster_of;
-pub use stats::FILTER_METRICS;
 
 #[cfg(test)]
 mod tests;

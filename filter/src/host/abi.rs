@@ -5,6 +5,7 @@
 
 #![expect(unsafe_code, reason = "the proxy-wasm ABI is a C ABI")]
 
+use crate::metrics::MetricKind;
 use std::fmt;
 
 /// A host call did not succeed; the ABI's status number.
@@ -53,15 +54,6 @@ pub(super) enum Level {
     Info = 2,
     Warn = 3,
     Error = 4,
-}
-
-/// Kinds of metric by their ABI numbers.
-#[derive(Debug, Clone, Copy)]
-#[repr(i32)]
-pub(super) enum MetricKind {
-    Counter = 0,
-    Gauge = 1,
-    Histogram = 2,
 }
 
 #[link(wasm_import_module = "env")]

@@ -19,11 +19,15 @@ rules:
     actions: [{type: log, level: info, message: a city}]
 ";
 
+/// What there is to be scraped, by the name of each family.
+const REFERENCE: &str = include_str!("../../../docs/reference/metrics.md");
+
 /// Samples by name and labels as they stand in the text.
 type Samples = BTreeMap<String, f64>;
 
 /// The scraped text, held to the grammar of OpenMetrics as far as we write it: every
-/// sample belongs to the family above it, and the text ends where it says.
+/// sample belongs to the family above it, and the text ends where it says. The reference
+/// has every family.
 async fn scrape(instance: &Instance) -> Samples {
     let reply = instance.metrics().get("/metrics").await.expect(200);
     let text = String::from_utf8(reply.body).expect("text");
@@ -40,6 +44,11 @@ async fn scrape(instance: &Instance) -> Samples {
                 Some("HELP") => {
                     assert!(families.insert(name), "{name} is told twice");
                     assert!(rest.is_some_and(|help| help.ends_with('.')), "{line}");
+                    let row = format!("| `{name}` |");
+                    assert!(
+                        REFERENCE.contains(&row),
+                        "docs/reference/metrics.md: {line}"
+                    );
                     family = name;
                 }
                 Some("TYPE") => {
