@@ -2,20 +2,27 @@
 
 use super::context::{Context, Topic};
 use super::kind::Kind;
-use super::number::{DASH_GAP, DOT_GAP, Group, NEAR, Read, SPACE_GAP, digits, shaped};
+use super::number::{
+    DASH_GAP, DOT_GAP, Group, Lengths, NEAR, Read, SPACE_GAP, digits, lengths, shaped,
+};
 use super::text::{ALNUM, DIGIT, Text, UPPER, is};
 
-/// Lengths of the groups of card numbers.
-const CARD_SHAPES: [&[usize]; 6] = [
-    &[4, 4, 4, 4],
-    &[4, 6, 5],
-    &[4, 6, 4],
-    &[4, 4, 4, 4, 3],
-    &[4, 4, 4, 3],
-    &[4, 4, 5],
+/// Groups of card numbers, the more of them first: how many, and how long.
+const CARD_SHAPES: [(usize, Lengths); 6] = [
+    (5, lengths([4, 4, 4, 4, 3])),
+    (4, lengths([4, 4, 4, 4])),
+    (4, lengths([4, 4, 4, 3])),
+    (3, lengths([4, 6, 5])),
+    (3, lengths([4, 6, 4])),
+    (3, lengths([4, 4, 5])),
 ];
 
-pub(super) fn card(text: &Text<'_>, groups: &[Group], context: &Context) -> Option<Read> {
+pub(super) fn card(
+    text: &Text<'_>,
+    groups: &[Group],
+    lengths: Lengths,
+    context: &Context,
+) -> Option<Read> {
     let first = groups.first()?;
     let start = first.start;
     let long = (12..=19).contains(&first.len());
@@ -26,13 +33,12 @@ pub(super) fn card(text: &Text<'_>, groups: &[Group], context: &Context) -> Opti
     if !(long || four) || !matches!(text.at(start), b'1'..=b'6' | b'8') {
         return None;
     }
+    let signs = [SPACE_GAP, DASH_GAP, DOT_GAP];
     let shape = CARD_SHAPES
         .iter()
-        .rev()
-        .filter(|shape| shaped(groups, shape, &[SPACE_GAP, DASH_GAP, DOT_GAP]))
-        .max_by_key(|shape| shape.len());
+        .find(|(_, shape)| shaped(groups, lengths, *shape, &signs));
     let (taken, grouped) = match shape {
-        Some(shape) => (shape.len(), true),
+        Some((count, _)) => (*count, true),
         None if long => (1, false),
         None => return None,
     };

@@ -4,7 +4,8 @@
 //! Words are read once, forward, when a place asks for what stands before it; only the last
 //! place of each topic is kept.
 
-use super::text::{HIGH, LETTER, LOWER, Text, UPPER, is};
+use super::text::{HIGH, LETTER, Text};
+use super::words::{self, Mixed, TOPS, within};
 use std::sync::LazyLock;
 
 /// How far back a place looks for words.
@@ -153,7 +154,7 @@ impl Words {
         for (topic, list) in LISTS {
             for word in list.split_whitespace() {
                 for form in super::phrases::fold(word) {
-                    words.add(hash(form.as_bytes()), 1 << topic as u16);
+                    words.add(Mixed::of(form.as_bytes()).value(), 1 << topic as u16);
                 }
             }
         }
@@ -183,29 +184,25 @@ impl Words {
     }
 }
 
-/// FNV-1a; never 0.
-#[derive(Clone, Copy)]
-pub(super) struct Hash(u64);
-
-impl Hash {
-    pub(super) const START: Hash = Hash(0xcbf2_9ce4_8422_2325);
-
-    pub(super) fn with(self, byte: u8) -> Hash {
-        Hash((self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
-    }
-
-    pub(super) fn value(self) -> u64 {
-        (self.0 ^ self.0 >> 29) | 1
+/// The eight bytes from a place on, 0 from `end` on.
+#[inline]
+fn eight(text: &Text<'_>, at: usize, end: usize) -> u64 {
+    let eight = words::eight(text.from(at));
+    match end - at {
+        8.. => eight,
+        bytes => eight & ((1 << (bytes * 8)) - 1),
     }
 }
 
-/// Hash of a word in small letters.
-pub(super) fn hash(word: &[u8]) -> u64 {
-    word.iter()
-        .fold(Hash::START, |hash, byte| {
-            hash.with(byte.to_ascii_lowercase())
-        })
-        .value()
+/// The top bit of the last of eight bytes.
+const LAST: u64 = 1 << 63;
+
+/// Of each byte its top bit: of small letters of ASCII, and of capitals and what is beyond.
+#[inline]
+fn letters(eight: u64) -> (u64, u64) {
+    let high = eight & TOPS;
+    let small = within(eight, b'a', b'z') & !high;
+    (small, within(eight, b'A', b'Z') | high)
 }
 
 /// Where each topic was last spoken of.
@@ -221,40 +218,73 @@ impl Context {
     /// Reads the words up to `at`.
     pub(super) fn read(&mut self, text: &Text<'_>, at: usize) {
         let from = self.read.max(at.saturating_sub(REACH)).max(text.base());
-        let mut left = text.slice(from, at);
-        text.count(left.len());
-        let is_letter = |byte: &u8| is(*byte, LETTER | HIGH);
-        while let Some(start) = left.iter().position(is_letter) {
-            left = left.get(start..).unwrap_or_default();
-            let length = self.word(left, at);
-            left = left.get(length..).unwrap_or_default();
+        text.count(at.saturating_sub(from));
+        let mut place = from;
+        'eights: while place < at {
+            let eight = eight(text, place, at);
+            let (small, others) = letters(eight);
+            let all = small | others;
+            let ends = !all & TOPS | others & !eight & small << 8;
+            // No single letter says anything; of the last one it is not known whether it is.
+            let mut left = all & (all << 8 | all >> 8 | LAST);
+            while left != 0 {
+                let first = left.trailing_zeros() & !7;
+                let after = ends & (!0xff << first);
+                // A word of letters that ends here is at hand.
+                let word =
+                    eight >> first & ((after & after.wrapping_neg()) >> 7 >> first).wrapping_sub(1);
+                if after == 0 || word & TOPS != 0 {
+                    place = self.word(text, place + first as usize / 8, at);
+                    continue 'eights;
+                }
+                let stop = after.trailing_zeros() & !7;
+                self.note(
+                    WORDS.topics(Mixed::START.with(word).value()),
+                    place + stop as usize / 8,
+                );
+                left &= !0 << stop;
+            }
+            place += 8;
         }
         self.read = self.read.max(at);
     }
 
-    /// Reads the word that begins what is left before `at`; how long it is.
-    fn word(&mut self, left: &[u8], at: usize) -> usize {
-        let begin = at - left.len();
-        let mut hash = Hash::START;
-        let mut before = 0;
-        let mut length = 0;
-        for byte in left {
-            if !is(*byte, LETTER | HIGH) || (is(*byte, UPPER) && is(before, LOWER)) {
+    /// Reads the word that begins at a place before `at`; where it ends.
+    fn word(&mut self, text: &Text<'_>, begin: usize, at: usize) -> usize {
+        let mut hash = Mixed::START;
+        let mut end = begin;
+        let mut after_small = 0;
+        loop {
+            let eight = eight(text, end, at);
+            let (small, others) = letters(eight);
+            // A capital after a small letter begins a word.
+            let capitals = others & !eight;
+            let ends = !(small | others) & TOPS | capitals & (small << 8 | after_small);
+            let length = ends.trailing_zeros() as usize / 8;
+            // Of scripts without spaces any two characters may be a word.
+            let mut wide = eight & eight << 1 & eight << 2 & !(eight << 3) & TOPS;
+            while wide != 0 {
+                let place = end + wide.trailing_zeros() as usize / 8;
+                wide &= wide - 1;
+                if place < end + length && place + 6 <= at {
+                    let two = Mixed::START.with(self::eight(text, place, place + 6));
+                    self.note(WORDS.topics(two.value()), place + 6);
+                }
+            }
+            end += length;
+            if ends != 0 {
+                // Of those eight what stands before.
+                let before = (ends & ends.wrapping_neg()) >> 7;
+                if length > 0 {
+                    hash = hash.with(eight & (before - 1));
+                }
                 break;
             }
-            // Two characters of a script without spaces.
-            if byte & 0xf0 == 0xe0
-                && let Some(two) = left.get(length..length + 6)
-            {
-                let hash = two.iter().fold(Hash::START, |hash, byte| hash.with(*byte));
-                self.note(WORDS.topics(hash.value()), begin + length + 6);
-            }
-            hash = hash.with(byte.to_ascii_lowercase());
-            before = *byte;
-            length += 1;
+            hash = hash.with(eight);
+            after_small = small >> 56;
         }
-        self.note(WORDS.topics(hash.value()), begin + length);
-        length
+        self.note(WORDS.topics(hash.value()), end);
+        end
     }
 
     fn note(&mut self, topics: u16, at: usize) {
@@ -289,17 +319,61 @@ pub(super) fn follows(text: &Text<'_>, from: usize, topic: Topic, reach: usize) 
         if byte.is_ascii_digit() || matches!(byte, b'\n' | 0) {
             return false;
         }
-        let mut hash = Hash::START;
-        let start = at;
-        while at < from + reach && is(text.at(at), LETTER | HIGH) {
-            hash = hash.with(text.at(at).to_ascii_lowercase());
-            at += 1;
-        }
-        if at == start {
-            at += 1;
-        } else if WORDS.topics(hash.value()) >> topic as u16 & 1 == 1 {
+        let end = text.run(at, LETTER | HIGH, from + reach - at);
+        if end > at && WORDS.topics(Mixed::of(text.slice(at, end)).value()) >> topic as u16 & 1 == 1
+        {
             return true;
         }
+        at = end.max(at + 1);
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_word_is_a_single_letter() {
+        let mut words = LISTS.iter().flat_map(|(_, list)| list.split_whitespace());
+        assert!(words.all(|word| word.len() > 1));
+    }
+
+    #[test]
+    fn words_are_read_alike_wherever_they_stand() {
+        for word in [
+            "ip",
+            "phone",
+            "creditcard",
+            "sozialversicherungsnummer",
+            "电话",
+            "teléfono",
+        ] {
+            for before in 0..17 {
+                for (begin, end) in [
+                    ("", " "),
+                    ("x ", "1"),
+                    ("7", "-"),
+                    ("small", "Next"),
+                    ("a1b2", ":"),
+                ] {
+                    let camel = begin == "small" || end == "Next";
+                    let mut word = word.to_owned();
+                    if camel && let Some(first) = word.get_mut(..1) {
+                        first.make_ascii_uppercase();
+                    }
+                    let text = format!("{}{begin}{word}{end}", ".".repeat(before));
+                    let mut context = Context::default();
+                    context.read(&Text::new(text.as_bytes(), 0, true), text.len());
+                    let stop = before + begin.len() + word.len();
+                    let expected = WORDS.topics(Mixed::of(word.as_bytes()).value());
+                    assert_ne!(expected, 0, "{word}");
+                    for (nth, last) in context.last.iter().enumerate() {
+                        let told = expected >> nth & 1 == 1;
+                        assert_eq!(*last, if told { stop } else { 0 }, "{text}");
+                    }
+                }
+            }
+        }
+    }
 }

@@ -6,12 +6,13 @@
 //! text is cut there, the candidate waits for more. So every division of a text into parts
 //! gives the same findings, and each byte is read a bounded number of times.
 
+use super::ahead::Ahead;
 use super::blocks::BLOCK;
 use super::context::Context;
 use super::index::{Act, INDEX, PHRASE, key};
 use super::kind::{Confidence, Finding, Kind, KindSet};
 use super::passwords::Plain;
-use super::phrases::Ahead;
+use super::secrets::begins_key;
 use super::sieve::{Look, Stretch};
 use super::text::{RUN, Text, is};
 use super::wide::Far;
@@ -49,7 +50,8 @@ pub(super) struct State {
 /// Who looks at a candidate.
 #[derive(Debug, Clone, Copy)]
 enum Lane {
-    Word,
+    /// Whether a phrase may begin with it.
+    Word(bool),
     Phrase,
     Email,
     Number,
@@ -151,7 +153,7 @@ impl Engine {
                 break;
             }
             let lane = match bit {
-                _ if bit & look.hits != 0 => Lane::Word,
+                _ if bit & look.hits != 0 => Lane::Word(bit & look.near != 0),
                 _ if bit & phrases != 0 => Lane::Phrase,
                 _ if bit & look.ats != 0 => Lane::Email,
                 _ if at < self.state.numbers_from => continue,
@@ -184,7 +186,7 @@ impl Engine {
         self.fresh.clear();
         self.hold = at;
         match lane {
-            Lane::Word => self.word(text, at),
+            Lane::Word(near) => self.word(text, at, near),
             Lane::Phrase => self.phrase(text, at),
             Lane::Email => self.email(text, at),
             Lane::Number => self.number(text, at),
@@ -266,7 +268,7 @@ impl Engine {
     }
 
     /// A word: everything that is known to begin like it.
-    fn word(&mut self, text: &Text<'_>, at: usize) {
+    fn word(&mut self, text: &Text<'_>, at: usize, near: bool) {
         let bytes = [
             text.at(at),
             text.at(at + 1),
@@ -277,8 +279,14 @@ impl Engine {
             return;
         }
         let first = text.eight(at);
+        let begins_key = begins_key(text, at);
         for anchor in INDEX.anchors(key(&bytes)) {
-            if !anchor.stands(text, at, first) {
+            let may = match anchor.act {
+                Act::Family(_) => begins_key,
+                Act::Phrase => near,
+                _ => true,
+            };
+            if !may || !anchor.stands(text, at, first) {
                 continue;
             }
             match anchor.act {

@@ -118,6 +118,8 @@ pub(super) struct Anchor {
     there: u64,
     /// Whether ASCII letters match in either case.
     folded: bool,
+    /// Whether these first bytes are all there is to compare.
+    short: bool,
     pub(super) act: Act,
 }
 
@@ -135,6 +137,7 @@ impl Anchor {
             begin: (u64::from_le_bytes(begin) | CASES) & there,
             there,
             folded,
+            short: folded && literal.len() <= 8 && literal.iter().all(u8::is_ascii_alphabetic),
             act,
         }
     }
@@ -145,10 +148,16 @@ impl Anchor {
     }
 
     /// Whether it stands at a place, of which the first bytes are given.
+    #[inline]
     pub(super) fn stands(&self, text: &Text<'_>, at: usize, first: Option<u64>) -> bool {
-        if first.is_some_and(|first| (first | CASES) & self.there != self.begin) {
-            return false;
+        match first {
+            Some(first) if (first | CASES) & self.there != self.begin => false,
+            Some(_) if self.short => true,
+            _ => self.stands_whole(text, at),
         }
+    }
+
+    fn stands_whole(&self, text: &Text<'_>, at: usize) -> bool {
         match self.folded {
             true => text.has_folded(at, &self.literal),
             false => text.has(at, &self.literal),

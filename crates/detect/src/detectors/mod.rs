@@ -15,11 +15,12 @@
 //! lets go the words that begin nothing; [`engine`] looks at each other such place with the
 //! lane that knows its form: [`number`] ([`phone`],
 //! [`card`], [`address`]), [`email`], [`secrets`] over the table of [`families`],
-//! [`passwords`], [`phrases`] over [`words`], [`wide`]. What is known of their
+//! [`passwords`], [`phrases`] over [`words`] read [`ahead`], [`wide`]. What is known of their
 //! precision and recall is in `docs/reference/detectors.md`. The patterns and keywords of
 //! policies are those of `crates/matchers`.
 
 mod address;
+mod ahead;
 mod blocks;
 mod card;
 mod chance;

@@ -52,6 +52,28 @@ pub(super) struct Cluster {
     count: usize,
     /// Digits before each group, and in all.
     before: [usize; MAX_GROUPS + 1],
+    lengths: Lengths,
+}
+
+/// How long groups are, four bits for each, the first lowest: 0 for none, [`LONG`] for more.
+pub(super) type Lengths = u64;
+const LONG: usize = 15;
+
+/// Groups of these lengths.
+pub(super) const fn lengths<const COUNT: usize>(of: [u8; COUNT]) -> Lengths {
+    let mut all = 0;
+    let mut left: &[u8] = &of;
+    while let [rest @ .., last] = left {
+        all = all << 4 | *last as Lengths;
+        left = rest;
+    }
+    all
+}
+
+/// Whether groups begin with those of these lengths.
+#[inline]
+pub(super) const fn begin_so(lengths: Lengths, shape: Lengths) -> bool {
+    lengths & (!0 >> (shape.leading_zeros() & !3)) == shape
 }
 
 impl Cluster {
@@ -73,6 +95,7 @@ impl Cluster {
         let digits = self.digits(0, MAX_GROUPS) + group.len();
         if let Some(free) = self.groups.get_mut(self.count) {
             *free = group;
+            self.lengths |= (group.len().min(LONG) as Lengths) << (4 * self.count);
             self.count += 1;
         }
         if let Some(before) = self.before.get_mut(self.count) {
@@ -141,6 +164,7 @@ impl Engine {
         let mut nth = 0;
         while let Some(group) = cluster.from(nth).first() {
             let groups = cluster.from(nth);
+            let lengths = cluster.lengths >> (4 * nth);
             // Of the forms below only an IPv4 address has fewer digits.
             let enough = cluster.digits(nth, 7) >= 7;
             if !enough
@@ -152,11 +176,11 @@ impl Engine {
             }
             let free = nth == 0 || group.gap != DOT_GAP;
             let read = ip4(text, groups, nth == 0, &context)
-                .or_else(|| card(text, groups, &context))
-                .or_else(|| ssn(text, groups, &context))
+                .or_else(|| card(text, groups, lengths, &context))
+                .or_else(|| ssn(text, groups, lengths, &context))
                 .or_else(|| {
                     let alone = nth == 0;
-                    free.then(|| phone::phone(text, groups, alone, &context))
+                    free.then(|| phone::phone(text, groups, lengths, alone, &context))
                         .flatten()
                 });
             match read {
@@ -210,7 +234,16 @@ fn lead(text: &Text<'_>, at: usize, floor: usize) -> Gap {
 }
 
 /// What stands between two groups, and where the next begins.
+#[inline]
 fn between(text: &Text<'_>, from: usize) -> Option<(usize, Gap)> {
+    // Nearly always one space.
+    if text.at(from) == b' ' && is(text.at(from + 1), DIGIT) {
+        return Some((from + 1, SPACE_GAP));
+    }
+    signs_between(text, from)
+}
+
+fn signs_between(text: &Text<'_>, from: usize) -> Option<(usize, Gap)> {
     let mut at = from;
     let mut gap = 0;
     for _ in 0..4 {
@@ -242,25 +275,17 @@ pub(super) fn digits(groups: &[Group]) -> usize {
     groups.iter().map(Group::len).sum()
 }
 
-/// Whether the groups have these lengths, all with the same single sign between.
-pub(super) fn shaped(groups: &[Group], lengths: &[usize], signs: &[Gap]) -> bool {
-    groups.len() >= lengths.len()
-        && groups
-            .iter()
-            .zip(lengths)
-            .all(|(group, length)| group.len() == *length)
-        && match groups.get(1).filter(|_| lengths.len() > 1) {
-            Some(second) => {
-                signs.contains(&second.gap)
-                    && groups
-                        .iter()
-                        .take(lengths.len())
-                        .skip(1)
-                        .all(|group| group.gap == second.gap)
-            }
-            None => true,
-        }
+/// Whether groups begin with those of a shape, all with the same of these signs between.
+pub(super) fn shaped(groups: &[Group], lengths: Lengths, shape: Lengths, signs: &[Gap]) -> bool {
+    begin_so(lengths, shape) && {
+        let count = 16 - shape.leading_zeros() as usize / 4;
+        let mut gaps = groups.iter().take(count).skip(1).map(|group| group.gap);
+        let first = gaps.next().unwrap_or(0);
+        signs.contains(&first) && gaps.all(|gap| gap == first)
+    }
 }
+
+const SSN: Lengths = lengths([3, 2, 4]);
 
 /// The value of a short group.
 pub(super) fn value(text: &Text<'_>, group: &Group) -> usize {
@@ -269,16 +294,16 @@ pub(super) fn value(text: &Text<'_>, group: &Group) -> usize {
     })
 }
 
-fn ssn(text: &Text<'_>, groups: &[Group], context: &Context) -> Option<Read> {
+fn ssn(text: &Text<'_>, groups: &[Group], lengths: Lengths, context: &Context) -> Option<Read> {
     let first = groups.first()?;
     let start = first.start;
     if !matches!(first.len(), 3 | 9) {
         return None;
     }
     let near = context.near(Topic::Ssn, start, 64);
-    let (taken, percent) = if shaped(groups, &[3, 2, 4], &[DASH_GAP]) {
+    let (taken, percent) = if shaped(groups, lengths, SSN, &[DASH_GAP]) {
         (3, if near { 98 } else { 85 })
-    } else if near && shaped(groups, &[3, 2, 4], &[SPACE_GAP, DOT_GAP]) {
+    } else if near && shaped(groups, lengths, SSN, &[SPACE_GAP, DOT_GAP]) {
         (3, 90)
     } else if near && first.len() == 9 {
         (1, 85)

@@ -7,8 +7,8 @@
 use super::context::{Context, Topic, follows};
 use super::kind::Kind;
 use super::number::{
-    CLOSE_GAP, DASH_GAP, DOT_GAP, Gap, Group, NEAR, OPEN_GAP, PLUS_GAP, Read, SLASH_GAP, SPACE_GAP,
-    WIDE_GAP, digits, shaped, value,
+    CLOSE_GAP, DASH_GAP, DOT_GAP, Gap, Group, Lengths, NEAR, OPEN_GAP, PLUS_GAP, Read, SLASH_GAP,
+    SPACE_GAP, WIDE_GAP, begin_so, digits, lengths, shaped, value,
 };
 use super::text::{DIGIT, LETTER, Text, is};
 
@@ -16,6 +16,13 @@ use super::text::{DIGIT, LETTER, Text, is};
 const BESIDE: usize = 14;
 /// Longest distance of a word that follows.
 const AFTER: usize = 40;
+/// Groups of a number that a word tells, at most.
+const MOST_TOLD: usize = 6;
+const NANP: Lengths = lengths([3, 3, 4]);
+const TRUNK: Lengths = lengths([1, 3, 3, 4]);
+const LOCAL: Lengths = lengths([3, 7]);
+const RUSSIA: Lengths = lengths([1, 3, 3, 2, 2]);
+const CHINA: Lengths = lengths([3, 4, 4]);
 const SIGNS: [Gap; 3] = [SPACE_GAP, DASH_GAP, DOT_GAP];
 
 /// Country codes with the least and the most digits that follow.
@@ -79,6 +86,7 @@ pub(super) fn extends(text: &Text<'_>, at: usize) -> bool {
 pub(super) fn phone(
     text: &Text<'_>,
     groups: &[Group],
+    lengths: Lengths,
     first: bool,
     context: &Context,
 ) -> Option<Read> {
@@ -93,7 +101,7 @@ pub(super) fn phone(
         return None;
     }
     let (rule, taken, percent) = international(text, groups)
-        .or_else(|| national(text, groups, context))
+        .or_else(|| national(text, groups, lengths, context))
         .or_else(|| told(text, groups, context))?;
     let parts = groups.get(..taken)?;
     let end = parts.last()?.end;
@@ -233,6 +241,7 @@ fn known(number: &[u8]) -> bool {
 fn national(
     text: &Text<'_>,
     groups: &[Group],
+    lengths: Lengths,
     context: &Context,
 ) -> Option<(&'static str, usize, u8)> {
     let first = groups.first()?;
@@ -245,7 +254,7 @@ fn national(
     if !may && first.gap & OPEN_GAP == 0 {
         return None;
     }
-    if first.gap & OPEN_GAP == 0 && !may_be_national(lead, groups) {
+    if first.gap & OPEN_GAP == 0 && !may_be_national(lead, lengths) {
         return None;
     }
     let near = context.near(Topic::Phone, first.start, NEAR);
@@ -258,13 +267,6 @@ fn national(
             .skip(1)
             .all(|group| signs.contains(&group.gap))
     };
-    let lengths_are = |lengths: &[usize]| {
-        groups.len() >= lengths.len()
-            && groups
-                .iter()
-                .zip(lengths)
-                .all(|(group, length)| group.len() == *length)
-    };
     let no_more = |count: usize| {
         groups.get(count).is_none_or(|next| {
             next.gap & WIDE_GAP != 0 || next.gap == SPACE_GAP || next.gap & OPEN_GAP != 0
@@ -274,13 +276,13 @@ fn national(
     let parens = groups
         .get(1)
         .is_some_and(|second| second.gap & CLOSE_GAP != 0);
-    if lengths_are(&[3, 3, 4]) && first.gap & OPEN_GAP != 0 && parens && lead >= b'2' {
+    if begin_so(lengths, NANP) && first.gap & OPEN_GAP != 0 && parens && lead >= b'2' {
         return Some(("phone_nanp", 3, 92));
     }
-    if lengths_are(&[3, 3, 4]) && lead >= b'2' && gaps_in(3, &mixed) && no_more(3) {
+    if begin_so(lengths, NANP) && lead >= b'2' && gaps_in(3, &mixed) && no_more(3) {
         return (!number).then_some(("phone_nanp", 3, if near { 95 } else { 85 }));
     }
-    if lengths_are(&[1, 3, 3, 4])
+    if begin_so(lengths, TRUNK)
         && lead == b'1'
         && groups
             .get(1)
@@ -292,11 +294,11 @@ fn national(
     if first.len() == 10 && lead >= b'2' && extends(text, first.end) {
         return Some(("phone_nanp", 1, 85));
     }
-    if lengths_are(&[3, 7]) && first.gap & OPEN_GAP != 0 && parens && lead >= b'2' {
+    if begin_so(lengths, LOCAL) && first.gap & OPEN_GAP != 0 && parens && lead >= b'2' {
         return Some(("phone_nanp", 2, 85));
     }
     // Russia: 8 (495) 123-45-67.
-    if lengths_are(&[1, 3, 3, 2, 2]) && matches!(lead, b'7' | b'8') {
+    if begin_so(lengths, RUSSIA) && matches!(lead, b'7' | b'8') {
         return Some(("phone_national", 5, 88));
     }
     // An area in parentheses.
@@ -361,7 +363,7 @@ fn national(
         }
     }
     // Mobile numbers of China: 138 1234 5678.
-    if shaped(groups, &[3, 4, 4], &[SPACE_GAP, DASH_GAP])
+    if shaped(groups, lengths, CHINA, &[SPACE_GAP, DASH_GAP])
         && lead == b'1'
         && (b'3'..=b'9').contains(&text.at(first.start + 1))
         && no_more(3)
@@ -372,14 +374,14 @@ fn national(
 }
 
 /// Whether the first groups are as long as those of any form below that has no parentheses.
-fn may_be_national(lead: u8, groups: &[Group]) -> bool {
-    let length = |nth: usize| groups.get(nth).map_or(0, Group::len);
+fn may_be_national(lead: u8, lengths: Lengths) -> bool {
+    let length = |nth: usize| lengths >> (4 * nth) & 15;
     match length(0) {
         1 => length(1) == 3 && length(2) == 3,
         3 if length(1) == 3 && length(2) == 4 => true,
         3 if length(1) == 4 && length(2) == 4 => true,
         10 => true,
-        2..=6 => lead == b'0' && groups.len() >= 2,
+        2..=6 => lead == b'0' && length(1) > 0,
         _ => false,
     }
 }
@@ -390,13 +392,14 @@ fn told(text: &Text<'_>, groups: &[Group], context: &Context) -> Option<(&'stati
     let phone = context.last(Topic::Phone);
     let before =
         context.near(Topic::Phone, first.start, NEAR) && phone >= context.last(Topic::Number);
-    if !before && context.near(Topic::Number, first.start, NEAR) {
+    // A word that follows does so after the last of the groups.
+    if !before && (groups.len() > MOST_TOLD || context.near(Topic::Number, first.start, NEAR)) {
         return None;
     }
     // One that a word follows has a digit more.
     let least = if before { 7 } else { 8 };
     let (mut taken, mut count, mut longest) = (0, 0, 0);
-    for (nth, group) in groups.iter().enumerate().take(6) {
+    for (nth, group) in groups.iter().enumerate().take(MOST_TOLD) {
         if nth > 0 && (group.gap & (WIDE_GAP | PLUS_GAP) != 0 || group.len() < 2) {
             break;
         }
@@ -417,7 +420,11 @@ fn told(text: &Text<'_>, groups: &[Group], context: &Context) -> Option<(&'stati
         return Some(("phone_told", taken, 80));
     }
     let end = parts.last()?.end;
-    follows(text, end, Topic::Phone, AFTER).then_some(("phone_told", taken, 65))
+    (taken == groups.len() && follows(text, end, Topic::Phone, AFTER)).then_some((
+        "phone_told",
+        taken,
+        65,
+    ))
 }
 
 /// Whether the groups begin like a date.

@@ -5,12 +5,13 @@
 //! with a bounded number of other words between; it never crosses the end of a sentence.
 //! Scripts without spaces are for [`super::wide`].
 
+use super::ahead::{Ahead, Word};
 use super::engine::Engine;
 use super::index::INDEX;
 use super::kind::Kind;
 use super::phrase_list::{MARKS, PHRASES};
 use super::text::{ALNUM, HIGH, Text, is};
-use super::words::{self, MAX_WORD, word};
+use super::words::{self, MAX_WORD};
 use std::collections::BTreeMap;
 
 /// Words after which the telling word of a phrase may stand at most.
@@ -232,13 +233,18 @@ impl Phrases {
         self.starts.iter().map(|start| start.word.as_str())
     }
 
-    fn row(&self, hash: u32) -> u16 {
+    pub(super) fn row(&self, hash: u32) -> u16 {
         let slot = find(&self.words, hash).and_then(|at| self.words.get(at));
         slot.map_or(0, |slot| slot.1)
     }
 
     fn about(&self, row: u16) -> Row {
         self.rows.get(usize::from(row)).copied().unwrap_or_default()
+    }
+
+    /// The sets of a row, folded to 64.
+    pub(super) fn summary(&self, row: u16) -> u64 {
+        self.about(row).summary
     }
 
     fn is_in(&self, row: u16, set: u16) -> bool {
@@ -280,29 +286,31 @@ impl Engine {
         if !self.wants_phrases() || self.is_outranked(at, Kind::Jailbreak) {
             return;
         }
-        let Some((hash, end)) = word(text, at) else {
+        let phrases = &INDEX.phrases;
+        let known = self.ahead.known(at);
+        let Some(first) = known.or_else(|| Word::read(text, at)) else {
             return;
         };
-        let phrases = &INDEX.phrases;
-        let start = phrases.about(phrases.row(hash)).start;
+        let start = phrases.about(first.row).start;
         let Some(start) = start.and_then(|nth| phrases.starts.get(usize::from(nth))) else {
             return;
         };
-        self.ahead.begin(end);
+        self.ahead.begin(first);
+        let end = first.end;
         // Where enough is at hand, all that a phrase needs is asked for before it is followed;
         // elsewhere nothing is waited for that a phrase would not wait for.
         let is_at_hand = |words: usize| {
             text.whole() || end + (words + 1) * (MAX_WORD + MAX_BETWEEN) < text.end()
         };
         let at_hand = is_at_hand(start.reach);
-        let first = match is_at_hand(start.first_reach) {
+        let near = match is_at_hand(start.first_reach) {
             true => self.ahead.summary(text, start.first_reach),
             false => !0,
         };
         let mut all = None;
         let mut before = None;
         for phrase in &start.phrases {
-            if phrase.needs_first & !first != 0 {
+            if phrase.needs_first & !near != 0 {
                 continue;
             }
             if at_hand {
@@ -369,78 +377,6 @@ impl Phrase {
     }
 }
 
-/// The words that follow, read as they are asked for and kept for the next phrase.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Ahead {
-    /// Each follows the one before it.
-    words: Vec<Word>,
-    /// The word that is followed.
-    at: usize,
-    /// The sentence is over after the last of them.
-    over: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Word {
-    /// Its row among the sets, and what of that is asked for first.
-    row: u16,
-    summary: u64,
-    end: usize,
-}
-
-/// More words than any phrase has.
-const KEPT_WORDS: usize = 64;
-
-impl Ahead {
-    pub(super) fn forget(&mut self) {
-        self.words.clear();
-        self.at = 0;
-        self.over = false;
-    }
-
-    /// Follows the word that ends at `end`.
-    fn begin(&mut self, end: usize) {
-        while self.words.get(self.at).is_some_and(|word| word.end < end) {
-            self.at += 1;
-        }
-        if self.words.get(self.at).is_none_or(|word| word.end != end) {
-            self.forget();
-            self.words.push(Word {
-                row: 0,
-                summary: 0,
-                end,
-            });
-        } else if self.at > KEPT_WORDS {
-            self.words.drain(..self.at);
-            self.at = 0;
-        }
-    }
-
-    /// What is among the next words, as [`summary`] has it.
-    fn summary(&mut self, text: &Text<'_>, count: usize) -> u64 {
-        self.read(text, self.at + count);
-        let words = self.words.iter().skip(self.at + 1).take(count);
-        words.fold(0, |all, word| all | word.summary)
-    }
-
-    /// Reads on to the nth word.
-    fn read(&mut self, text: &Text<'_>, nth: usize) {
-        while self.words.len() <= nth && !self.over {
-            let last = self.words.last().map_or(0, |word| word.end);
-            match next_word(text, last) {
-                Some(word) => self.words.push(word),
-                None => self.over = true,
-            }
-        }
-    }
-
-    fn word(&mut self, text: &Text<'_>, nth: usize) -> Option<Word> {
-        let nth = self.at + 1 + nth;
-        self.read(text, nth);
-        self.words.get(nth).copied()
-    }
-}
-
 /// Rows of the words before a place, in the same sentence.
 fn rows_before(text: &Text<'_>, at: usize) -> [u16; BEFORE] {
     let mut rows = [0; BEFORE];
@@ -484,24 +420,6 @@ pub(super) fn joins(byte: u8) -> bool {
             | b':'
             | b'#'
     )
-}
-
-/// The next word of the sentence.
-fn next_word(text: &Text<'_>, from: usize) -> Option<Word> {
-    let mut at = from;
-    while !is(text.at(at), ALNUM | HIGH) {
-        if !joins(text.at(at)) || at - from >= MAX_BETWEEN {
-            return None;
-        }
-        at += 1;
-    }
-    let (hash, end) = word(text, at)?;
-    let row = INDEX.phrases.row(hash);
-    Some(Word {
-        row,
-        summary: INDEX.phrases.about(row).summary,
-        end,
-    })
 }
 
 #[cfg(test)]

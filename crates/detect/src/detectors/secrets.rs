@@ -1,7 +1,7 @@
 //! Secrets: keys whose form names a provider, random values next to a key word, private keys.
 
 use super::card::iban;
-use super::chance::Look;
+use super::chance::{Look, distinct};
 use super::context::Topic;
 use super::engine::Engine;
 use super::families::FAMILIES;
@@ -199,18 +199,12 @@ impl Engine {
         self.state.numbers_from = self.state.numbers_from.max(end);
     }
 
-    /// A key whose prefix stands at `at`.
+    /// A key whose prefix stands at `at`, where a key may begin.
     pub(super) fn family(&mut self, text: &Text<'_>, at: usize, nth: usize) {
         let Some(family) = FAMILIES.get(nth) else {
             return;
         };
         if self.is_outranked(at, family.kind) {
-            return;
-        }
-        let before = text.before(at);
-        let escaped = matches!(before, b'n' | b't' | b'r')
-            && at.checked_sub(1).is_some_and(|at| text.before(at) == b'\\');
-        if is(before, TOKEN) && !escaped {
             return;
         }
         let mut end = at + family.prefix.len();
@@ -224,7 +218,7 @@ impl Engine {
             return;
         }
         let value = text.slice(at + family.prefix.len(), end);
-        if value.len() >= 12 && Look::of(value).distinct < 5 {
+        if value.len() >= 12 && distinct(value) < 5 {
             // `ghp_xxxxxxxx…` stands for a key.
             return;
         }
@@ -287,6 +281,14 @@ impl Engine {
         self.state.numbers_from = self.state.numbers_from.max(stop);
         self.state.values_from = self.state.values_from.max(stop);
     }
+}
+
+/// Whether a key may begin at a place: after what is part of no key, or after an escape.
+pub(super) fn begins_key(text: &Text<'_>, at: usize) -> bool {
+    let before = text.before(at);
+    !is(before, TOKEN)
+        || matches!(before, b'n' | b't' | b'r')
+            && at.checked_sub(1).is_some_and(|at| text.before(at) == b'\\')
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use super::blocks::{BLOCK, Masks, masks};
 use super::index::{CASES, HARD, INDEX, Index, LEAST, RARE, key};
 use super::phrases::{MAX_BETWEEN, MAX_REACH, joins};
 use super::text::{ALNUM, DASH, DOT, HIGH, PLUS, Text, is};
-use super::words::{MAX_WORD, word};
+use super::words::{self, MAX_WORD, word};
 
 /// A block, and as much after it as is read at once from each of its bytes.
 pub(super) const WINDOW: usize = BLOCK + 7;
@@ -142,7 +142,11 @@ impl Stretch {
         while left != 0 {
             let nth = left.trailing_zeros() as usize;
             left &= left - 1;
-            if let Some(bytes) = text.from(self.start + at + nth).get(..4) {
+            let place = self.start + at + nth;
+            // Within a key none begins.
+            if !matches!(text.before(place), b'-' | b'_')
+                && let Some(bytes) = text.from(place).get(..4)
+            {
                 self.hit(at + nth, index.flags(key(bytes)) & HARD != 0);
             }
         }
@@ -171,10 +175,7 @@ impl Stretch {
             let place = self.start + at;
             let reach = if noted == in_group {
                 let eight = group.letters(in_group);
-                let begin = text.eight(place).unwrap_or_else(|| {
-                    let mut padded = [0; 8];
-                    u64::from_le_bytes(*padded_to(text.from(place), &mut padded))
-                });
+                let begin = words::eight(text.from(place));
                 self.hit(at, index.known.begins(eight, begin | CASES));
                 let more = group
                     .letters

@@ -1,8 +1,8 @@
 //! Phrases in scripts without spaces: texts, with a bounded number of bytes between.
 //!
-//! Where the next text of a set stands does not depend on where a phrase began, so it is
-//! remembered: however many phrases begin, no set is looked for twice at the same place. The
-//! phrases themselves are in [`super::phrase_list`], those made of words in
+//! Where the next text of a set stands does not depend on where a phrase began. So the text is
+//! gone through once for all sets, only the places are kept where something may stand, and no
+//! set is looked for twice at the same place, however many phrases begin. The phrases themselves are in [`super::phrase_list`], those made of words in
 //! [`super::phrases`].
 
 use super::engine::Engine;
@@ -15,8 +15,19 @@ use std::collections::BTreeMap;
 /// The phrases, ready to be followed.
 pub(super) struct WidePhrases {
     starts: Vec<(&'static str, Vec<Phrase>)>,
+    /// One bit of [`May`] each.
     sets: Vec<Set>,
+    /// Of which sets a text may begin with a character, by its [`class`].
+    begins: Box<[May; CLASSES]>,
+    /// Bytes of ASCII that begin none of the texts, and do not end a sentence.
+    plain: Box<[bool; CLASSES]>,
 }
+
+/// What may stand at a place: one bit for each set, and [`STOP`].
+type May = u32;
+/// The end of a sentence.
+const STOP: May = 1 << 31;
+const CLASSES: usize = 256;
 
 #[derive(Debug, Clone)]
 struct Phrase {
@@ -35,8 +46,6 @@ struct Step {
 
 struct Set {
     texts: Vec<Begun>,
-    /// What they may begin with, see [`begin`].
-    begins: [u64; 4],
 }
 
 /// A text, and its first four bytes or fewer.
@@ -46,15 +55,14 @@ struct Begun {
     text: &'static str,
 }
 
-/// One of 256 classes of the first character of a text: the word of its bit, and the bit.
+/// One of [`CLASSES`] of the first character of a text.
 #[inline]
-fn begin(first: u32) -> (usize, u64) {
+fn class(first: u32) -> usize {
     let three = match first & 0x80 {
         0 => first & 0xffff,
         _ => first & 0x00ff_ffff,
     };
-    let class = three.wrapping_mul(0x9e37_79b1) >> 24;
-    (class as usize / 64, 1 << (class % 64))
+    (three.wrapping_mul(0x9e37_79b1) >> 24) as usize
 }
 
 impl Set {
@@ -71,29 +79,15 @@ impl Set {
                 text,
             }
         });
-        let texts: Vec<Begun> = begun.collect();
-        let mut begins = [0; 4];
-        for (word, bit) in texts.iter().map(|text| begin(text.first)) {
-            if let Some(bits) = begins.get_mut(word) {
-                *bits |= bit;
-            }
+        Set {
+            texts: begun.collect(),
         }
-        Set { texts, begins }
-    }
-
-    #[inline]
-    fn may_begin(&self, first: u32) -> bool {
-        let (word, bit) = begin(first);
-        self.begins.get(word).is_some_and(|bits| bits & bit != 0)
     }
 
     /// Where one of the texts ends that begins at a place.
     fn stands(&self, text: &Text<'_>, at: usize) -> Option<usize> {
         let first = text.from(at).first_chunk::<4>().copied();
         let first = first.map(u32::from_le_bytes);
-        if first.is_some_and(|first| !self.may_begin(first)) {
-            return None;
-        }
         text.count(1);
         let may = |begun: &&Begun| first.is_none_or(|first| first & begun.there == begun.first);
         let mut texts = self.texts.iter().filter(may);
@@ -105,6 +99,11 @@ impl Set {
 impl WidePhrases {
     pub(super) fn new() -> WidePhrases {
         let mut sets = Vec::new();
+        let mut begins = Box::new([0; CLASSES]);
+        let mut plain = Box::new([false; CLASSES]);
+        for (byte, plain) in (0..0x80).zip(plain.iter_mut()) {
+            *plain = !stops(byte);
+        }
         let mut starts: BTreeMap<&'static str, Vec<Phrase>> = BTreeMap::new();
         for (kind, rule, form) in WIDE_PHRASES {
             let mut steps = Vec::new();
@@ -117,6 +116,14 @@ impl WidePhrases {
                     None => {
                         let set = sets.len();
                         sets.push(Set::of(part));
+                        for text in sets.last().into_iter().flat_map(|set| &set.texts) {
+                            if let Some(plain) = plain.get_mut((text.first & 0xff) as usize) {
+                                *plain = false;
+                            }
+                            if let Some(may) = begins.get_mut(class(text.first)) {
+                                *may |= 1 << set;
+                            }
+                        }
                         steps.push(Step { set, gap });
                         gap = 0;
                     }
@@ -133,6 +140,8 @@ impl WidePhrases {
         WidePhrases {
             starts: starts.into_iter().collect(),
             sets,
+            begins,
+            plain,
         }
     }
 
@@ -151,6 +160,7 @@ impl Engine {
         let Some((_, phrases)) = INDEX.wide.starts.get(nth) else {
             return;
         };
+        self.far.begin(at);
         for phrase in phrases {
             let mut steps = phrase.steps.iter();
             let follow = |from, step: &Step| self.far.next(text, from, *step);
@@ -162,9 +172,17 @@ impl Engine {
     }
 }
 
-/// Where the texts of each set stand next, as far as that was asked for.
+/// The places ahead where something may stand, as far as that was asked for.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Far {
+    /// Between these the places are known.
+    from: usize,
+    until: usize,
+    /// In order, each with what may stand there.
+    places: Vec<(usize, May)>,
+    /// Places that were dropped from these.
+    dropped: usize,
+    /// What is known of each set.
     sets: Vec<Seen>,
 }
 
@@ -173,23 +191,40 @@ struct Seen {
     /// Between these none of the texts begins, and nothing stops.
     from: usize,
     until: usize,
-    /// What is there.
-    there: There,
+    /// Which of all places is the first from there on.
+    nth: usize,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum There {
-    #[default]
-    Unknown,
-    /// One of the texts, which ends here.
-    Text(usize),
-    /// The end of a sentence.
-    Stop,
-}
+/// `。`, its first byte lowest.
+const FULL_STOP: u32 = 0x0082_80e3;
+/// Bytes of ASCII that are read at once, at most.
+const AT_ONCE: usize = 32;
+/// More places than are in reach of any phrase.
+const KEPT_PLACES: usize = 128;
 
 impl Far {
     pub(super) fn forget(&mut self) {
-        self.sets.clear();
+        *self = Far::default();
+    }
+
+    /// Phrases begin here, and no more do before.
+    fn begin(&mut self, at: usize) {
+        let before = match (self.from..=self.until).contains(&at) {
+            true if self.places.len() <= KEPT_PLACES => return,
+            true => self.first(at),
+            false => {
+                self.until = at;
+                self.places.len()
+            }
+        };
+        self.places.drain(..before);
+        self.dropped += before;
+        self.from = at;
+    }
+
+    /// The first place that is not before `at`.
+    fn first(&self, at: usize) -> usize {
+        self.places.partition_point(|(place, _)| *place < at)
     }
 
     /// Where the next text of a step ends, of those that begin within its reach.
@@ -197,40 +232,96 @@ impl Far {
         let sets = &INDEX.wide.sets;
         let set = sets.get(step.set)?;
         self.sets.resize(sets.len(), Seen::default());
-        let seen = self.sets.get_mut(step.set)?;
-        if !(seen.from..=seen.until).contains(&at) {
-            *seen = Seen {
+        let mut seen = self.sets.get(step.set).copied()?;
+        if !(seen.from..=seen.until).contains(&at) || seen.nth < self.dropped {
+            while self.until < at {
+                self.read(text, at - 1);
+            }
+            seen = Seen {
                 from: at,
                 until: at,
-                there: There::Unknown,
+                nth: self.dropped + self.first(at),
             };
         }
+        let mut found = None;
         while seen.until - at <= step.gap {
-            match seen.there {
-                There::Text(end) => return Some(end),
-                There::Stop => return None,
-                There::Unknown => {}
-            }
-            if let Some(end) = set.stands(text, seen.until) {
-                seen.there = There::Text(end);
-            } else if stops(text, seen.until) {
-                seen.there = There::Stop;
-            } else {
-                // To the next character, wherever this one began.
-                seen.until += 1;
-                while text.at(seen.until) & 0xc0 == 0x80 {
-                    seen.until += 1;
+            let Some((place, may)) = self.places.get(seen.nth - self.dropped).copied() else {
+                self.read(text, at + step.gap);
+                if self.places.len() + self.dropped == seen.nth {
+                    seen.until = self.until;
                 }
+                continue;
+            };
+            seen.until = place;
+            if place - at > step.gap {
+                break;
+            }
+            if may >> step.set & 1 == 1 {
+                found = set.stands(text, place);
+            }
+            if found.is_some() || may & STOP != 0 {
+                break;
+            }
+            seen.nth += 1;
+        }
+        if let Some(slot) = self.sets.get_mut(step.set) {
+            *slot = seen;
+        }
+        found
+    }
+
+    /// Reads on to the next place where something may stand, or past `to`.
+    fn read(&mut self, text: &Text<'_>, to: usize) {
+        let wide = &INDEX.wide;
+        let plain = |byte: &&u8| wide.plain.get(usize::from(**byte)).is_some_and(|is| *is);
+        while self.until <= to {
+            let at = self.until;
+            let there = text.from(at);
+            let skipped = there.iter().take(AT_ONCE).take_while(plain).count();
+            text.count(skipped + 1);
+            if skipped > 0 {
+                self.until += skipped;
+                continue;
+            }
+            let may = match there.first_chunk::<4>() {
+                Some(four) => {
+                    let four = u32::from_le_bytes(*four);
+                    // To the next character, wherever this one began.
+                    let others = (four >> 8 & 0x00c0_c0c0) ^ 0x0080_8080;
+                    self.until += 1 + (others.trailing_zeros() as usize / 8).min(3);
+                    let stop = stops(four as u8) || four & 0x00ff_ffff == FULL_STOP;
+                    let may = wide.begins.get(class(four)).copied().unwrap_or(0);
+                    may | if stop { STOP } else { 0 }
+                }
+                // Where the text is cut any of them may begin.
+                None => {
+                    self.until += 1;
+                    let stop = stops(text.at(at)) || text.has(at, "。".as_bytes());
+                    if stop { !0 } else { !STOP }
+                }
+            };
+            while text.at(self.until) & 0xc0 == 0x80 {
+                self.until += 1;
+            }
+            if may != 0 {
+                self.places.push((at, may));
+                return;
             }
         }
-        None
     }
 }
 
-fn stops(text: &Text<'_>, at: usize) -> bool {
-    match text.at(at) {
-        0 | b'\n' | b'.' | b'!' | b'?' => true,
-        0xe3 => text.has(at, "。".as_bytes()),
-        _ => false,
+/// Whether a sentence ends with such a byte, or the text does.
+fn stops(byte: u8) -> bool {
+    matches!(byte, 0 | b'\n' | b'.' | b'!' | b'?')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_a_bit_for_each_set() {
+        assert!(WidePhrases::new().sets.len() < STOP.trailing_zeros() as usize);
     }
 }

@@ -8,13 +8,32 @@ use super::text::{ALNUM, HIGH, LETTER, Text, is};
 /// Longest word that is looked at.
 pub(super) const MAX_WORD: usize = 40;
 
-const START: u64 = 0x9e37_79b9_7f4a_7c15;
 const ODD: u64 = 0xd6e8_feb8_6659_fd93;
 /// A bit for each byte of eight.
-const TOPS: u64 = 0x8080_8080_8080_8080;
+pub(super) const TOPS: u64 = 0x8080_8080_8080_8080;
 
 pub(super) const fn each(byte: u8) -> u64 {
     byte as u64 * 0x0101_0101_0101_0101
+}
+
+/// Of each byte its top bit, where without it it is between two bytes of ASCII.
+#[inline]
+pub(super) fn within(eight: u64, first: u8, last: u8) -> u64 {
+    let low = eight & !TOPS;
+    (low + each(0x80 - first)) & !(low + each(0x7f - last)) & TOPS
+}
+
+/// The first eight bytes, 0 where there are fewer.
+#[inline]
+pub(super) fn eight(bytes: &[u8]) -> u64 {
+    let eight = bytes.first_chunk::<8>().copied().unwrap_or_else(|| {
+        let mut eight = [0; 8];
+        for (to, from) in eight.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        eight
+    });
+    u64::from_le_bytes(eight)
 }
 
 /// Capital letters of ASCII become small ones; no other byte of a word changes.
@@ -23,62 +42,67 @@ fn small(eight: u64) -> u64 {
     eight | (!eight & TOPS) >> 2
 }
 
-#[inline]
-fn mix(hash: u64, eight: u64) -> u64 {
-    let mixed = (hash ^ eight).wrapping_mul(ODD);
-    mixed ^ mixed >> 32
-}
+/// The hash of a word, as far as it was read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mixed(u64);
 
-/// Never 0.
-#[inline]
-fn finished(hash: u64) -> u32 {
-    (hash.wrapping_mul(ODD) >> 32) as u32 | 1
+impl Mixed {
+    pub(super) const START: Mixed = Mixed(0x9e37_79b9_7f4a_7c15);
+
+    /// With the next eight bytes, of the last 0 for those that are none of it.
+    #[inline]
+    pub(super) fn with(self, eight: u64) -> Mixed {
+        let mixed = (self.0 ^ small(eight)).wrapping_mul(ODD);
+        Mixed(mixed ^ mixed >> 32)
+    }
+
+    pub(super) fn of(word: &[u8]) -> Mixed {
+        let eights = word.chunks(8);
+        eights.fold(Mixed::START, |mixed, bytes| mixed.with(eight(bytes)))
+    }
+
+    /// Never 0.
+    #[inline]
+    pub(super) fn value(self) -> u64 {
+        self.0 | 1
+    }
+
+    /// Half of it; never 0.
+    #[inline]
+    fn half(self) -> u32 {
+        (self.0.wrapping_mul(ODD) >> 32) as u32 | 1
+    }
 }
 
 /// The hash of a word.
 pub(super) fn hash(word: &[u8]) -> u32 {
-    let (eights, rest) = word.as_chunks::<8>();
-    let mut hash = START;
-    for eight in eights {
-        hash = mix(hash, small(u64::from_le_bytes(*eight)));
-    }
-    if !rest.is_empty() {
-        let mut eight = [0; 8];
-        for (to, from) in eight.iter_mut().zip(rest) {
-            *to = *from;
-        }
-        let bits = rest.len() * 8;
-        hash = mix(hash, small(u64::from_le_bytes(eight)) & ((1 << bits) - 1));
-    }
-    finished(hash)
+    Mixed::of(word).half()
 }
 
 /// Hash and end of the word at a place; nothing if it is too long.
 #[inline]
 pub(super) fn word(text: &Text<'_>, from: usize) -> Option<(u32, usize)> {
     let rest = text.from(from);
-    let mut hash = START;
+    let mut hash = Mixed::START;
     let mut length = 0;
     while let Some(eight) = rest.get(length..).and_then(|rest| rest.first_chunk::<8>()) {
-        let eight = small(u64::from_le_bytes(*eight));
-        // Of each byte its top bit, where it is neither a letter nor beyond ASCII.
-        let low = eight & !TOPS;
-        let letters = (low + each(0x80 - b'a')) & !(low + each(0x7f - b'z'));
-        let others = !(letters | eight) & TOPS;
+        let raw = u64::from_le_bytes(*eight);
+        let eight = small(raw);
+        // Of each byte its top bit, where it is no letter, no digit and not beyond ASCII.
+        let others = !(within(eight, b'a', b'z') | within(raw, b'0', b'9') | eight) & TOPS;
         if others != 0 {
             let more = others.trailing_zeros() as usize / 8;
-            let next = rest.get(length + more).copied().unwrap_or(0);
-            if next == b'\'' || next.is_ascii_digit() {
+            if rest.get(length + more) == Some(&b'\'') {
                 break;
             }
             if more > 0 {
-                hash = mix(hash, eight & ((1 << (more * 8)) - 1));
+                hash = hash.with(raw & ((1 << (more * 8)) - 1));
             }
             length += more;
             text.count(length / 8 + 1);
-            return (length <= MAX_WORD).then(|| (finished(hash), from + length));
+            return (length <= MAX_WORD).then(|| (hash.half(), from + length));
         }
-        hash = mix(hash, eight);
+        hash = hash.with(raw);
         length += 8;
         if length > MAX_WORD {
             text.count(MAX_WORD / 8);
@@ -88,7 +112,7 @@ pub(super) fn word(text: &Text<'_>, from: usize) -> Option<(u32, usize)> {
     other(text, from)
 }
 
-/// The same for words with other signs than letters, and at the end of what is at hand.
+/// The same for words with an apostrophe, and at the end of what is at hand.
 fn other(text: &Text<'_>, from: usize) -> Option<(u32, usize)> {
     let rest = text.from(from);
     let length = rest.iter().zip(from..).position(|(byte, at)| {
