@@ -275,12 +275,13 @@ pub(super) fn iban(text: &Text<'_>, start: usize) -> Option<usize> {
     }
     let kept = kept.get(..length)?;
     let (head, tail) = kept.split_at_checked(4)?;
-    let rest = tail.iter().chain(head).fold(0, |rest: u64, byte| {
+    let rest = tail.iter().chain(head).fold(0, |rest: u32, byte| {
         let rest = match byte {
-            b'0'..=b'9' => rest * 10 + u64::from(byte - b'0'),
-            _ => rest * 100 + u64::from(byte.wrapping_sub(b'A')) + 10,
+            b'0'..=b'9' => rest * 10 + u32::from(byte - b'0'),
+            _ => rest * 100 + u32::from(byte.wrapping_sub(b'A')) + 10,
         };
-        match rest >> 50 {
+        // Of 32 bits the rest is a product; of 64 it would be a division.
+        match rest >> 20 {
             0 => rest,
             _ => rest % 97,
         }

@@ -16,8 +16,9 @@ use super::text::{DIGIT, LETTER, Text, is};
 const BESIDE: usize = 14;
 /// Longest distance of a word that follows.
 const AFTER: usize = 40;
-/// Groups of a number that a word tells, at most.
+/// Groups and digits of a number that a word tells, at most.
 const MOST_TOLD: usize = 6;
+const MOST_DIGITS: usize = 12;
 const NANP: Lengths = lengths([3, 3, 4]);
 const TRUNK: Lengths = lengths([1, 3, 3, 4]);
 const LOCAL: Lengths = lengths([3, 7]);
@@ -191,26 +192,28 @@ fn known(number: &[u8]) -> bool {
     if one == 0 {
         return false;
     }
-    for (code, least, most) in COUNTRIES {
-        let length = if *code < 10 { 1 } else { 2 };
-        let here = if length == 1 { one } else { two };
-        if here == *code {
-            let in_range = (usize::from(*least)..=usize::from(*most)).contains(&rest(length));
-            // No area of North America begins with 0 or 1.
-            let area = *code != 1 || digit(1) >= 2;
-            // The trunk digit is left out after a country code, except in Italy; many write it.
-            let trunk = digit(length) == 0 && *code != 39;
-            let longer =
-                trunk && (usize::from(*least)..=usize::from(*most) + 1).contains(&rest(length));
-            let round = number
-                .iter()
-                .skip(length)
-                .filter(|digit| **digit == 0)
-                .count()
-                + 1
-                >= number.len() - length;
-            return area && (in_range || longer) && !round;
-        }
+    // No other code begins with one of a single digit.
+    let (code, length) = match one {
+        1 | 7 => (one, 1),
+        _ => (two, 2),
+    };
+    let nth = COUNTRIES.binary_search_by_key(&code, |(code, _, _)| *code);
+    if let Some((code, least, most)) = nth.ok().and_then(|nth| COUNTRIES.get(nth)) {
+        let in_range = (usize::from(*least)..=usize::from(*most)).contains(&rest(length));
+        // No area of North America begins with 0 or 1.
+        let area = *code != 1 || digit(1) >= 2;
+        // The trunk digit is left out after a country code, except in Italy; many write it.
+        let trunk = digit(length) == 0 && *code != 39;
+        let longer =
+            trunk && (usize::from(*least)..=usize::from(*most) + 1).contains(&rest(length));
+        let round = number
+            .iter()
+            .skip(length)
+            .filter(|digit| **digit == 0)
+            .count()
+            + 1
+            >= number.len() - length;
+        return area && (in_range || longer) && !round;
     }
     // Codes of three digits.
     matches!(
@@ -393,7 +396,8 @@ fn told(text: &Text<'_>, groups: &[Group], context: &Context) -> Option<(&'stati
     let before =
         context.near(Topic::Phone, first.start, NEAR) && phone >= context.last(Topic::Number);
     // A word that follows does so after the last of the groups.
-    if !before && (groups.len() > MOST_TOLD || context.near(Topic::Number, first.start, NEAR)) {
+    let far = groups.len() > MOST_TOLD || digits(groups) > MOST_DIGITS;
+    if !before && (far || context.near(Topic::Number, first.start, NEAR)) {
         return None;
     }
     // One that a word follows has a digit more.
@@ -405,7 +409,7 @@ fn told(text: &Text<'_>, groups: &[Group], context: &Context) -> Option<(&'stati
         }
         count += group.len();
         longest = longest.max(group.len());
-        if count > 12 || (nth > 0 && longest > 8) {
+        if count > MOST_DIGITS || (nth > 0 && longest > 8) {
             break;
         }
         if count >= least && !dated(text, groups.get(..=nth)?) {
@@ -457,6 +461,12 @@ fn extension(text: &Text<'_>, end: usize) -> usize {
     } else if text.at(at) == b',' && text.at(at + 1) == b' ' {
         at += 2;
     }
+    if !matches!(
+        text.at(at),
+        b'e' | b'E' | b'x' | b'X' | b'p' | b'D' | b'i' | b'#' | 0xd0
+    ) {
+        return end;
+    }
     let word = [
         "extension",
         "ext",
@@ -486,5 +496,17 @@ fn extension(text: &Text<'_>, end: usize) -> usize {
     match stop - at {
         1..=6 if !is(text.at(stop), LETTER) => stop,
         _ => end,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn country_codes_are_in_order_and_none_begins_like_another() {
+        assert!(COUNTRIES.is_sorted_by_key(|(code, _, _)| *code));
+        let mut longer = COUNTRIES.iter().filter(|(code, _, _)| *code >= 10);
+        assert!(longer.all(|(code, _, _)| !matches!(code / 10, 1 | 7)));
     }
 }

@@ -20,14 +20,14 @@ pub(super) struct WidePhrases {
     /// Of which sets a text may begin with a character, by its [`class`].
     begins: Box<[May; CLASSES]>,
     /// Bytes of ASCII that begin none of the texts, and do not end a sentence.
-    plain: Box<[bool; CLASSES]>,
+    plain: Box<[bool; 0x80]>,
 }
 
 /// What may stand at a place: one bit for each set, and [`STOP`].
 type May = u32;
 /// The end of a sentence.
 const STOP: May = 1 << 31;
-const CLASSES: usize = 256;
+const CLASSES: usize = 1024;
 
 #[derive(Debug, Clone)]
 struct Phrase {
@@ -62,7 +62,7 @@ fn class(first: u32) -> usize {
         0 => first & 0xffff,
         _ => first & 0x00ff_ffff,
     };
-    (three.wrapping_mul(0x9e37_79b1) >> 24) as usize
+    (three.wrapping_mul(0x9e37_79b1) >> 22) as usize
 }
 
 impl Set {
@@ -100,8 +100,8 @@ impl WidePhrases {
     pub(super) fn new() -> WidePhrases {
         let mut sets = Vec::new();
         let mut begins = Box::new([0; CLASSES]);
-        let mut plain = Box::new([false; CLASSES]);
-        for (byte, plain) in (0..0x80).zip(plain.iter_mut()) {
+        let mut plain = Box::new([false; 0x80]);
+        for (byte, plain) in (0..).zip(plain.iter_mut()) {
             *plain = !stops(byte);
         }
         let mut starts: BTreeMap<&'static str, Vec<Phrase>> = BTreeMap::new();
