@@ -268,6 +268,7 @@ impl Engine {
     }
 
     /// A word: everything that is known to begin like it.
+    #[inline(never)]
     fn word(&mut self, text: &Text<'_>, at: usize, near: bool) {
         let bytes = [
             text.at(at),

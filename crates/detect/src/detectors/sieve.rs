@@ -175,7 +175,8 @@ impl Stretch {
             let place = self.start + at;
             let reach = if noted == in_group {
                 let eight = group.letters(in_group);
-                let begin = words::eight(text.from(place));
+                let begin = text.eight(place);
+                let begin = begin.unwrap_or_else(|| words::eight(text.from(place)));
                 self.hit(at, index.known.begins(eight, begin | CASES));
                 let more = group
                     .letters

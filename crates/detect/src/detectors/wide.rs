@@ -153,6 +153,7 @@ impl WidePhrases {
 
 impl Engine {
     /// The phrases of a script without spaces of which the first text ends at `end`.
+    #[inline(never)]
     pub(super) fn wide(&mut self, text: &Text<'_>, at: usize, end: usize, nth: usize) {
         if !self.wants_phrases() || self.is_outranked(at, Kind::Jailbreak) {
             return;
