@@ -241,11 +241,12 @@ need_openssl() {
 need_cargo_deny() {
     "$tools/bin/cargo-deny" --version 2>/dev/null | grep -qx "cargo-deny $cargo_deny_version" && return
     command -v cargo >/dev/null || return 0
-    echo "setup: building cargo-deny $cargo_deny_version into .tools/bin (minutes, once)" >&2
-    # Without its git and advisory-fetching parts it needs no system libraries.
-    quietly cargo install --locked --no-default-features --root "$tools" "cargo-deny@$cargo_deny_version" ||
+    echo "setup: building cargo-deny $cargo_deny_version into .tools/bin (a minute or two, once)" >&2
+    # Without its git and advisory-fetching parts it needs no system libraries. Optimising
+    # it would take longer than it ever saves.
+    quietly cargo install --debug --locked --no-default-features --root "$tools" "cargo-deny@$cargo_deny_version" ||
         lacking "cargo-deny $cargo_deny_version could not be built (see above)" \
-            "check the network, or build it yourself: \`cargo install --locked --no-default-features --root .tools cargo-deny@$cargo_deny_version\`"
+            "check the network, or build it yourself: \`cargo install --debug --locked --no-default-features --root .tools cargo-deny@$cargo_deny_version\`"
 }
 
 need_cxx_compiler() {
@@ -258,9 +259,9 @@ need_cargo_fuzz() {
     "$tools/bin/cargo-fuzz" --version 2>/dev/null | grep -qx "cargo-fuzz $cargo_fuzz_version" && return
     command -v cargo >/dev/null || return 0
     echo "setup: building cargo-fuzz $cargo_fuzz_version into .tools/bin (a minute, once)" >&2
-    quietly cargo install --locked --root "$tools" "cargo-fuzz@$cargo_fuzz_version" ||
+    quietly cargo install --debug --locked --root "$tools" "cargo-fuzz@$cargo_fuzz_version" ||
         lacking "cargo-fuzz $cargo_fuzz_version could not be built (see above)" \
-            "check the network, or build it yourself: \`cargo install --locked --root .tools cargo-fuzz@$cargo_fuzz_version\`"
+            "check the network, or build it yourself: \`cargo install --debug --locked --root .tools cargo-fuzz@$cargo_fuzz_version\`"
 }
 
 case $purpose in
