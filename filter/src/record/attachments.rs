@@ -1,4 +1,7 @@
-//! Attachments, counted by kind and media type.
+//! Attachments, counted by kind and media type: none is left out, however many there are.
+//!
+//! What an attachment is, is read in `crates/provider`; [`super::Recorder`] puts the counts
+//! into the record.
 
 use jupiter_evidence::AttachmentCount;
 use jupiter_policy::facts::Attachment;

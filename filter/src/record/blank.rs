@@ -1,4 +1,7 @@
 //! The record of an exchange of which nothing is known but when it began.
+//!
+//! It claims nothing: not decided, not inspected. [`super::Recorder`] writes over it what
+//! happens, so what did not happen stays said as such.
 
 use super::Seed;
 use crate::bundles::Settings;

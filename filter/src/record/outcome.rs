@@ -1,4 +1,7 @@
 //! How an exchange ended, in Envoy's words and in the record's.
+//!
+//! Every ending has an outcome. How far the exchange came, [`super::Recorder`] knows; the
+//! rest Envoy says when it is over.
 
 use jupiter_evidence::Outcome;
 

@@ -1,4 +1,7 @@
 //! The client's span, as its `traceparent` names it.
+//!
+//! What W3C Trace Context does not allow is as if it was not there. Control planes export
+//! spans below the one named here (`control-plane/src/telemetry`).
 
 /// What a W3C `traceparent` says of the client's span.
 #[derive(Debug, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 //!
 //! Where the next text of a set stands does not depend on where a phrase began. So the text is
 //! gone through once for all sets, only the places are kept where something may stand, and no
-//! set is looked for twice at the same place, however many phrases begin. The phrases themselves are in [`super::phrase_list`], those made of words in
-//! [`super::phrases`].
+//! set is looked for twice at the same place, however many phrases begin. The phrases
+//! themselves are in [`super::phrase_list`], those made of words in [`super::phrases`].
 
 use super::engine::Engine;
 use super::index::INDEX;
