@@ -5,7 +5,7 @@ use super::kind::Kind;
 use super::number::{
     DASH_GAP, DOT_GAP, Group, Lengths, NEAR, Read, SPACE_GAP, digits, lengths, shaped,
 };
-use super::text::{ALNUM, DIGIT, Text, UPPER, is};
+use super::text::{ALNUM, DIGIT, Text, is};
 
 /// Groups of card numbers, the more of them first: how many, and how long.
 const CARD_SHAPES: [(usize, Lengths); 6] = [
@@ -144,7 +144,7 @@ fn luhn(text: &Text<'_>, groups: &[Group]) -> bool {
     sum % 10 == 0 && zeros < 13
 }
 
-/// Lengths of IBANs by country, in the order of their codes.
+/// Lengths of IBANs by country.
 const IBAN_LENGTHS: &[(&[u8; 2], u8)] = &[
     (b"AD", 24),
     (b"AE", 23),
@@ -241,29 +241,90 @@ const IBAN_LENGTHS: &[(&[u8; 2], u8)] = &[
     (b"YE", 30),
 ];
 
+/// The same, by the letters of the code; 0: none.
+static LENGTHS: [[u8; 26]; 26] = by_letters();
+
+/// What each byte is worth in a checksum: digits and capitals, and [`SIGN`] between them.
+static WORTHS: [u8; 256] = worths();
+const SIGN: u8 = 0xfe;
+const NONE: u8 = 0xff;
+
+#[expect(
+    clippy::indexing_slicing,
+    reason = "runs while compiling: a bad index would fail the build"
+)]
+const fn by_letters() -> [[u8; 26]; 26] {
+    let mut table = [[0; 26]; 26];
+    let mut nth = 0;
+    while nth < IBAN_LENGTHS.len() {
+        let ([first, second], length) = IBAN_LENGTHS[nth];
+        table[(*first - b'A') as usize][(*second - b'A') as usize] = length;
+        nth += 1;
+    }
+    table
+}
+
+#[expect(
+    clippy::indexing_slicing,
+    reason = "runs while compiling: a bad index would fail the build"
+)]
+const fn worths() -> [u8; 256] {
+    let mut table = [NONE; 256];
+    let mut at = 0;
+    while at < 256 {
+        let byte = at as u8;
+        table[at] = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'A'..=b'Z' => byte - b'A' + 10,
+            b' ' | b'-' => SIGN,
+            _ => NONE,
+        };
+        at += 1;
+    }
+    table
+}
+
+/// The rest of a number by 97, with one more digit or letter after it.
+#[inline]
+fn rest(rest: u32, worth: u8) -> u32 {
+    let rest = rest * if worth < 10 { 10 } else { 100 } + u32::from(worth);
+    // Of 32 bits the rest is a product; of 64 it would be a division.
+    match rest >> 20 {
+        0 => rest,
+        _ => rest % 97,
+    }
+}
+
 /// Where an IBAN that begins at `start` ends.
 pub(super) fn iban(text: &Text<'_>, start: usize) -> Option<usize> {
-    let country = [text.at(start), text.at(start + 1)];
-    let nth = IBAN_LENGTHS.binary_search_by_key(&country, |(code, _)| **code);
-    let length = IBAN_LENGTHS
-        .get(nth.ok()?)
-        .map(|(_, length)| usize::from(*length))?;
-    let mut kept = [0; 34];
+    let letter = |at: usize| usize::from(text.at(at).wrapping_sub(b'A'));
+    let of_first = LENGTHS.get(letter(start))?;
+    let length = usize::from(*of_first.get(letter(start + 1))?);
+    if length == 0 {
+        return None;
+    }
+    // The first four come last.
+    let mut head = [0; 4];
+    let mut sum = 0;
     let mut count = 0;
     let mut between = false;
     let there = text.from(start);
     let mut at = start + there.len();
     for (byte, here) in there.iter().zip(start..) {
         text.count(1);
-        if is(*byte, DIGIT | UPPER) {
-            *kept.get_mut(count)? = *byte;
+        let worth = WORTHS.get(usize::from(*byte)).copied().unwrap_or(NONE);
+        if worth < SIGN {
+            match head.get_mut(count) {
+                Some(first) => *first = worth,
+                None => sum = rest(sum, worth),
+            }
             count += 1;
             between = false;
             if count == length {
                 at = here + 1;
                 break;
             }
-        } else if !matches!(byte, b' ' | b'-') || between || count < 4 {
+        } else if worth == NONE || between || count < 4 {
             return None;
         } else {
             between = true;
@@ -273,18 +334,6 @@ pub(super) fn iban(text: &Text<'_>, start: usize) -> Option<usize> {
     if is(text.at(at), ALNUM) || count < length {
         return None;
     }
-    let kept = kept.get(..length)?;
-    let (head, tail) = kept.split_at_checked(4)?;
-    let rest = tail.iter().chain(head).fold(0, |rest: u32, byte| {
-        let rest = match byte {
-            b'0'..=b'9' => rest * 10 + u32::from(byte - b'0'),
-            _ => rest * 100 + u32::from(byte.wrapping_sub(b'A')) + 10,
-        };
-        // Of 32 bits the rest is a product; of 64 it would be a division.
-        match rest >> 20 {
-            0 => rest,
-            _ => rest % 97,
-        }
-    });
-    (rest % 97 == 1).then_some(at)
+    let sum = head.into_iter().fold(sum, rest);
+    (sum % 97 == 1).then_some(at)
 }

@@ -4,6 +4,7 @@
 //! pairs of letters words hardly have.
 
 use super::text::{HEX, is};
+use super::words::{TOPS, each, eight, within};
 
 /// Whether a UUID may have such a byte at a place.
 fn is_of_uuid((nth, byte): (usize, &u8)) -> bool {
@@ -12,25 +13,33 @@ fn is_of_uuid((nth, byte): (usize, &u8)) -> bool {
 
 /// What a value is made of.
 pub(super) struct Look {
-    digits: usize,
-    letters: usize,
-    upper: usize,
-    distinct: u32,
+    digits: u32,
+    letters: u32,
+    upper: u32,
     pub(super) hex: bool,
     pub(super) uuid: bool,
-    /// Letters in runs of five or more small ones that could be words.
+    /// Whether so many small letters follow each other that they may be a word.
+    long: bool,
+    /// Letters next to each other, and how many of these are a small one and a capital.
+    pairs: u32,
+    turns: u32,
+    dots: u32,
+    slashes: u32,
+}
+
+/// Which letters follow which.
+#[derive(Default)]
+struct Letters {
+    /// Letters in runs of [`LEAST_WORD`] or more small ones that could be words.
     wordy: usize,
-    /// Changes between small letters and capitals.
-    turns: usize,
-    /// Letters next to each other, and how many of these pairs words hardly have.
-    pairs: usize,
+    /// How many pairs of letters words hardly have.
     odd: usize,
-    dots: usize,
-    slashes: usize,
 }
 
 /// So many small letters in a row may be a word.
 const LEAST_WORD: usize = 5;
+/// A value with so many different bytes has enough of them, however long it is.
+const DISTINCT: u32 = 10;
 
 /// Small letters in a row that may be a word: with no more consonants together than words
 /// have, and most pairs such as words have.
@@ -39,40 +48,6 @@ fn wordy(run: usize, consonants: usize, odd: usize) -> usize {
         true => run,
         false => 0,
     }
-}
-
-/// Longest value whose signs are counted.
-pub(super) const MAX_VALUE: usize = (1 << COUNT) - 1;
-/// Bits of one of the counts below.
-const COUNT: u32 = 10;
-const DIGITS: u32 = 0;
-const LETTERS: u32 = COUNT;
-const CAPITALS: u32 = COUNT * 2;
-const DOTS: u32 = COUNT * 3;
-const SLASHES: u32 = COUNT * 4;
-const NO_HEX: u32 = COUNT * 5;
-
-/// What each byte adds to the counts.
-static COUNTS: [u64; 256] = counts();
-
-#[expect(
-    clippy::indexing_slicing,
-    reason = "runs while compiling: a bad index would fail the build"
-)]
-const fn counts() -> [u64; 256] {
-    let mut table = [0; 256];
-    let mut at = 0;
-    while at < 256 {
-        let byte = at as u8;
-        table[at] = (byte.is_ascii_digit() as u64) << DIGITS
-            | (byte.is_ascii_alphabetic() as u64) << LETTERS
-            | (byte.is_ascii_uppercase() as u64) << CAPITALS
-            | ((byte == b'.') as u64) << DOTS
-            | ((byte == b'/') as u64) << SLASHES
-            | (!byte.is_ascii_hexdigit() as u64) << NO_HEX;
-        at += 1;
-    }
-    table
 }
 
 /// Which letters often follow each letter in the words of European languages, one bit each.
@@ -145,27 +120,21 @@ fn see(byte: u8, low: &mut u64, high: &mut u64) {
     *high |= bit & upper;
 }
 
-impl Look {
-    /// What a value of ASCII is made of, no longer than [`MAX_VALUE`].
+impl Letters {
+    /// Those of a value of ASCII.
     ///
     /// Without branches on its bytes: of what chance chose none could be foretold.
-    pub(super) fn of(value: &[u8]) -> Look {
-        let (mut counts, mut low, mut high) = (0u64, 0, 0);
-        let (mut wordy_in_all, mut turns, mut pairs, mut odd_in_all) = (0, 0, 0, 0);
+    fn of(value: &[u8]) -> Letters {
+        let (mut wordy_in_all, mut odd_in_all) = (0, 0);
         // Of the run of small letters.
         let (mut run, mut harsh, mut harshest, mut odd) = (0usize, 0usize, 0usize, 0usize);
         // Of the byte before: whether it is a letter, a small one, and what follows it often.
         let (mut was_letter, mut was_small, mut usual) = (0usize, 0usize, 0u32);
         for byte in value {
-            counts += COUNTS.get(usize::from(*byte)).copied().unwrap_or(0);
-            see(*byte, &mut low, &mut high);
             let letter = (byte | 0x20).wrapping_sub(b'a');
             let is_letter = usize::from(letter < 26);
             let is_small = is_letter & usize::from(byte >> 5 & 1);
-            let pair = is_letter & was_letter;
-            let is_odd = pair & !(usual >> (letter & 31)) as usize & 1;
-            turns += pair & (is_small ^ was_small);
-            pairs += pair;
+            let is_odd = is_letter & was_letter & !(usual >> (letter & 31)) as usize & 1;
             odd_in_all += is_odd;
             if run >= LEAST_WORD && is_small == 0 {
                 wordy_in_all += wordy(run, harshest, odd);
@@ -180,21 +149,60 @@ impl Look {
             was_small = is_small;
             usual = PAIRS.get(usize::from(letter)).copied().unwrap_or(0);
         }
-        let count = |of: u32| (counts >> of) as usize & MAX_VALUE;
-        Look {
-            digits: count(DIGITS),
-            letters: count(LETTERS),
-            upper: count(CAPITALS),
-            distinct: low.count_ones() + high.count_ones(),
-            hex: count(NO_HEX) == 0,
-            uuid: value.len() == 36 && value.iter().enumerate().all(is_of_uuid),
+        Letters {
             wordy: wordy_in_all + wordy(run, harshest, odd),
-            turns,
-            pairs,
             odd: odd_in_all,
-            dots: count(DOTS),
-            slashes: count(SLASHES),
         }
+    }
+}
+
+impl Look {
+    /// What a value of ASCII is made of.
+    pub(super) fn of(value: &[u8]) -> Look {
+        let mut look = Look {
+            digits: 0,
+            letters: 0,
+            upper: 0,
+            hex: true,
+            uuid: value.len() == 36 && value.iter().enumerate().all(is_of_uuid),
+            long: false,
+            pairs: 0,
+            turns: 0,
+            dots: 0,
+            slashes: 0,
+        };
+        // Of eight bytes one bit each; of those before the same.
+        let (mut letters_before, mut small_before) = (0, 0);
+        for bytes in value.chunks(8) {
+            let eight = eight(bytes);
+            let digits = within(eight, b'0', b'9');
+            let small = within(eight, b'a', b'z');
+            let upper = within(eight, b'A', b'Z');
+            let letters = small | upper;
+            let hex = digits | within(eight | each(0x20), b'a', b'f');
+            let there = match bytes.len() {
+                8.. => TOPS,
+                bytes => TOPS & ((1 << (bytes * 8)) - 1),
+            };
+            let after =
+                |here: u64, before: u64, by: usize| here << (by * 8) | before >> (64 - by * 8);
+            let pairs = letters & after(letters, letters_before, 1);
+            look.digits += digits.count_ones();
+            look.letters += letters.count_ones();
+            look.upper += upper.count_ones();
+            look.hex &= hex & there == there;
+            look.pairs += pairs.count_ones();
+            look.turns += (pairs & (small ^ after(small, small_before, 1))).count_ones();
+            look.dots += within(eight, b'.', b'.').count_ones();
+            look.slashes += within(eight, b'/', b'/').count_ones();
+            const { assert!(LEAST_WORD == 5) };
+            let two = small & after(small, small_before, 1);
+            let three = two & after(small, small_before, 2);
+            let four = three & after(small, small_before, 3);
+            look.long |= four & after(small, small_before, 4) != 0;
+            (letters_before, small_before) = (letters, small);
+        }
+        look
     }
 
     /// Whether chance rather than a writer chose it.
@@ -203,30 +211,52 @@ impl Look {
         if self.uuid {
             return true;
         }
-        let distinct = self.distinct as usize;
-        let small = self.letters - self.upper;
-        let mixed = self.upper >= 3 && small >= 3;
+        let (digits, letters, upper) = (self.digits as usize, self.letters, self.upper);
+        let small = letters - upper;
+        let mixed = upper >= 3 && small >= 3;
+        // Where chance is told by something else, the letters say only where words are.
+        let told = digits + usize::from(mixed) >= 2;
+        if letters < 2 || !(told || mixed) || !has_enough(value) {
+            return false;
+        }
+        let letters = match self.long || !told {
+            true => Letters::of(value),
+            false => Letters::default(),
+        };
         // Names in camel case change at each word, chance at every other letter.
-        let restless = mixed && length >= 20 && self.turns * 5 > length * 2 && self.wordy == 0;
+        let restless = length >= 20 && self.turns as usize * 5 > length * 2 && letters.wordy == 0;
         // Of the pairs of words few are odd, of those of chance more than half.
-        let scattered = mixed && self.pairs >= 8 && self.odd * 3 > self.pairs;
-        if distinct < 6
-            || distinct * 4 < length.min(40)
-            || self.digits + usize::from(mixed) + usize::from(restless || scattered) < 2
-            || self.letters < 2
-        {
+        let scattered = self.pairs >= 8 && letters.odd * 3 > self.pairs as usize;
+        if !(told || restless || scattered) {
             return false;
         }
         if self.hex {
-            return length >= 16 || self.digits >= 3;
+            return length >= 16 || digits >= 3;
         }
         // Paths and domains consist of words.
-        if self.slashes > 0 && (length < 30 || self.upper < 4) {
+        if self.slashes > 0 && (length < 30 || upper < 4) {
             return false;
         }
-        if self.dots > 0 && (self.digits < 4 || self.wordy * 3 > length) {
+        if self.dots > 0 && (digits < 4 || letters.wordy * 3 > length) {
             return false;
         }
-        self.wordy * 2 <= length && (self.digits * 12 >= length || (mixed && length >= 16))
+        letters.wordy * 2 <= length && (digits * 12 >= length || (mixed && length >= 16))
     }
+}
+
+/// Whether a value of ASCII has as many different bytes as one that chance chose.
+fn has_enough(value: &[u8]) -> bool {
+    let (mut low, mut high) = (0u64, 0u64);
+    let mut distinct = 0;
+    for bytes in value.chunks(8) {
+        for byte in bytes {
+            see(*byte, &mut low, &mut high);
+        }
+        distinct = low.count_ones() + high.count_ones();
+        if distinct >= DISTINCT {
+            return true;
+        }
+    }
+    const { assert!(DISTINCT == 40 / 4) };
+    distinct >= 6 && distinct as usize * 4 >= value.len().min(40)
 }

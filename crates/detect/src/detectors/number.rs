@@ -11,6 +11,7 @@ use super::engine::Engine;
 use super::kind::Kind;
 use super::phone;
 use super::text::{COLON, DASH, DIGIT, DOT, HEX, LETTER, Text, UNDERSCORE, is};
+use super::words::{TOPS, within};
 
 /// Groups of a cluster that are looked at together.
 pub(super) const MAX_GROUPS: usize = 12;
@@ -50,14 +51,27 @@ impl Group {
 pub(super) struct Cluster {
     groups: [Group; MAX_GROUPS],
     count: usize,
-    /// Digits before each group, and in all.
-    before: [usize; MAX_GROUPS + 1],
     lengths: Lengths,
+    /// Which groups stand after a dot and nothing else: the first lowest.
+    dotted: u32,
 }
 
 /// How long groups are, four bits for each, the first lowest: 0 for none, [`LONG`] for more.
 pub(super) type Lengths = u64;
 const LONG: usize = 15;
+/// The lengths of the first seven groups.
+const FIRST_SEVEN: Lengths = 0x0fff_ffff;
+/// Of how many digits the first group of a card or of a social security number is, one bit
+/// each.
+const CARDS_AND_SSNS: u32 = 1 << 3 | 1 << 4 | 1 << 9 | 0b1111 << 12;
+
+/// How many digits groups of these lengths have, or fewer where some are longer than [`LONG`].
+#[inline]
+pub(super) const fn sum(lengths: Lengths) -> usize {
+    const EVEN: Lengths = 0x0f0f_0f0f_0f0f_0f0f;
+    let pairs = (lengths & EVEN) + (lengths >> 4 & EVEN);
+    (pairs.wrapping_mul(0x0101_0101_0101_0101) >> 56) as usize
+}
 
 /// Groups of these lengths.
 pub(super) const fn lengths<const COUNT: usize>(of: [u8; COUNT]) -> Lengths {
@@ -82,24 +96,13 @@ impl Cluster {
         self.groups.get(nth..self.count).unwrap_or_default()
     }
 
-    /// Digits of so many groups from the nth on.
-    fn digits(&self, nth: usize, count: usize) -> usize {
-        let at = |nth: usize| {
-            let nth = nth.min(self.count);
-            self.before.get(nth).copied().unwrap_or(0)
-        };
-        at(nth + count) - at(nth)
-    }
-
+    #[inline]
     fn push(&mut self, group: Group) {
-        let digits = self.digits(0, MAX_GROUPS) + group.len();
         if let Some(free) = self.groups.get_mut(self.count) {
             *free = group;
             self.lengths |= (group.len().min(LONG) as Lengths) << (4 * self.count);
+            self.dotted |= u32::from(group.gap == DOT_GAP) << self.count;
             self.count += 1;
-        }
-        if let Some(before) = self.before.get_mut(self.count) {
-            *before = digits;
         }
     }
 }
@@ -130,7 +133,7 @@ impl Engine {
                 return;
             }
         }
-        let end = text.run(at, DIGIT, MAX_DIGITS);
+        let end = text.run_of_digits(at, MAX_DIGITS);
         let within = is(before, LETTER | UNDERSCORE)
             || (before == b'-' && at >= 2 && is(text.at(at - 2), LETTER));
         let next = text.at(end);
@@ -146,7 +149,7 @@ impl Engine {
         }
         let (cluster, end) = cluster(text, at, self.back(at));
         self.state.numbers_from = end;
-        if cluster.digits(0, MAX_GROUPS) >= 7 || cluster.from(0).len() >= 4 {
+        if sum(cluster.lengths) >= 7 || cluster.count >= 4 {
             self.shapes(text, &cluster);
         }
         if !self.has_fresh() {
@@ -162,25 +165,34 @@ impl Engine {
         self.state.context.read(text, first.start);
         let context = self.state.context;
         let mut nth = 0;
-        while let Some(group) = cluster.from(nth).first() {
+        while nth < cluster.count {
             let groups = cluster.from(nth);
             let lengths = cluster.lengths >> (4 * nth);
-            // Of the forms below only an IPv4 address has fewer digits.
-            let enough = cluster.digits(nth, 7) >= 7;
-            if !enough
-                && group.gap != DOT_GAP
-                && groups.get(1).is_none_or(|next| next.gap != DOT_GAP)
-            {
+            let dotted = cluster.dotted >> nth;
+            let free = nth == 0 || dotted & 1 == 0;
+            // Of these forms only an IPv4 address may have fewer digits.
+            let enough = sum(lengths & FIRST_SEVEN) >= 7;
+            let may_be_ip = free && dotted & 0b1110 == 0b1110;
+            if !enough && !may_be_ip {
                 nth += 1;
                 continue;
             }
-            let free = nth == 0 || group.gap != DOT_GAP;
-            let read = ip4(text, groups, nth == 0, &context)
-                .or_else(|| card(text, groups, lengths, &context))
-                .or_else(|| ssn(text, groups, lengths, &context))
+            let may_be_card = enough && CARDS_AND_SSNS >> (lengths & 15) & 1 == 1;
+            let ip = may_be_ip.then(|| ip4(text, groups, nth == 0, &context));
+            let read = ip
+                .flatten()
+                .or_else(|| {
+                    let card = may_be_card.then(|| card(text, groups, lengths, &context));
+                    card.flatten()
+                })
+                .or_else(|| {
+                    let ssn = may_be_card.then(|| ssn(text, groups, lengths, &context));
+                    ssn.flatten()
+                })
                 .or_else(|| {
                     let alone = nth == 0;
-                    free.then(|| phone::phone(text, groups, lengths, alone, &context))
+                    (free && enough)
+                        .then(|| phone::phone(text, groups, lengths, alone, &context))
                         .flatten()
                 });
             match read {
@@ -202,7 +214,13 @@ fn cluster(text: &Text<'_>, at: usize, floor: usize) -> (Cluster, usize) {
     let mut gap = lead(text, at, floor);
     let mut done = at;
     while cluster.count < MAX_GROUPS {
-        let end = text.run(start, DIGIT, MAX_DIGITS);
+        if let Some((end, between)) = short(text, start) {
+            cluster.push(Group { start, end, gap });
+            done = end;
+            (start, gap) = (end + 1, between);
+            continue;
+        }
+        let end = text.run_of_digits(start, MAX_DIGITS);
         if end - start >= MAX_DIGITS
             || (is(text.at(end), LETTER | UNDERSCORE) && !phone::extends(text, end))
         {
@@ -218,6 +236,31 @@ fn cluster(text: &Text<'_>, at: usize, floor: usize) -> (Cluster, usize) {
         gap = between;
     }
     (cluster, done.max(at + 1))
+}
+
+/// Where a short group ends that one sign and another digit follow, and the sign: all of it in
+/// eight bytes.
+#[inline]
+fn short(text: &Text<'_>, start: usize) -> Option<(usize, Gap)> {
+    let eight = text.eight(start)?;
+    text.count(1);
+    let others = (!within(eight, b'0', b'9') | eight) & TOPS;
+    // The first of them, and whether the next is one.
+    let sign = others & others.wrapping_neg();
+    if sign == 0 || sign << 8 == 0 || others & sign << 8 != 0 {
+        return None;
+    }
+    let length = sign.trailing_zeros() / 8;
+    let gap = match (eight >> (length * 8)) as u8 {
+        b' ' => SPACE_GAP,
+        b'-' => DASH_GAP,
+        b'.' => DOT_GAP,
+        b'/' => SLASH_GAP,
+        b'(' => OPEN_GAP,
+        b')' => CLOSE_GAP,
+        _ => return None,
+    };
+    Some((start + length as usize, gap))
 }
 
 /// Signs before the first group that belong to a number.

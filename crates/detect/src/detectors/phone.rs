@@ -8,7 +8,7 @@ use super::context::{Context, Topic, follows};
 use super::kind::Kind;
 use super::number::{
     CLOSE_GAP, DASH_GAP, DOT_GAP, Gap, Group, Lengths, NEAR, OPEN_GAP, PLUS_GAP, Read, SLASH_GAP,
-    SPACE_GAP, WIDE_GAP, begin_so, digits, lengths, shaped, value,
+    SPACE_GAP, WIDE_GAP, begin_so, digits, lengths, shaped, sum, value,
 };
 use super::text::{DIGIT, LETTER, Text, is};
 
@@ -76,6 +76,24 @@ const COUNTRIES: &[(u16, u8, u8)] = &[
     (98, 10, 10),
 ];
 
+/// The least and the most digits after each code of one or two digits; 0: no such code.
+static AFTER_CODE: [(u8, u8); 100] = after_code();
+
+#[expect(
+    clippy::indexing_slicing,
+    reason = "runs while compiling: a bad index would fail the build"
+)]
+const fn after_code() -> [(u8, u8); 100] {
+    let mut table = [(0, 0); 100];
+    let mut nth = 0;
+    while nth < COUNTRIES.len() {
+        let (code, least, most) = COUNTRIES[nth];
+        table[code as usize] = (least, most);
+        nth += 1;
+    }
+    table
+}
+
 /// Whether what follows a group of digits is an extension and no word.
 pub(super) fn extends(text: &Text<'_>, at: usize) -> bool {
     matches!(text.at(at), b'x' | b'X') && is(text.at(at + 1), DIGIT) && {
@@ -103,7 +121,7 @@ pub(super) fn phone(
     }
     let (rule, taken, percent) = international(text, groups)
         .or_else(|| national(text, groups, lengths, context))
-        .or_else(|| told(text, groups, context))?;
+        .or_else(|| told(text, groups, lengths, context))?;
     let parts = groups.get(..taken)?;
     let end = parts.last()?.end;
     // What goes on as a number or an amount is none.
@@ -197,23 +215,20 @@ fn known(number: &[u8]) -> bool {
         1 | 7 => (one, 1),
         _ => (two, 2),
     };
-    let nth = COUNTRIES.binary_search_by_key(&code, |(code, _, _)| *code);
-    if let Some((code, least, most)) = nth.ok().and_then(|nth| COUNTRIES.get(nth)) {
-        let in_range = (usize::from(*least)..=usize::from(*most)).contains(&rest(length));
+    let (least, most) = AFTER_CODE.get(usize::from(code)).copied().unwrap_or((0, 0));
+    let (least, most) = (usize::from(least), usize::from(most));
+    if most > 0 {
+        let in_range = (least..=most).contains(&rest(length));
         // No area of North America begins with 0 or 1.
-        let area = *code != 1 || digit(1) >= 2;
+        let area = code != 1 || digit(1) >= 2;
         // The trunk digit is left out after a country code, except in Italy; many write it.
-        let trunk = digit(length) == 0 && *code != 39;
-        let longer =
-            trunk && (usize::from(*least)..=usize::from(*most) + 1).contains(&rest(length));
-        let round = number
-            .iter()
-            .skip(length)
-            .filter(|digit| **digit == 0)
-            .count()
-            + 1
-            >= number.len() - length;
-        return area && (in_range || longer) && !round;
+        let trunk = digit(length) == 0 && code != 39;
+        let longer = trunk && (least..=most + 1).contains(&rest(length));
+        let round = || {
+            let zeros = number.iter().skip(length).filter(|digit| **digit == 0);
+            zeros.count() + 1 >= number.len() - length
+        };
+        return area && (in_range || longer) && !round();
     }
     // Codes of three digits.
     matches!(
@@ -390,13 +405,18 @@ fn may_be_national(lead: u8, lengths: Lengths) -> bool {
 }
 
 /// Forms that need a word.
-fn told(text: &Text<'_>, groups: &[Group], context: &Context) -> Option<(&'static str, usize, u8)> {
+fn told(
+    text: &Text<'_>,
+    groups: &[Group],
+    lengths: Lengths,
+    context: &Context,
+) -> Option<(&'static str, usize, u8)> {
     let first = groups.first()?;
     let phone = context.last(Topic::Phone);
     let before =
         context.near(Topic::Phone, first.start, NEAR) && phone >= context.last(Topic::Number);
     // A word that follows does so after the last of the groups.
-    let far = groups.len() > MOST_TOLD || digits(groups) > MOST_DIGITS;
+    let far = groups.len() > MOST_TOLD || sum(lengths) > MOST_DIGITS;
     if !before && (far || context.near(Topic::Number, first.start, NEAR)) {
         return None;
     }
@@ -461,27 +481,19 @@ fn extension(text: &Text<'_>, end: usize) -> usize {
     } else if text.at(at) == b',' && text.at(at + 1) == b' ' {
         at += 2;
     }
-    if !matches!(
-        text.at(at),
-        b'e' | b'E' | b'x' | b'X' | b'p' | b'D' | b'i' | b'#' | 0xd0
-    ) {
-        return end;
-    }
-    let word = [
-        "extension",
-        "ext",
-        "x",
-        "X",
-        "Ext",
-        "EXT",
-        "доб",
-        "poste",
-        "Durchwahl",
-        "int",
-        "#",
-    ]
-    .into_iter()
-    .find(|word| text.has(at, word.as_bytes()));
+    let words: &[&str] = match text.at(at) {
+        b'e' => &["extension", "ext"],
+        b'E' => &["Ext", "EXT"],
+        b'x' => &["x"],
+        b'X' => &["X"],
+        b'p' => &["poste"],
+        b'D' => &["Durchwahl"],
+        b'i' => &["int"],
+        b'#' => &["#"],
+        0xd0 => &["доб"],
+        _ => return end,
+    };
+    let word = words.iter().find(|word| text.has(at, word.as_bytes()));
     let Some(word) = word else {
         return end;
     };

@@ -319,14 +319,20 @@ impl Engine {
                     continue;
                 }
             }
-            if !phrase.before.is_empty() {
-                let rows = *before.get_or_insert_with(|| rows_before(text, at));
-                let stands = |set: &u16| rows.iter().any(|row| INDEX.phrases.is_in(*row, *set));
-                if !phrase.before.iter().all(stands) {
-                    continue;
+            let mut stands_before = || {
+                phrase.before.is_empty() || {
+                    let rows = *before.get_or_insert_with(|| rows_before(text, at));
+                    let stands = |set: &u16| rows.iter().any(|row| phrases.is_in(*row, *set));
+                    phrase.before.iter().all(stands)
                 }
+            };
+            // What stands before costs more to read, and waits for nothing.
+            if !at_hand && !stands_before() {
+                continue;
             }
-            if let Some(end) = phrase.follow(text, &mut self.ahead, end) {
+            if let Some(end) = phrase.follow(text, &mut self.ahead, end)
+                && (!at_hand || stands_before())
+            {
                 self.note(phrase.kind, phrase.rule, (at, end), 90);
                 return;
             }
@@ -381,45 +387,40 @@ impl Phrase {
 fn rows_before(text: &Text<'_>, at: usize) -> [u16; BEFORE] {
     let mut rows = [0; BEFORE];
     let floor = at.saturating_sub(MAX_BEFORE).max(text.base());
-    let mut end = at;
+    let mut left = text.slice(floor, at);
+    text.count(left.len());
     for row in &mut rows {
-        while end > floor && joins(text.before(end)) {
-            end -= 1;
-        }
-        let mut start = end;
-        while start > floor && (is(text.before(start), ALNUM | HIGH) || text.before(start) == b'\'')
-        {
-            start -= 1;
-        }
-        if start == end {
+        let signs = left.iter().rev().take_while(|byte| joins(**byte)).count();
+        let there = left.get(..left.len() - signs).unwrap_or_default();
+        let is_word = |byte: &&u8| is(**byte, ALNUM | HIGH) || **byte == b'\'';
+        let letters = there.iter().rev().take_while(is_word).count();
+        if letters == 0 {
             break;
         }
-        *row = INDEX.phrases.row(words::hash(text.slice(start, end)));
-        end = start;
+        let (before, word) = there.split_at(there.len() - letters);
+        *row = INDEX.phrases.row(words::hash(word));
+        left = before;
     }
     rows
 }
 
 /// Whether a sign may stand between words of a phrase.
+#[inline]
 pub(super) fn joins(byte: u8) -> bool {
-    matches!(
-        byte,
-        b' ' | b'\t'
-            | b'\n'
-            | b'\r'
-            | b'"'
-            | b'\''
-            | b'`'
-            | b','
-            | b'-'
-            | b'_'
-            | b'*'
-            | b'('
-            | b')'
-            | b'/'
-            | b':'
-            | b'#'
-    )
+    // One bit for each byte of ASCII.
+    const JOINS: [u64; 2] = {
+        let signs = *b" \t\n\r\"'`,-_*()/:#";
+        let mut bits = 0u128;
+        let mut left: &[u8] = &signs;
+        while let [first, rest @ ..] = left {
+            bits |= 1 << *first;
+            left = rest;
+        }
+        [bits as u64, (bits >> 64) as u64]
+    };
+    let [low, high] = JOINS;
+    let bits = if byte < 0x40 { low } else { high };
+    byte < 0x80 && bits >> (byte & 0x3f) & 1 == 1
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! and what was concluded is then thrown away. So a conclusion never depends on where the
 //! text was cut.
 
+use super::words::{TOPS, within};
 use core::cell::Cell;
 
 pub(super) struct Text<'t> {
@@ -137,6 +138,21 @@ impl<'t> Text<'t> {
             self.short.set(true);
         }
         from + length
+    }
+
+    /// End of the run of digits that starts here, `limit` at most, which is eight or more.
+    #[inline]
+    pub(super) fn run_of_digits(&self, from: usize, limit: usize) -> usize {
+        let others = self
+            .eight(from)
+            .map(|eight| (!within(eight, b'0', b'9') | eight) & TOPS);
+        match others {
+            Some(others) if others != 0 => {
+                self.count(1);
+                from + others.trailing_zeros() as usize / 8
+            }
+            _ => self.run(from, DIGIT, limit),
+        }
     }
 
     /// Start of the run of bytes of a class that ends here, not before `floor`.
