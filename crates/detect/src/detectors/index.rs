@@ -20,6 +20,9 @@ pub(super) const PHRASE: u8 = 1 << 1;
 /// It may be a word that tells a phrase.
 pub(super) const RARE: u8 = 1 << 2;
 
+/// It is known by a form: a key of a provider, or a scheme.
+pub(super) const FORM: u8 = 1 << 3;
+
 /// Keys and tokens of a known form are so long or longer.
 pub(super) const LEAST: usize = 12;
 
@@ -281,6 +284,7 @@ impl Index {
         for anchor in anchors {
             let flag = match anchor.act {
                 Act::Phrase => PHRASE,
+                Act::Family(_) | Act::Scheme => HARD | FORM,
                 _ => HARD,
             };
             keyed.push((tables.mark(&anchor.literal, flag), anchor));

@@ -1,10 +1,12 @@
 //! Words of ASCII that are known by themselves, by their first letters.
 //!
 //! Letters come eight in a number, the first lowest, as small ones, and 0 for a byte that is
-//! none. Most words are let go by a bitmap of the first five. Of those that are left, one
+//! none. Nearly all words are let go by a table of the first six. Of those that are left, one
 //! comparison tells whether a literal may stand there, and for most telling words which word
-//! it is; neither has a branch for what is seldom so.
+//! it is; neither has a branch for what is seldom so. What has to follow a telling word is for
+//! [`super::follow`].
 
+use super::follow::{Begins, Follow, Sets};
 use super::index::{Act, Anchor};
 use super::phrases::Phrases;
 use super::text::{DIGIT, HIGH, Text, is};
@@ -12,22 +14,31 @@ use super::words::{each, word};
 
 /// Fewest letters of a word that is known here.
 pub(super) const LEAST_LETTERS: usize = 2;
-/// Letters in the bitmap.
+/// Letters by which nearly all words are let go.
+const MOST: usize = 6;
+/// Letters by which a literal is looked up.
 const FIRST: usize = 5;
-const LETTERS: usize = 8;
+/// Letters in a number.
+pub(super) const LETTERS: usize = 8;
 
 /// Bits of the tables.
-const BITMAP: u32 = 16;
+const MAY: u32 = 14;
 const LITERALS: u32 = 9;
 const TELLING: u32 = 11;
 
+/// The word may tell a phrase.
+pub(super) const TELLS: u8 = 1;
+/// A literal may stand there.
+pub(super) const BEGINS: u8 = 1 << 1;
+
 pub(super) struct Known {
-    /// One bit by the hash of the first five letters.
-    bitmap: Box<[u32; 1 << (BITMAP - 5)]>,
+    /// [`TELLS`] and [`BEGINS`] by the hash of the first six letters.
+    may: Box<[u8; 1 << MAY]>,
     /// By the hash of the first five letters; open addressing.
     literals: Box<[Literals]>,
     /// By the hash of the letters; open addressing.
     telling: Box<[Telling]>,
+    pub(super) follow: Follow,
 }
 
 /// All literals of the same first five letters.
@@ -48,30 +59,45 @@ struct Telling {
     reach: Option<u8>,
     /// Longer words begin so.
     longer: bool,
+    begins: Begins,
+}
+
+/// A word that tells a phrase.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tells {
+    /// After how many words at most.
+    pub(super) reach: usize,
+    /// What it may begin itself; not known of some.
+    pub(super) begins: Option<Begins>,
 }
 
 /// The first of some letters, up to what is none.
 #[inline]
-fn run(letters: u64) -> (u64, usize) {
-    // The top bit of the first byte that is 0; of later ones it may be wrong.
-    let none = letters.wrapping_sub(each(1)) & !letters & each(0x80);
-    let there = (none & none.wrapping_neg()).wrapping_sub(1);
-    (letters & there, none.trailing_zeros() as usize / 8)
+pub(super) fn run(letters: u64) -> u64 {
+    // The top bit of the first byte that is 0, as letters have none; then all up to there.
+    let none = letters.wrapping_sub(each(1)) & each(0x80);
+    letters & (none ^ none.wrapping_sub(1))
 }
 
-/// The first five of some letters in the upper bytes.
+/// How many of eight bytes are letters.
 #[inline]
-fn first(letters: u64) -> u64 {
-    letters << (8 * (LETTERS - FIRST))
+pub(super) fn length(run: u64) -> usize {
+    LETTERS - run.leading_zeros() as usize / 8
+}
+
+/// So many of some letters, the first, in the upper bytes.
+#[inline]
+fn first(letters: u64, count: usize) -> u64 {
+    letters << (8 * (LETTERS - count))
 }
 
 #[inline]
-fn hash(letters: u64, bits: u32) -> usize {
+pub(super) fn hash(letters: u64, bits: u32) -> usize {
     (letters.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - bits)) as usize
 }
 
 /// The letters a literal begins with, and how many.
-fn of(literal: &[u8]) -> (u64, usize) {
+pub(super) fn of(literal: &[u8]) -> (u64, usize) {
     let count = literal
         .iter()
         .take_while(|it| it.is_ascii_alphabetic())
@@ -87,29 +113,38 @@ fn of(literal: &[u8]) -> (u64, usize) {
 /// words, and what has a byte beyond ASCII among its first is not looked for by letters.
 fn is_known(anchor: &Anchor) -> bool {
     !matches!(anchor.act, Act::Family(_) | Act::Scheme | Act::Phrase)
+        && anchor.literal.is_ascii()
         && of(&anchor.literal).1 >= LEAST_LETTERS
 }
 
 impl Known {
     pub(super) fn new(anchors: &[Anchor], phrases: &Phrases) -> Known {
         let mut known = Known {
-            bitmap: Box::new([0; 1 << (BITMAP - 5)]),
+            may: Box::new([0; 1 << MAY]),
             literals: vec![Literals::default(); 1 << LITERALS].into_boxed_slice(),
             telling: vec![Telling::default(); 1 << TELLING].into_boxed_slice(),
+            follow: Follow::new(),
         };
+        let mut sets = Sets::new();
         for anchor in anchors.iter().filter(|anchor| is_known(anchor)) {
             known.literal(anchor);
         }
         for word in phrases.telling() {
-            known.tells(word, phrases);
+            known.tells(word, phrases, &mut sets);
         }
         known
     }
 
     fn literal(&mut self, anchor: &Anchor) {
         let (letters, count) = of(&anchor.literal);
-        self.mark(letters, count);
-        let letters = first(letters);
+        self.mark(letters, BEGINS);
+        if count == FIRST {
+            // It may go on.
+            for next in (b'a'..=b'z').map(u64::from) {
+                self.mark(letters | next << (8 * FIRST), BEGINS);
+            }
+        }
+        let letters = first(letters, FIRST);
         let slot = find(letters, LITERALS, |at| {
             self.literals.get(at).map(|it| it.letters)
         });
@@ -133,12 +168,13 @@ impl Known {
         }
     }
 
-    fn tells(&mut self, word: &str, phrases: &Phrases) {
+    fn tells(&mut self, word: &str, phrases: &Phrases, sets: &mut Sets) {
         let (letters, count) = of(word.as_bytes());
-        if count < LEAST_LETTERS {
+        if count < LEAST_LETTERS || !word.is_ascii() {
             return;
         }
-        self.mark(letters, count);
+        self.mark(letters, TELLS);
+        let begins = self.follow.begun(word, phrases, sets);
         let slot = find(letters, TELLING, |at| {
             self.telling.get(at).map(|it| it.letters)
         });
@@ -147,36 +183,28 @@ impl Known {
             slot.longer |= count > LETTERS;
             if count == word.len() && count <= LETTERS {
                 slot.reach = phrases.reach(word).map(|reach| reach as u8);
+                slot.begins = begins;
             }
         }
     }
 
-    /// Sets the bits of a word. After what is no letter any may follow.
-    fn mark(&mut self, letters: u64, count: usize) {
-        let any = || (b'a'..=b'z').chain([0]).map(u64::from);
-        let fourths = any().filter(|it| count == 2 || *it == 0);
-        let pairs = fourths.flat_map(|fourth| any().map(move |fifth| (fourth, fifth)));
-        for (fourth, fifth) in pairs.filter(|(_, fifth)| count < 4 || *fifth == 0) {
-            let bit = hash(first(letters | fourth << 24 | fifth << 32), BITMAP);
-            if let Some(word) = self.bitmap.get_mut(bit >> 5) {
-                *word |= 1 << (bit & 31);
-            }
+    fn mark(&mut self, letters: u64, flag: u8) {
+        if let Some(flags) = self.may.get_mut(hash(first(letters, MOST), MAY)) {
+            *flags |= flag;
         }
     }
 
-    /// Whether a word with these first letters may be known; never a wrong no.
+    /// What a word with these first letters may be: [`TELLS`], [`BEGINS`]; never a wrong no.
     #[inline]
-    pub(super) fn may(&self, letters: u64) -> bool {
-        let bit = hash(first(letters), BITMAP);
-        self.bitmap
-            .get(bit >> 5)
-            .is_some_and(|word| word >> (bit & 31) & 1 == 1)
+    pub(super) fn may(&self, letters: u64) -> u8 {
+        let flags = self.may.get(hash(first(run(letters), MOST), MAY));
+        flags.copied().unwrap_or(0)
     }
 
     /// Whether a literal may stand where these letters and bytes do; never a wrong no.
     #[inline]
     pub(super) fn begins(&self, letters: u64, begin: u64) -> bool {
-        let letters = first(run(letters).0);
+        let letters = first(run(letters), FIRST);
         let slot = find(letters, LITERALS, |at| {
             self.literals.get(at).map(|it| it.letters)
         });
@@ -187,17 +215,25 @@ impl Known {
         slot.letters == letters && begin & slot.there == slot.begin
     }
 
-    /// After how many words at most the word at a place tells a phrase, if it does; its first
-    /// letters, and whether more than eight follow each other.
+    /// What the word at a place tells, if it does; its first letters, and whether more than
+    /// eight follow each other.
     #[inline]
-    pub(super) fn reach(
+    pub(super) fn told(
         &self,
         phrases: &Phrases,
         text: &Text<'_>,
         at: usize,
         (letters, more): (u64, bool),
-    ) -> Option<usize> {
-        let (letters, count) = run(letters);
+    ) -> Option<Tells> {
+        let letters = run(letters);
+        let count = length(letters);
+        let of_word = || {
+            let reach = phrases.tells(word(text, at)?.0)?;
+            Some(Tells {
+                reach,
+                begins: None,
+            })
+        };
         let slot = find(letters, TELLING, |at| {
             self.telling.get(at).map(|it| it.letters)
         });
@@ -207,15 +243,18 @@ impl Known {
             .unwrap_or_default();
         if more && count == LETTERS {
             return match slot.longer {
-                true => phrases.tells(word(text, at)?.0),
+                true => of_word(),
                 false => None,
             };
         }
         let next = text.from(at + count).first().copied();
         if next.is_some_and(|next| next == b'\'' || is(next, DIGIT | HIGH)) {
-            return phrases.tells(word(text, at)?.0);
+            return of_word();
         }
-        slot.reach.map(usize::from)
+        slot.reach.map(|reach| Tells {
+            reach: usize::from(reach),
+            begins: Some(slot.begins),
+        })
     }
 }
 
@@ -253,14 +292,15 @@ mod tests {
         let (known, phrases) = (&INDEX.known, &INDEX.phrases);
         for word in phrases
             .telling()
-            .filter(|word| of(word.as_bytes()).1 >= LEAST_LETTERS)
+            .filter(|word| word.is_ascii() && of(word.as_bytes()).1 >= LEAST_LETTERS)
         {
             for after in ["", " of", ".a", ", and so on", "-", "\n\n", "\"it"] {
                 let content = format!("{word}{after}");
                 let (letters, more) = there(&content);
                 let text = Text::new(content.as_bytes(), 0, true);
-                assert!(known.may(letters), "{content}");
-                let reach = known.reach(phrases, &text, 0, (letters, more));
+                assert!(known.may(letters) & TELLS != 0, "{content}");
+                let tells = known.told(phrases, &text, 0, (letters, more));
+                let reach = tells.map(|tells| tells.reach);
                 assert_eq!(reach, phrases.reach(word), "{content}");
                 assert!(reach.is_some(), "{content}");
             }
@@ -269,8 +309,8 @@ mod tests {
                 let content = format!("{word}{after}");
                 let (letters, more) = there(&content);
                 let text = Text::new(content.as_bytes(), 0, true);
-                let reach = known.reach(phrases, &text, 0, (letters, more));
-                assert_eq!(reach, None, "{content}");
+                let tells = known.told(phrases, &text, 0, (letters, more));
+                assert!(tells.is_none(), "{content}");
             }
         }
     }
@@ -279,9 +319,15 @@ mod tests {
     fn every_literal_is_known_wherever_it_stands() {
         for anchor in INDEX.all().filter(|anchor| is_known(anchor)) {
             let literal = core::str::from_utf8(&anchor.literal).expect("text");
+            // Of fewer letters it is a word.
+            let more = match of(&anchor.literal).1 {
+                FIRST.. => "s_a",
+                _ => "",
+            };
             for content in [
                 format!("{literal}: of"),
                 format!("{literal}=\"a"),
+                format!("{literal}{more}"),
                 literal.to_owned(),
             ] {
                 let mut begin = [0; LETTERS];
@@ -290,7 +336,7 @@ mod tests {
                 }
                 let (letters, _) = there(&content);
                 let begin = u64::from_le_bytes(begin) | CASES;
-                assert!(INDEX.known.may(letters), "{content}");
+                assert!(INDEX.known.may(letters) & BEGINS != 0, "{content}");
                 assert!(INDEX.known.begins(letters, begin), "{content}");
             }
         }

@@ -28,6 +28,7 @@ mod context;
 mod email;
 mod engine;
 mod families;
+mod follow;
 mod index;
 mod kind;
 mod known;

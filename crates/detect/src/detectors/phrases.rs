@@ -33,6 +33,8 @@ pub(super) struct Phrases {
     /// The sets a word is in: so many words of bits for each row.
     sets: Vec<u64>,
     width: usize,
+    /// The sets as they are written.
+    written: Vec<&'static str>,
     /// The words that phrases begin with.
     starts: Vec<Start>,
     /// Words of which every phrase has one.
@@ -68,6 +70,8 @@ struct Phrase {
     before: Vec<u16>,
     /// What follows the first word.
     steps: Vec<Step>,
+    /// Whether its first word is the telling one.
+    tells_first: bool,
     /// The sets of the steps that may not be missing, as [`summary`] has them; and of the
     /// first of these.
     needs: u64,
@@ -112,15 +116,18 @@ impl Phrases {
         let mut members: BTreeMap<u32, (Row, Vec<u16>)> = BTreeMap::new();
         let mut starts: BTreeMap<String, Vec<Phrase>> = BTreeMap::new();
         let mut telling: Vec<String> = Vec::new();
+        let mut written = Vec::new();
         for (kind, rule, form) in PHRASES {
             let mut before = Vec::new();
             let mut steps = Vec::new();
             let mut gap = 0;
             let mut first = None;
             let mut reach = 0;
+            let mut tells_first = false;
             let mut set_of = |words: &'static str, members: &mut BTreeMap<u32, (Row, Vec<u16>)>| {
                 let next = ids.len() as u16;
                 *ids.entry(words).or_insert_with(|| {
+                    written.push(words);
                     for word in words.split('|').flat_map(fold) {
                         members.entry(hash(&word)).or_default().1.push(next);
                     }
@@ -149,6 +156,7 @@ impl Phrases {
                     gap = 0;
                 }
                 if part.starts_with('!') {
+                    tells_first = steps.is_empty();
                     for word in words.split('|').flat_map(fold) {
                         let (row, _) = members.entry(hash(&word)).or_default();
                         row.tells = row.tells.max(Some(reach));
@@ -160,6 +168,7 @@ impl Phrases {
                 kind: *kind,
                 rule,
                 before,
+                tells_first,
                 needs: needed(&steps).fold(0, |all, (set, _)| all | summary(set)),
                 needs_first: needed(&steps).next().map_or(0, |(set, _)| summary(set)),
                 reach: usize::from(reach),
@@ -209,6 +218,7 @@ impl Phrases {
             rows,
             sets,
             width,
+            written,
             starts,
             telling,
         }
@@ -226,6 +236,21 @@ impl Phrases {
     /// After how many words at most a word of this hash tells a phrase.
     pub(super) fn tells(&self, hash: u32) -> Option<usize> {
         self.about(self.row(hash)).tells.map(usize::from)
+    }
+
+    /// The phrases that a word both tells and begins: of each the sets of which a word has to
+    /// follow, as they are written, and after how many words at the latest.
+    pub(super) fn begun_by(&self, word: &str) -> impl Iterator<Item = Vec<(&'static str, usize)>> {
+        let start = self.about(self.row(hash(word))).start;
+        let start = start.and_then(|nth| self.starts.get(usize::from(nth)));
+        let phrases = start.map(|start| start.phrases.as_slice());
+        let told = phrases.unwrap_or_default().iter();
+        told.filter(|phrase| phrase.tells_first).map(|phrase| {
+            let written = |set| self.written.get(usize::from(set)).copied();
+            needed(&phrase.steps)
+                .filter_map(|(set, reach)| Some((written(set)?, reach)))
+                .collect()
+        })
     }
 
     /// The words that phrases begin with, for the index.

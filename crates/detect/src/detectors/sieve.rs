@@ -12,7 +12,8 @@
 //! at; so what is let go never depends on where a text was cut.
 
 use super::blocks::{BLOCK, Masks, masks};
-use super::index::{CASES, HARD, INDEX, Index, LEAST, RARE, key};
+use super::index::{CASES, FORM, HARD, INDEX, Index, LEAST, RARE, key};
+use super::known::{BEGINS, TELLS, Tells};
 use super::phrases::{MAX_BETWEEN, MAX_REACH, joins};
 use super::text::{ALNUM, DASH, DOT, HIGH, PLUS, Text, is};
 use super::words::{self, MAX_WORD, word};
@@ -31,8 +32,13 @@ const OPEN: usize = MAX_SCHEME + 3;
 const AHEAD: usize = FAR.div_ceil(BLOCK);
 const ALL: usize = STRETCH + AHEAD;
 const GROUP: usize = 16;
-/// Marks a word in a block with letters beyond ASCII.
-const HIGH_BLOCK: usize = 1 << 15;
+/// Where more words of a group are noted, no words after them are asked for: phrases would
+/// read the same again.
+const MANY: usize = GROUP * 3 / 2;
+/// Where in what is noted of a word the flags begin.
+const FLAGS: u32 = 13;
+/// A word in a block with letters beyond ASCII.
+const IN_HIGH: u8 = 1 << 2;
 
 /// One bit per byte of a block, the first byte lowest.
 #[derive(Debug, Clone, Copy, Default)]
@@ -59,9 +65,7 @@ struct Group {
     first: usize,
     /// Its letters, and those of the block after it: see [`masks`].
     letters: [u8; (GROUP + 1) * BLOCK],
-    /// Where words begin that may be known by themselves, from its first block on.
-    noted: [u16; GROUP * BLOCK],
-    count: usize,
+    noted: Noted,
 }
 
 impl Stretch {
@@ -82,7 +86,7 @@ impl Stretch {
             if let Some(nth) = nth.checked_sub(1) {
                 stretch.block(text, index, &mut group, nth, (&here, &next));
                 if nth - group.first == GROUP - 1 || nth + 1 == blocks.min(ALL) {
-                    stretch.noted(text, index, &group, &mut told);
+                    stretch.noted(text, index, &group, nth, &mut told);
                     group.next();
                 }
             }
@@ -128,9 +132,11 @@ impl Stretch {
             _ => {
                 let mut padded = [0; WINDOW];
                 let window = padded_to(text.from(self.start + nth * BLOCK), &mut padded);
-                for (nth, begin) in begins(window, here.words) {
-                    group.note((at + nth) | HIGH_BLOCK, index.sifts(begin as u32));
-                }
+                group.noted.add(
+                    begins(window, here.words).map(|(nth, begin)| {
+                        (at + nth, IN_HIGH * u8::from(index.sifts(begin as u32)))
+                    }),
+                );
             }
         }
     }
@@ -147,7 +153,7 @@ impl Stretch {
             if !matches!(text.before(place), b'-' | b'_')
                 && let Some(bytes) = text.from(place).get(..4)
             {
-                self.hit(at + nth, index.flags(key(bytes)) & HARD != 0);
+                self.hit(at + nth, index.flags(key(bytes)) & FORM != 0);
             }
         }
         let mut left = here.slashes & after(here.slashes, next.slashes, 1);
@@ -165,53 +171,77 @@ impl Stretch {
         }
     }
 
-    /// Looks at the words that were noted.
+    /// Looks at the words that were noted, up to a block.
     #[inline(never)]
-    fn noted(&mut self, text: &Text<'_>, index: &Index, group: &Group, told: &mut Option<Told>) {
-        for noted in group.noted.iter().take(group.count) {
-            let noted = usize::from(*noted);
-            let in_group = noted & !HIGH_BLOCK;
+    fn noted(
+        &mut self,
+        text: &Text<'_>,
+        index: &Index,
+        group: &Group,
+        nth: usize,
+        told: &mut Option<Told>,
+    ) {
+        // The letters of one block more are known.
+        let until = (nth - group.first + 2) * BLOCK;
+        let many = group.noted.count > MANY;
+        for noted in group.noted.words.iter().take(group.noted.count) {
+            let (noted, flags) = (usize::from(*noted), (*noted >> FLAGS) as u8);
+            let in_group = noted % (GROUP * BLOCK);
             let at = group.first * BLOCK + in_group;
             let place = self.start + at;
-            let reach = if noted == in_group {
-                let eight = group.letters(in_group);
-                let begin = text.eight(place);
-                let begin = begin.unwrap_or_else(|| words::eight(text.from(place)));
-                self.hit(at, index.known.begins(eight, begin | CASES));
+            let tells = if flags & IN_HIGH == 0 {
+                let eight = eight(&group.letters, in_group);
+                if flags & BEGINS != 0 {
+                    let begin = text.eight(place);
+                    let begin = begin.unwrap_or_else(|| words::eight(text.from(place)));
+                    self.hit(at, index.known.begins(eight, begin | CASES));
+                }
+                if flags & TELLS == 0 {
+                    continue;
+                }
                 let more = group
                     .letters
                     .get(in_group + 8)
                     .is_some_and(|next| *next != 0);
-                index
-                    .known
-                    .reach(&index.phrases, text, place, (eight, more))
+                index.known.told(&index.phrases, text, place, (eight, more))
             } else {
                 let Some(bytes) = text.from(place).get(..4) else {
                     continue;
                 };
                 let flags = index.flags(key(bytes));
                 self.hit(at, flags & HARD != 0);
-                match flags & RARE {
+                let reach = match flags & RARE {
                     0 => None,
                     _ => word(text, place).and_then(|(hash, _)| index.phrases.tells(hash)),
-                }
+                };
+                reach.map(|reach| Tells {
+                    reach,
+                    begins: None,
+                })
             };
             if let Some(told) = told
-                && let Some(reach) = reach
+                && let Some(Tells { reach, begins }) = tells
             {
-                self.tell(text, place, reach, told);
+                if reach > 0 {
+                    let from = told.from(text, place, reach);
+                    self.near(from, place);
+                }
+                let begins = begins.is_none_or(|begins| {
+                    if many {
+                        return begins.any();
+                    }
+                    let letters = group.letters.get(in_group..until).unwrap_or_default();
+                    let (may, read) = index
+                        .known
+                        .follow
+                        .goes_on(begins, text.from(place), letters);
+                    text.count(read);
+                    may
+                });
+                if let Some(look) = self.looks.get_mut(at / BLOCK) {
+                    look.near |= u64::from(begins) << (at % BLOCK);
+                }
             }
-        }
-    }
-
-    /// Marks what a telling word is for, so many words before it.
-    #[inline]
-    fn tell(&mut self, text: &Text<'_>, at: usize, reach: usize, told: &mut Told) {
-        if reach > 0 {
-            let from = told.from(text, at, reach);
-            self.near(from, at + 1);
-        } else if let Some(look) = self.looks.get_mut((at - self.start) / BLOCK) {
-            look.near |= 1 << ((at - self.start) % BLOCK);
         }
     }
 
@@ -230,7 +260,7 @@ impl Stretch {
                 let nth = left.trailing_zeros() as usize;
                 left &= left - 1;
                 if let Some(bytes) = text.from(start + begin + nth).get(..4) {
-                    look.hits |= u64::from(index.flags(key(bytes)) & HARD != 0) << nth;
+                    look.hits |= u64::from(index.flags(key(bytes)) & FORM != 0) << nth;
                 }
             }
         });
@@ -266,15 +296,17 @@ impl Group {
         Group {
             first: 0,
             letters: [0; (GROUP + 1) * BLOCK],
-            noted: [0; GROUP * BLOCK],
-            count: 0,
+            noted: Noted {
+                words: [0; GROUP * BLOCK],
+                count: 0,
+            },
         }
     }
 
     /// Goes on after its last block.
     fn next(&mut self) {
         self.first += GROUP;
-        self.count = 0;
+        self.noted.count = 0;
         self.letters.copy_within(GROUP * BLOCK.., 0);
     }
 
@@ -297,32 +329,48 @@ impl Group {
         // They have two letters or more, and not just these.
         let letters = after(here.letters, next.letters, 1);
         let mut left = here.words & letters & after(here.tokens, next.tokens, 2);
-        while left != 0 {
-            let at = at + left.trailing_zeros() as usize;
-            left &= left - 1;
-            self.note(at, index.known.may(self.letters(at)));
-        }
+        let letters = &self.letters;
+        let words = core::iter::from_fn(|| {
+            let nth = left.trailing_zeros() as usize;
+            (left != 0).then(|| {
+                left &= left - 1;
+                at + nth
+            })
+        });
+        self.noted
+            .add(words.map(|at| (at, index.known.may(eight(letters, at)))));
     }
+}
 
-    /// The letters from a place on, eight at most, each byte one of them or 0.
-    #[inline]
-    fn letters(&self, at: usize) -> u64 {
-        let eight = self
-            .letters
-            .get(at..)
-            .and_then(|from| from.first_chunk::<8>());
-        eight.map_or(0, |eight| u64::from_le_bytes(*eight))
-    }
+/// Words that may be known by themselves.
+struct Noted {
+    /// Where each begins, from the first block of its group on, and its flags from [`FLAGS`]
+    /// on.
+    words: [u16; GROUP * BLOCK],
+    count: usize,
+}
 
-    /// Notes a word, if it may be known by itself. Without a branch: what is seldom so would
-    /// be mispredicted each time.
+impl Noted {
+    /// Notes those that have flags. Without a branch: what is seldom so would be mispredicted
+    /// each time.
     #[inline]
-    fn note(&mut self, at: usize, known: bool) {
-        if let Some(slot) = self.noted.get_mut(self.count) {
-            *slot = at as u16;
-            self.count += usize::from(known);
+    fn add(&mut self, words: impl Iterator<Item = (usize, u8)>) {
+        let mut count = self.count;
+        for (at, flags) in words {
+            if let Some(slot) = self.words.get_mut(count) {
+                *slot = at as u16 | u16::from(flags) << FLAGS;
+                count += usize::from(flags != 0);
+            }
         }
+        self.count = count;
     }
+}
+
+/// The letters from a place on, eight at most, each byte one of them or 0.
+#[inline]
+fn eight(letters: &[u8; (GROUP + 1) * BLOCK], at: usize) -> u64 {
+    let eight = letters.get(at..).and_then(|from| from.first_chunk::<8>());
+    eight.map_or(0, |eight| u64::from_le_bytes(*eight))
 }
 
 /// The bits so many places on.
