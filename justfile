@@ -63,7 +63,7 @@ bench-scan *samples: setup
 
 [private]
 bench-envoy: bench-setup filter
-    cargo build {{ locked }} --profile filter --target wasm32-unknown-unknown -p jupiter-bench-empty
+    cargo build {{ locked }} --profile filter --target wasm32-unknown-unknown -p jupiter-bench-empty -p jupiter-bench-calls
     cargo test {{ locked }} --workspace --no-run --test cli
     cargo bench {{ locked }} --workspace --profile dev --bench envoy
 

@@ -29,16 +29,18 @@ impl Contender {
         }
     }
 
-    /// An Envoy with these filters before its router.
+    /// An Envoy with these filters before its router; what they tell the access log is
+    /// written where they do.
     pub async fn with(
         name: &'static str,
         filters: Vec<Value>,
         clusters: Vec<Value>,
-        instance: &Instance,
-        folder: &Path,
+        writes_log: bool,
+        (instance, folder): (&Instance, &Path),
     ) -> Self {
         let port = free_port();
-        let config = configuration(instance, port, filters, clusters);
+        let log = writes_log.then(|| folder.join("access.log"));
+        let config = configuration(instance, port, filters, clusters, log.as_deref());
         let file = folder.join(format!("envoy-{port}.json"));
         std::fs::write(&file, config.to_string()).expect("a configuration");
         let program = start_envoy(&file, folder.join(format!("envoy-{port}.log")), 1);
@@ -60,6 +62,7 @@ fn configuration(
     port: u16,
     mut filters: Vec<Value>,
     clusters: Vec<Value>,
+    log: Option<&Path>,
 ) -> Value {
     let file = instance.data_dir().join("envoy/envoy.yaml");
     let text = std::fs::read_to_string(file).expect("the instance's configuration");
@@ -67,7 +70,10 @@ fn configuration(
     let manager = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
     let manager = config.pointer_mut(manager).expect("a connection manager");
     let fields = manager.as_object_mut().expect("an object");
-    fields.remove("access_log").expect("a witness");
+    match log {
+        Some(log) => fields["access_log"][0]["typed_config"]["path"] = json!(log),
+        None => drop(fields.remove("access_log").expect("a witness")),
+    }
     let all = fields["http_filters"].as_array_mut().expect("filters");
     filters.push(all.pop().expect("a router"));
     *all = filters;
@@ -80,17 +86,21 @@ fn configuration(
     config
 }
 
-/// The filter that does nothing: `crates/bench/empty`.
-pub fn empty_filter() -> Value {
-    let module = target_dir().join("wasm32-unknown-unknown/filter/jupiter_bench_empty.wasm");
+/// One of the filters in `crates/bench`: `empty`, which does nothing, or `calls`, which asks
+/// for all that ours asks for.
+pub fn bench_filter(name: &str) -> Value {
+    let module = format!("wasm32-unknown-unknown/filter/jupiter_bench_{name}.wasm");
     json!({
-        "name": "empty",
+        "name": name,
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
-            "config": {"vm_config": {
-                "runtime": "envoy.wasm.runtime.v8",
-                "code": {"local": {"filename": module}},
-            }},
+            "config": {
+                "allow_on_headers_stop_iteration": true,
+                "vm_config": {
+                    "runtime": "envoy.wasm.runtime.v8",
+                    "code": {"local": {"filename": target_dir().join(module)}},
+                },
+            },
         },
     })
 }
@@ -111,11 +121,20 @@ pub fn authorization_filter() -> Value {
 }
 
 pub fn authorization_cluster(address: SocketAddr) -> Value {
+    cluster(AUTHORIZATION, address)
+}
+
+/// Where `calls` sends its batches.
+pub fn sink_cluster(address: SocketAddr) -> Value {
+    cluster("sink", address)
+}
+
+fn cluster(name: &str, address: SocketAddr) -> Value {
     json!({
-        "name": AUTHORIZATION,
+        "name": name,
         "type": "STATIC",
         "load_assignment": {
-            "cluster_name": AUTHORIZATION,
+            "cluster_name": name,
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"socket_address": {
                 "address": "127.0.0.1", "port_value": address.port(),
             }}}}]}],

@@ -1,8 +1,8 @@
 //! What inspection costs an Envoy: `./justw bench envoy`.
 //!
 //! In one run, on one machine: Envoy alone, with a wasm filter that does
-//! nothing, with ext_authz to a server that says yes to everything, and with
-//! our filter deciding by twenty rules, all detectors at work, its control
+//! nothing, with one that makes the calls of ours and does nothing else, with
+//! ext_authz to a server that says yes to everything, and with our filter deciding by twenty rules, all detectors at work, its control
 //! plane running and taking in the records. Same listener settings, same
 //! provider, same request of 2 KB over kept connections. Envoy has processor 0
 //! to itself, all else shares processor 1. All take turns, round by round;
@@ -22,7 +22,9 @@ mod still;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use contenders::{Contender, authorization_cluster, authorization_filter, empty_filter};
+use contenders::{
+    Contender, authorization_cluster, authorization_filter, bench_filter, sink_cluster,
+};
 use jupiter_testkit::{Instance, wait};
 use serde_json::json;
 
@@ -62,12 +64,22 @@ async fn main() {
         .envoy("concurrency: 1")
         .start()
         .await;
+    let sink = still::serve(b"HTTP/1.1 204 No Content\r\n\r\n").await;
+    let place = (&instance, folder.path());
     let with = async |name, filters, clusters| {
-        Contender::with(name, filters, clusters, &instance, folder.path()).await
+        Contender::with(name, filters, clusters, false, place).await
     };
     let contenders = [
         with("Envoy alone", vec![], vec![]).await,
-        with("empty wasm filter", vec![empty_filter()], vec![]).await,
+        with("empty wasm filter", vec![bench_filter("empty")], vec![]).await,
+        Contender::with(
+            "our filter's calls, and nothing done",
+            vec![bench_filter("calls")],
+            vec![sink_cluster(sink)],
+            true,
+            place,
+        )
+        .await,
         with(
             "ext_authz, a server that says yes",
             vec![authorization_filter()],
@@ -94,7 +106,7 @@ async fn main() {
     show(&contenders, &rounds);
     delivered(
         &instance,
-        rounds.iter().map(|round| round[3].requests).sum(),
+        rounds.iter().map(|round| round[4].requests).sum(),
     )
     .await;
 }
