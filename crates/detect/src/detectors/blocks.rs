@@ -15,6 +15,8 @@ pub(super) struct Masks {
     /// the first byte of a run beyond ASCII, and every three-byte character (those scripts
     /// may write without spaces).
     pub(super) words: u64,
+    /// The first of a run of letters, digits and bytes beyond ASCII.
+    pub(super) runs: u64,
     /// The first of a run of digits.
     pub(super) numbers: u64,
     pub(super) ats: u64,
@@ -51,14 +53,16 @@ struct Raw {
 pub(super) fn masks(block: &[u8; BLOCK], before: u8, letters: &mut [u8; BLOCK]) -> Masks {
     let raw = raw(block, letters);
     let after = |mask: u64, first: bool| mask << 1 | u64::from(first);
+    let in_word = raw.letters | raw.high | raw.digits;
     let after_word = after(
-        raw.letters | raw.high | raw.digits,
+        in_word,
         before.is_ascii_alphanumeric() || !before.is_ascii(),
     );
     let after_small = after(raw.letters & raw.small, before.is_ascii_lowercase());
     let inner_capital = raw.letters & !raw.small & after_small;
     Masks {
         words: (raw.letters | raw.high) & !after_word | inner_capital | raw.wide,
+        runs: in_word & !after_word,
         numbers: raw.digits & !after(raw.digits, before.is_ascii_digit()),
         ats: raw.ats,
         letters: raw.letters,

@@ -22,7 +22,7 @@ const FIRST: usize = 5;
 pub(super) const LETTERS: usize = 8;
 
 /// Bits of the tables.
-const MAY: u32 = 14;
+const MAY: u32 = 15;
 const LITERALS: u32 = 9;
 const TELLING: u32 = 11;
 

@@ -20,8 +20,8 @@ use super::words::{self, MAX_WORD, word};
 
 /// A block, and as much after it as is read at once from each of its bytes.
 pub(super) const WINDOW: usize = BLOCK + 7;
-/// Blocks of a stretch.
-const STRETCH: usize = 128;
+/// Blocks of a stretch; those of [`AHEAD`] are looked at again in the next.
+const STRETCH: usize = 512;
 /// How far a telling word may end after the place where its phrase begins.
 const FAR: usize = (MAX_REACH + 1) * (MAX_WORD + MAX_BETWEEN);
 /// Longest scheme of a URL.
@@ -44,6 +44,8 @@ const IN_HIGH: u8 = 1 << 2;
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Look {
     pub(super) words: u64,
+    /// Where runs of letters, digits and bytes beyond ASCII begin.
+    runs: u64,
     pub(super) numbers: u64,
     pub(super) ats: u64,
     /// Words that begin like something that is known by its first bytes.
@@ -53,7 +55,7 @@ pub(super) struct Look {
 }
 
 pub(super) struct Stretch {
-    looks: [Look; ALL],
+    looks: Vec<Look>,
     start: usize,
     /// Blocks of it.
     count: usize,
@@ -73,7 +75,7 @@ impl Stretch {
     pub(super) fn new(text: &Text<'_>, start: usize, phrases: bool) -> Stretch {
         let blocks = text.from(start).len().div_ceil(BLOCK);
         let mut stretch = Stretch {
-            looks: [Look::default(); ALL],
+            looks: Vec::with_capacity(blocks.min(ALL)),
             start,
             count: blocks.min(STRETCH),
         };
@@ -118,11 +120,13 @@ impl Stretch {
         nth: usize,
         (here, next): (&Masks, &Masks),
     ) {
-        if let Some(look) = self.looks.get_mut(nth) {
-            look.words = here.words;
-            look.numbers = here.numbers;
-            look.ats = here.ats;
-        }
+        self.looks.push(Look {
+            words: here.words,
+            runs: here.runs,
+            numbers: here.numbers,
+            ats: here.ats,
+            ..Look::default()
+        });
         let at = (nth - group.first) * BLOCK;
         match here.high | next.high {
             0 => {
@@ -223,7 +227,7 @@ impl Stretch {
                 && let Some(Tells { reach, begins }) = tells
             {
                 if reach > 0 {
-                    let from = told.from(text, place, reach);
+                    let from = told.from(self, text, place, reach);
                     self.near(from, place);
                 }
                 let begins = begins.is_none_or(|begins| {
@@ -266,6 +270,33 @@ impl Stretch {
         });
     }
 
+    /// Where the word before a place begins, after `floor`. What an apostrophe joins is one.
+    #[inline]
+    fn word_before(&self, text: &Text<'_>, before: usize, floor: usize) -> usize {
+        let at = before - self.start;
+        let mut nth = at / BLOCK;
+        let runs = |nth: usize| self.looks.get(nth).map_or(0, |look| look.runs);
+        let mut left = runs(nth) & ((1 << (at % BLOCK)) - 1);
+        loop {
+            while left == 0 {
+                if self.start + nth * BLOCK <= floor {
+                    return floor;
+                }
+                nth -= 1;
+                left = runs(nth);
+            }
+            let bit = left.ilog2() as usize;
+            let begin = self.start + nth * BLOCK + bit;
+            if begin <= floor {
+                return floor;
+            }
+            if text.before(begin) != b'\'' {
+                return begin;
+            }
+            left ^= 1 << bit;
+        }
+    }
+
     /// Marks where a phrase may begin.
     fn near(&mut self, from: usize, to: usize) {
         self.mark(from, to, |look, there, _| look.near |= there);
@@ -276,7 +307,7 @@ impl Stretch {
     fn mark(&mut self, from: usize, to: usize, mut each: impl FnMut(&mut Look, u64, usize)) {
         let (from, to) = (from - self.start, to.saturating_sub(self.start));
         let first = from / BLOCK;
-        let after = to.div_ceil(BLOCK).min(ALL);
+        let after = to.div_ceil(BLOCK).min(self.looks.len());
         let blocks = self.looks.get_mut(first..after).unwrap_or_default();
         for (look, nth) in blocks.iter_mut().zip(first..) {
             let begin = nth * BLOCK;
@@ -426,44 +457,17 @@ struct Told {
 
 impl Told {
     /// The earliest place where a phrase may begin that has its telling word at `at`, after so
-    /// many words at most. Words and signs are counted as `next_word` in `phrases` does, or
-    /// fewer of them.
-    fn from(&mut self, text: &Text<'_>, at: usize, reach: usize) -> usize {
-        let before = text.slice(self.until, at);
-        let is_word = |byte: u8| is(byte, ALNUM | HIGH);
+    /// many words at most. Words are counted as `next_word` in `phrases` does, or fewer.
+    fn from(&mut self, stretch: &Stretch, text: &Text<'_>, at: usize, reach: usize) -> usize {
         let mut start = at;
-        let mut left = before;
         for _ in 0..reach {
-            let signs = left
-                .iter()
-                .rev()
-                .take_while(|byte| joins(**byte))
-                .take(MAX_BETWEEN + 1);
-            let signs = signs.count();
-            let mut word = left.len() - signs;
-            if signs > MAX_BETWEEN {
+            let ends = |byte: u8| !joins(byte) && !is(byte, ALNUM | HIGH);
+            // The sentence is over.
+            if ends(text.before(start)) || ends(text.before(start.saturating_sub(1))) {
                 break;
             }
-            let end = word;
-            loop {
-                let letters = left.get(..word).unwrap_or_default().iter().rev();
-                word -= letters.take_while(|byte| is_word(**byte)).count();
-                // An apostrophe joins.
-                let [rest @ .., b'\''] = left.get(..word).unwrap_or_default() else {
-                    break;
-                };
-                if word == end || rest.last().is_some_and(|byte| !is_word(*byte)) {
-                    break;
-                }
-                word -= 1;
-            }
-            if word == end {
-                break;
-            }
-            start = self.until + word;
-            left = left.get(..word).unwrap_or_default();
+            start = stretch.word_before(text, start, self.until);
         }
-        text.count(at - start + 1);
         if reach == MAX_REACH {
             self.until = at + 1;
         }
