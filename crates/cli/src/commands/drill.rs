@@ -79,6 +79,11 @@ impl Kind {
         }
     }
 
+    /// Whether an Envoy dies without notice, which may take its last records along.
+    fn kills_envoy(self) -> bool {
+        matches!(self, Kind::KillInstance | Kind::ZoneFailure)
+    }
+
     /// Recovery counts from the fault, unless it cannot begin before the fault ends.
     fn recovers_from_its_end(self) -> bool {
         self == Kind::ProviderOutage
@@ -277,9 +282,14 @@ impl<F: Fault> Drill<'_, F> {
         let records = match (self.client, missing_before) {
             (Some(client), Some(before)) => {
                 output::say("looking for the record of every request that was answered");
-                let within = self.objectives.max_evidence_delay;
-                let ids = &course.ran.tally.decision_ids;
-                let looked = evidence::look(client, started, ids, before, within);
+                let search = evidence::Search {
+                    since: started,
+                    ids: &course.ran.tally.decision_ids,
+                    missing_before: before,
+                    within: self.objectives.max_evidence_delay,
+                    killed: self.kind.kills_envoy().then_some(self.plan.timeout),
+                };
+                let looked = evidence::look(client, &search);
                 tokio::select! {
                     records = looked => Some(records),
                     () = self.stop.cancelled() => {

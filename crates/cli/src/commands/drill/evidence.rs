@@ -1,4 +1,8 @@
 //! Whether every request that was answered has its record.
+//!
+//! A killed Envoy may take the record of its last answers along; from when to when, the
+//! installation lists (`docs/adr/0007-witness-written-behind.md`). A record that is not there
+//! after all waiting and falls into such a time is told apart from one that is lost.
 
 use crate::client::{Client, ClientError};
 use crate::exit::Failure;
@@ -20,6 +24,9 @@ pub struct Records {
     /// Answers that named their record.
     pub expected: usize,
     pub not_found: usize,
+    /// Of these: requests that may have been under way, or just over, when an Envoy ended, by
+    /// the installation's own list. Looked for only where the drill kills an Envoy.
+    pub listed: usize,
     /// Places in emitters' sequences that no record takes.
     pub missing_before: u64,
     pub missing_after: u64,
@@ -36,27 +43,35 @@ pub async fn missing(client: &Client) -> Result<u64, ClientError> {
     Ok(count("missing_records") + count("unrecorded_exchanges"))
 }
 
+/// What is looked for, and for how long.
+#[derive(Debug)]
+pub struct Search<'a> {
+    /// When the load began.
+    pub since: SystemTime,
+    pub ids: &'a [Uuid],
+    pub missing_before: u64,
+    pub within: Duration,
+    /// The longest a request takes, where the drill kills an Envoy.
+    pub killed: Option<Duration>,
+}
+
 /// Looks until all are there, or the time is over. What fails meanwhile is tried
 /// again: a database may still be on its way back.
-pub async fn look(
-    client: &Client,
-    since: SystemTime,
-    ids: &[Uuid],
-    missing_before: u64,
-    within: Duration,
-) -> Records {
+pub async fn look(client: &Client, search: &Search<'_>) -> Records {
     let began = Instant::now();
-    let mut left: HashSet<Uuid> = ids.iter().copied().collect();
+    let missing_before = search.missing_before;
+    let mut left: HashSet<Uuid> = search.ids.iter().copied().collect();
     let mut records = Records {
         expected: left.len(),
         not_found: left.len(),
+        listed: 0,
         missing_before,
         missing_after: missing_before,
         complete_after_seconds: None,
         error: None,
     };
     loop {
-        let looked = strike(client, since, &mut left).await;
+        let looked = strike(client, search.since, &mut left).await;
         let missing = match looked {
             Ok(()) => missing(client).await,
             Err(error) => Err(error),
@@ -74,11 +89,54 @@ pub async fn look(
             }
             Err(error) => records.error = Some(Failure::from(error).to_string()),
         }
-        if began.elapsed() >= within {
+        if began.elapsed() >= search.within {
+            if let Some(longest) = search.killed
+                && !left.is_empty()
+            {
+                match listed(client, &left, longest).await {
+                    Ok(listed) => records.listed = listed,
+                    Err(error) => records.error = Some(Failure::from(error).to_string()),
+                }
+            }
             return records;
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// How many of these requests may have been under way, or just over, when an Envoy ended. When
+/// one began its id tells, by the clock of its instance, as the list does.
+async fn listed(
+    client: &Client,
+    left: &HashSet<Uuid>,
+    longest: Duration,
+) -> Result<usize, ClientError> {
+    let limit = ("limit", "1000".to_owned());
+    let gaps = client.get(&["v1", "evidence", "gaps"], &[limit]).await?;
+    let ends = gaps.get("envoy_ends").and_then(Value::as_array);
+    Ok(of_ends(ends.map_or(&[], Vec::as_slice), left, longest))
+}
+
+fn of_ends(ends: &[Value], left: &HashSet<Uuid>, longest: Duration) -> usize {
+    // Times are of one form, so that their order is that of their texts.
+    let at_an_end = |began: &str, over: &str| {
+        ends.iter().any(|end| {
+            let time = |key| end.get(key).and_then(Value::as_str);
+            let (since, until) = (time("since"), time("until"));
+            since.is_some_and(|since| since <= over) && until.is_some_and(|until| began <= until)
+        })
+    };
+    left.iter()
+        .filter_map(Uuid::get_timestamp)
+        .filter(|id| {
+            let (seconds, nanos) = id.to_unix();
+            let began = Duration::new(seconds, nanos);
+            let text = |time: Duration| {
+                rfc3339_micros(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
+            };
+            at_an_end(&text(began), &text(began + longest))
+        })
+        .count()
 }
 
 /// Strikes off those whose record is there.
@@ -111,4 +169,34 @@ async fn strike(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use uuid::Builder;
+
+    #[test]
+    fn what_was_under_way_when_an_envoy_ended_is_listed() {
+        // 2026-11-22T17:09:05Z
+        let at = |milliseconds: i64| {
+            let since_1970 = 1_795_367_345_000_i64 + milliseconds;
+            let since_1970 = u64::try_from(since_1970).unwrap();
+            Builder::from_unix_timestamp_millis(since_1970, &[7; 10]).into_uuid()
+        };
+        let ends = [json!({
+            "cause": "envoy_ended",
+            "since": "2026-11-22T17:09:05.000000Z",
+            "until": "2026-11-22T17:09:06.000000Z",
+        })];
+        let longest = Duration::from_secs(2);
+        for (milliseconds, listed) in [(-2_001, 0), (-2_000, 1), (500, 1), (1_000, 1), (1_001, 0)] {
+            let left = HashSet::from([at(milliseconds)]);
+            assert_eq!(of_ends(&ends, &left, longest), listed, "{milliseconds}");
+            assert_eq!(of_ends(&[], &left, longest), 0, "{milliseconds}");
+        }
+        // What is no id of ours has no time.
+        assert_eq!(of_ends(&ends, &HashSet::from([Uuid::max()]), longest), 0);
+    }
 }

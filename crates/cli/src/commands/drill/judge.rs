@@ -74,10 +74,7 @@ pub fn judge(
         recovery_seconds,
     ));
     if let Some(records) = &records {
-        let lost =
-            records.not_found as u64 + records.missing_after.saturating_sub(records.missing_before);
-        let known = records.error.is_none().then_some(lost as f64);
-        objectives.push(objective("evidence_lost", 0.0, known));
+        objectives.push(objective("evidence_lost", 0.0, lost(records)));
     }
     Verdict {
         longest_silence_seconds: silence(&results.intervals),
@@ -87,6 +84,16 @@ pub fn judge(
         records,
         objectives,
     }
+}
+
+/// Records that are gone though nothing says that they may be; `None`: nobody knows.
+fn lost(records: &Records) -> Option<f64> {
+    let not_found = records.not_found.saturating_sub(records.listed) as u64;
+    let places = records.missing_after.saturating_sub(records.missing_before);
+    records
+        .error
+        .is_none()
+        .then_some((not_found + places) as f64)
 }
 
 fn objective(name: &str, limit: f64, found: Option<f64>) -> Objective {
@@ -184,6 +191,28 @@ mod tests {
         assert_eq!(recovery(&run, 4.0), Some(0.0));
         assert_eq!(recovery(&seconds(&[(5, 0), (0, 5), (0, 0)]), 1.0), None);
         assert_eq!(recovery(&seconds(&[(5, 0), (4, 1)]), 1.0), None);
+    }
+
+    #[test]
+    fn records_are_lost_unless_an_envoys_end_may_have_taken_them() {
+        let records = |not_found, listed, missing_after| Records {
+            expected: 9,
+            not_found,
+            listed,
+            missing_before: 1,
+            missing_after,
+            complete_after_seconds: None,
+            error: None,
+        };
+        assert_eq!(lost(&records(0, 0, 1)), Some(0.0));
+        assert_eq!(lost(&records(3, 0, 1)), Some(3.0));
+        assert_eq!(lost(&records(3, 3, 1)), Some(0.0));
+        assert_eq!(lost(&records(3, 2, 3)), Some(3.0));
+        let unknown = Records {
+            error: Some("no answer".into()),
+            ..records(0, 0, 1)
+        };
+        assert_eq!(lost(&unknown), None);
     }
 
     #[test]

@@ -149,6 +149,14 @@ impl Report {
             "{} answers named their record; {} of these records were not found.",
             records.expected, records.not_found
         );
+        if records.listed > 0 {
+            let _ = write!(
+                text,
+                " {} of these requests may have been under way, or just over, when an Envoy ended \
+                 that `mercator evidence gaps` lists: their records it may have taken along.",
+                records.listed
+            );
+        }
         if let Some(seconds) = records.complete_after_seconds {
             let _ = write!(text, " All was there {seconds:.1} s after the load ended.");
         }
