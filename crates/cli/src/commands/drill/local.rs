@@ -163,7 +163,7 @@ async fn drills(
         overview.add(*kind, Outcome::Made(Box::new(report), files));
     }
     overview.account = tokio::select! {
-        account = account.close(installation, overview.expected_records()) => Some(account?),
+        account = account.close(installation, overview.found_records()) => Some(account?),
         () = stop.cancelled() => return Err(Failure::new("stopped before the evidence was verified")),
     };
     overview.keep(&args.report.reports)?;

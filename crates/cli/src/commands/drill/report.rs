@@ -51,9 +51,9 @@ impl Report {
         }
     }
 
-    pub fn expected_records(&self) -> usize {
+    pub fn found_records(&self) -> usize {
         let records = self.verdict.records.as_ref();
-        records.map_or(0, |records| records.expected)
+        records.map_or(0, |records| records.expected - records.not_found)
     }
 
     pub fn json(&self) -> Value {

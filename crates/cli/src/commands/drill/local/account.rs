@@ -57,20 +57,20 @@ impl Account {
         Ok(account)
     }
 
-    /// `answered`: so many records there are at least, of all drills.
+    /// `found`: so many records there are at least, of all drills.
     pub async fn close(
         &self,
         installation: &Installation,
-        answered: usize,
+        found: usize,
     ) -> Result<Evidence, Failure> {
         // An export goes as far as the log is sealed, which takes about a second.
         let sealed = wait::until("every record to be sealed", async || {
             let note = self.checkpoint(installation).await;
             let note = note.map_err(|failure| failure.to_string())?;
             let size = note.lines().nth(1).and_then(|size| size.parse().ok());
-            match size.is_some_and(|size: usize| size >= answered) {
+            match size.is_some_and(|size: usize| size >= found) {
                 true => Ok(()),
-                false => Err(format!("{size:?} of {answered}")),
+                false => Err(format!("{size:?} of {found}")),
             }
         });
         sealed.await?;

@@ -104,13 +104,13 @@ impl Overview {
         (!all.contains(&None)).then_some(true)
     }
 
-    /// Records that clients were told of.
-    pub fn expected_records(&self) -> usize {
-        let expected = |(_, outcome): &(Kind, Outcome)| match outcome {
-            Outcome::Made(report, _) => report.expected_records(),
+    /// Records that clients were told of, and that were found.
+    pub fn found_records(&self) -> usize {
+        let found = |(_, outcome): &(Kind, Outcome)| match outcome {
+            Outcome::Made(report, _) => report.found_records(),
             Outcome::NotMade(_) => 0,
         };
-        self.drills.iter().map(expected).sum()
+        self.drills.iter().map(found).sum()
     }
 
     pub fn answer(&self) -> Answer {
