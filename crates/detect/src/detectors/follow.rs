@@ -166,11 +166,10 @@ mod tests {
         let mut count = 0;
         for word in phrases.telling().filter(|word| word.is_ascii()) {
             let letters = lettered(word);
-            let (first, more) = letters.split_at(LETTERS);
-            let first = words::eight(first);
-            let more = more.first() != Some(&0);
+            let (first, next) = letters.split_at(LETTERS);
+            let letters = (words::eight(first), words::eight(next));
             let text = Text::new(word.as_bytes(), 0, true);
-            let tells = known.told(phrases, &text, 0, (first, more));
+            let tells = known.told(phrases, &text, 0, letters);
             let Some(begins) = tells.and_then(|tells| tells.begins) else {
                 continue;
             };
@@ -199,11 +198,14 @@ mod tests {
                     assert!(goes_on(&format!("{content}. ")), "{content}");
                     count += 1;
                 }
-                let all_needed = phrase.iter().filter(|(_, reach)| *reach <= AHEAD).count();
-                if all_needed > 0 {
-                    assert!(!goes_on(&format!("{word} qx. ")), "{word}");
-                    assert!(!goes_on(&format!("{word}. ")), "{word}");
-                }
+            }
+            let asked = |phrase: Vec<(_, usize)>| phrase.iter().any(|(_, reach)| *reach <= AHEAD);
+            if phrases.begun_by(word).all(asked) {
+                // A word may share its hash with one that is asked for.
+                let others = ["qx", "qxq", "qxqx"];
+                let go_on = others.map(|other| goes_on(&format!("{word} {other}. ")));
+                assert!(go_on.contains(&false), "{word}");
+                assert!(!goes_on(&format!("{word}. ")), "{word}");
             }
             // Where it is not known what follows.
             for content in [

@@ -41,6 +41,9 @@ pub(super) struct Known {
     pub(super) follow: Follow,
 }
 
+/// The first eight letters of a word, and the next eight; telling words have fewer.
+type Letters = (u64, u64);
+
 /// All literals of the same first five letters.
 #[derive(Debug, Clone, Copy, Default)]
 struct Literals {
@@ -51,14 +54,12 @@ struct Literals {
     there: u64,
 }
 
-/// Telling words of the same first eight letters.
+/// Telling words of the same letters.
 #[derive(Debug, Clone, Copy, Default)]
 struct Telling {
-    letters: u64,
+    letters: Letters,
     /// After how many words at most the word of just these letters tells a phrase.
     reach: Option<u8>,
-    /// Longer words begin so.
-    longer: bool,
     begins: Begins,
 }
 
@@ -145,7 +146,7 @@ impl Known {
             }
         }
         let letters = first(letters, FIRST);
-        let slot = find(letters, LITERALS, |at| {
+        let slot = find(letters, hash(letters, LITERALS), LITERALS, |at| {
             self.literals.get(at).map(|it| it.letters)
         });
         if let Some(slot) = slot.and_then(|at| self.literals.get_mut(at)) {
@@ -169,23 +170,31 @@ impl Known {
     }
 
     fn tells(&mut self, word: &str, phrases: &Phrases, sets: &mut Sets) {
-        let (letters, count) = of(word.as_bytes());
+        let (first, count) = of(word.as_bytes());
         if count < LEAST_LETTERS || !word.is_ascii() {
             return;
         }
-        self.mark(letters, TELLS);
+        self.mark(first, TELLS);
+        let more = word.as_bytes().get(LETTERS..count).unwrap_or_default();
+        let letters = (first, of(more).0);
         let begins = self.follow.begun(word, phrases, sets);
-        let slot = find(letters, TELLING, |at| {
-            self.telling.get(at).map(|it| it.letters)
-        });
+        let slot = self.slot(letters);
         if let Some(slot) = slot.and_then(|at| self.telling.get_mut(at)) {
             slot.letters = letters;
-            slot.longer |= count > LETTERS;
-            if count == word.len() && count <= LETTERS {
+            if count == word.len() {
                 slot.reach = phrases.reach(word).map(|reach| reach as u8);
                 slot.begins = begins;
             }
         }
+    }
+
+    /// Where a telling word is, or would be.
+    #[inline]
+    fn slot(&self, letters: Letters) -> Option<usize> {
+        let hash = hash(letters.0 ^ letters.1.rotate_left(31), TELLING);
+        find(letters, hash, TELLING, |at| {
+            self.telling.get(at).map(|it| it.letters)
+        })
     }
 
     fn mark(&mut self, letters: u64, flag: u8) {
@@ -205,7 +214,7 @@ impl Known {
     #[inline]
     pub(super) fn begins(&self, letters: u64, begin: u64) -> bool {
         let letters = first(run(letters), FIRST);
-        let slot = find(letters, LITERALS, |at| {
+        let slot = find(letters, hash(letters, LITERALS), LITERALS, |at| {
             self.literals.get(at).map(|it| it.letters)
         });
         let slot = slot
@@ -215,18 +224,20 @@ impl Known {
         slot.letters == letters && begin & slot.there == slot.begin
     }
 
-    /// What the word at a place tells, if it does; its first letters, and whether more than
-    /// eight follow each other.
+    /// What the word of these letters at a place tells, if it does.
     #[inline]
     pub(super) fn told(
         &self,
         phrases: &Phrases,
         text: &Text<'_>,
         at: usize,
-        (letters, more): (u64, bool),
+        (first, next): Letters,
     ) -> Option<Tells> {
-        let letters = run(letters);
-        let count = length(letters);
+        let first = run(first);
+        let more = match length(first) {
+            LETTERS => run(next),
+            _ => 0,
+        };
         let of_word = || {
             let reach = phrases.tells(word(text, at)?.0)?;
             Some(Tells {
@@ -234,19 +245,12 @@ impl Known {
                 begins: None,
             })
         };
-        let slot = find(letters, TELLING, |at| {
-            self.telling.get(at).map(|it| it.letters)
-        });
-        let slot = slot
-            .and_then(|at| self.telling.get(at))
-            .copied()
-            .unwrap_or_default();
-        if more && count == LETTERS {
-            return match slot.longer {
-                true => of_word(),
-                false => None,
-            };
+        let slot = self.slot((first, more));
+        let slot = slot.and_then(|at| self.telling.get(at))?;
+        if slot.letters != (first, more) {
+            return None;
         }
+        let count = length(first) + length(more);
         let next = text.from(at + count).first().copied();
         if next.is_some_and(|next| next == b'\'' || is(next, DIGIT | HIGH)) {
             return of_word();
@@ -260,11 +264,15 @@ impl Known {
 
 /// The slot of some letters, or the free one where they belong.
 #[inline]
-fn find(letters: u64, bits: u32, slot: impl Fn(usize) -> Option<u64>) -> Option<usize> {
-    let start = hash(letters, bits);
+fn find<L: Default + PartialEq>(
+    letters: L,
+    start: usize,
+    bits: u32,
+    slot: impl Fn(usize) -> Option<L>,
+) -> Option<usize> {
     (0..1 << bits)
         .map(|step| (start + step) % (1 << bits))
-        .find(|at| slot(*at).is_none_or(|it| it == 0 || it == letters))
+        .find(|at| slot(*at).is_none_or(|it| it == L::default() || it == letters))
 }
 
 #[cfg(test)]
@@ -272,18 +280,15 @@ mod tests {
     use super::*;
     use crate::detectors::index::{CASES, INDEX};
 
-    fn there(text: &str) -> (u64, bool) {
-        let letters = |at: usize| {
-            let byte = text.as_bytes().get(at).copied().unwrap_or(0);
-            if byte.is_ascii_alphabetic() {
-                byte | 0x20
-            } else {
-                0
-            }
+    fn there(text: &str) -> Letters {
+        let letter = |at: usize| match text.as_bytes().get(at) {
+            Some(byte) if byte.is_ascii_alphabetic() => byte.to_ascii_lowercase(),
+            _ => 0,
         };
+        let letters = |from: usize| core::array::from_fn(|at| letter(from + at));
         (
-            u64::from_le_bytes(core::array::from_fn(letters)),
-            letters(LETTERS) != 0,
+            u64::from_le_bytes(letters(0)),
+            u64::from_le_bytes(letters(LETTERS)),
         )
     }
 
@@ -296,20 +301,21 @@ mod tests {
         {
             for after in ["", " of", ".a", ", and so on", "-", "\n\n", "\"it"] {
                 let content = format!("{word}{after}");
-                let (letters, more) = there(&content);
+                let letters = there(&content);
                 let text = Text::new(content.as_bytes(), 0, true);
-                assert!(known.may(letters) & TELLS != 0, "{content}");
-                let tells = known.told(phrases, &text, 0, (letters, more));
+                assert!(known.may(letters.0) & TELLS != 0, "{content}");
+                let tells = known.told(phrases, &text, 0, letters);
                 let reach = tells.map(|tells| tells.reach);
                 assert_eq!(reach, phrases.reach(word), "{content}");
                 assert!(reach.is_some(), "{content}");
             }
+            assert!(of(word.as_bytes()).1 < 2 * LETTERS, "{word}");
             // Another word.
             for after in ["qx", "'qx", "0", "é"] {
                 let content = format!("{word}{after}");
-                let (letters, more) = there(&content);
+                let letters = there(&content);
                 let text = Text::new(content.as_bytes(), 0, true);
-                let tells = known.told(phrases, &text, 0, (letters, more));
+                let tells = known.told(phrases, &text, 0, letters);
                 assert!(tells.is_none(), "{content}");
             }
         }
@@ -345,7 +351,8 @@ mod tests {
     #[test]
     fn there_is_room_for_all() {
         let literals = INDEX.known.literals.iter().filter(|slot| slot.letters != 0);
-        let telling = INDEX.known.telling.iter().filter(|slot| slot.letters != 0);
+        let telling = INDEX.known.telling.iter();
+        let telling = telling.filter(|slot| slot.letters != Letters::default());
         assert!(literals.count() * 2 <= 1 << LITERALS);
         assert!(telling.count() * 2 <= 1 << TELLING);
     }

@@ -194,20 +194,17 @@ impl Stretch {
             let at = group.first * BLOCK + in_group;
             let place = self.start + at;
             let tells = if flags & IN_HIGH == 0 {
-                let eight = eight(&group.letters, in_group);
+                let first = eight(&group.letters, in_group);
+                let next = eight(&group.letters, in_group + 8);
                 if flags & BEGINS != 0 {
                     let begin = text.eight(place);
                     let begin = begin.unwrap_or_else(|| words::eight(text.from(place)));
-                    self.hit(at, index.known.begins(eight, begin | CASES));
+                    self.hit(at, index.known.begins(first, begin | CASES));
                 }
                 if flags & TELLS == 0 {
                     continue;
                 }
-                let more = group
-                    .letters
-                    .get(in_group + 8)
-                    .is_some_and(|next| *next != 0);
-                index.known.told(&index.phrases, text, place, (eight, more))
+                index.known.told(&index.phrases, text, place, (first, next))
             } else {
                 let Some(bytes) = text.from(place).get(..4) else {
                     continue;
