@@ -29,7 +29,7 @@ pub(super) struct Word {
 }
 
 impl Word {
-    #[inline]
+    #[inline(always)]
     pub(super) fn read(text: &Text<'_>, start: usize) -> Option<Word> {
         let (hash, end) = word(text, start)?;
         let row = INDEX.phrases.row(hash);
@@ -109,6 +109,7 @@ impl Ahead {
 }
 
 /// The next word of the sentence.
+#[inline(always)]
 fn next_word(text: &Text<'_>, from: usize) -> Option<Word> {
     let mut at = from;
     while !is(text.at(at), ALNUM | HIGH) {

@@ -270,20 +270,17 @@ impl Engine {
     /// A word: everything that is known to begin like it.
     #[inline(never)]
     fn word(&mut self, text: &Text<'_>, at: usize, near: bool) {
-        let bytes = [
-            text.at(at),
-            text.at(at + 1),
-            text.at(at + 2),
-            text.at(at + 3),
-        ];
+        let first = text.eight(at);
+        let key = match first {
+            Some(first) => key(&first.to_le_bytes()),
+            None => key(&core::array::from_fn::<u8, 4, _>(|nth| text.at(at + nth))),
+        };
         if text.short() {
             return;
         }
-        let first = text.eight(at);
-        let begins_key = begins_key(text, at);
-        for anchor in INDEX.anchors(key(&bytes)) {
+        for anchor in INDEX.anchors(key) {
             let may = match anchor.act {
-                Act::Family(_) => begins_key,
+                Act::Family(_) => begins_key(text, at),
                 Act::Phrase => near,
                 _ => true,
             };

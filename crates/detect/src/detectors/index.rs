@@ -123,6 +123,8 @@ pub(super) struct Anchor {
     folded: bool,
     /// Whether these first bytes are all there is to compare.
     short: bool,
+    /// The first bytes as they are, where these are all there is to compare.
+    exact: Option<u64>,
     pub(super) act: Act,
 }
 
@@ -135,12 +137,14 @@ impl Anchor {
             *is = 0xff;
         }
         let there = u64::from_le_bytes(there);
+        let exact = (!folded && literal.len() <= 8).then_some(u64::from_le_bytes(begin));
         Anchor {
             literal: literal.into(),
             begin: (u64::from_le_bytes(begin) | CASES) & there,
             there,
             folded,
             short: folded && literal.len() <= 8 && literal.iter().all(u8::is_ascii_alphabetic),
+            exact,
             act,
         }
     }
@@ -156,6 +160,7 @@ impl Anchor {
         match first {
             Some(first) if (first | CASES) & self.there != self.begin => false,
             Some(_) if self.short => true,
+            Some(first) if self.exact.is_some() => self.exact == Some(first & self.there),
             _ => self.stands_whole(text, at),
         }
     }

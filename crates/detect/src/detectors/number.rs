@@ -105,6 +105,36 @@ impl Cluster {
             self.count += 1;
         }
     }
+
+    /// Reads the groups from `at` on; where the last of them ends.
+    fn read(&mut self, text: &Text<'_>, at: usize, floor: usize) -> usize {
+        let mut start = at;
+        let mut gap = lead(text, at, floor);
+        let mut done = at;
+        while self.count < MAX_GROUPS {
+            if let Some((end, between)) = short(text, start) {
+                self.push(Group { start, end, gap });
+                done = end;
+                (start, gap) = (end + 1, between);
+                continue;
+            }
+            let end = text.run_of_digits(start, MAX_DIGITS);
+            if end - start >= MAX_DIGITS
+                || (is(text.at(end), LETTER | UNDERSCORE) && !phone::extends(text, end))
+            {
+                // Part of a word: that is looked at for itself.
+                break;
+            }
+            self.push(Group { start, end, gap });
+            done = end;
+            let Some((next, between)) = between(text, end) else {
+                break;
+            };
+            start = next;
+            gap = between;
+        }
+        done.max(at + 1)
+    }
 }
 
 /// Something found: kind, rule, range, confidence, and how many groups it took.
@@ -147,7 +177,9 @@ impl Engine {
             self.state.numbers_from = end;
             return;
         }
-        let (cluster, end) = cluster(text, at, self.back(at));
+        // Filled where it stands: in wasm a copy is a call.
+        let mut cluster = Cluster::default();
+        let end = cluster.read(text, at, self.back(at));
         self.state.numbers_from = end;
         if sum(cluster.lengths) >= 7 || cluster.count >= 4 {
             self.shapes(text, &cluster);
@@ -191,7 +223,7 @@ impl Engine {
                 })
                 .or_else(|| {
                     let alone = nth == 0;
-                    (free && enough)
+                    (free && enough && phone::may_begin(text, groups, lengths, &context))
                         .then(|| phone::phone(text, groups, lengths, alone, &context))
                         .flatten()
                 });
@@ -205,37 +237,6 @@ impl Engine {
             }
         }
     }
-}
-
-/// The groups from `at` on, and where the last of them ends.
-fn cluster(text: &Text<'_>, at: usize, floor: usize) -> (Cluster, usize) {
-    let mut cluster = Cluster::default();
-    let mut start = at;
-    let mut gap = lead(text, at, floor);
-    let mut done = at;
-    while cluster.count < MAX_GROUPS {
-        if let Some((end, between)) = short(text, start) {
-            cluster.push(Group { start, end, gap });
-            done = end;
-            (start, gap) = (end + 1, between);
-            continue;
-        }
-        let end = text.run_of_digits(start, MAX_DIGITS);
-        if end - start >= MAX_DIGITS
-            || (is(text.at(end), LETTER | UNDERSCORE) && !phone::extends(text, end))
-        {
-            // Part of a word: that is looked at for itself.
-            break;
-        }
-        cluster.push(Group { start, end, gap });
-        done = end;
-        let Some((next, between)) = between(text, end) else {
-            break;
-        };
-        start = next;
-        gap = between;
-    }
-    (cluster, done.max(at + 1))
 }
 
 /// Where a short group ends that one sign and another digit follow, and the sign: all of it in

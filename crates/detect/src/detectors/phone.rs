@@ -102,6 +102,38 @@ pub(super) fn extends(text: &Text<'_>, at: usize) -> bool {
     }
 }
 
+/// Whether groups may begin with a phone number at all.
+#[inline]
+pub(super) fn may_begin(
+    text: &Text<'_>,
+    groups: &[Group],
+    lengths: Lengths,
+    context: &Context,
+) -> bool {
+    let Some(first) = groups.first() else {
+        return false;
+    };
+    let lead = text.at(first.start);
+    first.gap & (PLUS_GAP | OPEN_GAP) != 0
+        || lead == b'0'
+        || may_be_national(lead, lengths)
+        || is_told(context, first.start)
+        || is_short(groups, lengths)
+}
+
+/// Whether a word before says that a number is one.
+#[inline]
+fn is_told(context: &Context, start: usize) -> bool {
+    context.near(Topic::Phone, start, NEAR)
+        && context.last(Topic::Phone) >= context.last(Topic::Number)
+}
+
+/// Whether a word that follows may tell the number: it does so after the last of the groups.
+#[inline]
+fn is_short(groups: &[Group], lengths: Lengths) -> bool {
+    groups.len() <= MOST_TOLD && (8..=MOST_DIGITS).contains(&sum(lengths))
+}
+
 pub(super) fn phone(
     text: &Text<'_>,
     groups: &[Group],
@@ -412,12 +444,8 @@ fn told(
     context: &Context,
 ) -> Option<(&'static str, usize, u8)> {
     let first = groups.first()?;
-    let phone = context.last(Topic::Phone);
-    let before =
-        context.near(Topic::Phone, first.start, NEAR) && phone >= context.last(Topic::Number);
-    // A word that follows does so after the last of the groups.
-    let far = groups.len() > MOST_TOLD || sum(lengths) > MOST_DIGITS;
-    if !before && (far || context.near(Topic::Number, first.start, NEAR)) {
+    let before = is_told(context, first.start);
+    if !before && (!is_short(groups, lengths) || context.near(Topic::Number, first.start, NEAR)) {
         return None;
     }
     // One that a word follows has a digit more.

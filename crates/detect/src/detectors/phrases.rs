@@ -417,6 +417,21 @@ fn rows_before(text: &Text<'_>, at: usize) -> [u16; BEFORE] {
     for row in &mut rows {
         let signs = left.iter().rev().take_while(|byte| joins(**byte)).count();
         let there = left.get(..left.len() - signs).unwrap_or_default();
+        // Nearly every word is shorter than eight bytes.
+        if let Some((before, eight)) = there.split_last_chunk::<8>() {
+            let eight = u64::from_le_bytes(*eight);
+            let letters = words::last_letters(eight);
+            if letters == 0 {
+                break;
+            }
+            if letters < 8 {
+                *row = INDEX
+                    .phrases
+                    .row(words::hash_of_eight(eight >> (64 - letters * 8)));
+                left = there.get(..before.len() + 8 - letters).unwrap_or_default();
+                continue;
+            }
+        }
         let is_word = |byte: &&u8| is(**byte, ALNUM | HIGH) || **byte == b'\'';
         let letters = there.iter().rev().take_while(is_word).count();
         if letters == 0 {

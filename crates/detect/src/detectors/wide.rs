@@ -10,6 +10,7 @@ use super::index::INDEX;
 use super::kind::Kind;
 use super::phrase_list::WIDE_PHRASES;
 use super::text::Text;
+use super::words::eight;
 use std::collections::BTreeMap;
 
 /// The phrases, ready to be followed.
@@ -27,6 +28,8 @@ pub(super) struct WidePhrases {
 type May = u32;
 /// The end of a sentence.
 const STOP: May = 1 << 31;
+/// More sets than there are.
+const SETS: usize = 31;
 const CLASSES: usize = 1024;
 
 #[derive(Debug, Clone)]
@@ -45,13 +48,16 @@ struct Step {
 }
 
 struct Set {
+    /// In the order of the classes of their first characters; of the same class as they are
+    /// listed.
     texts: Vec<Begun>,
 }
 
-/// A text, and its first four bytes or fewer.
+/// A text, its first eight bytes or fewer, and which these are.
 struct Begun {
-    first: u32,
-    there: u32,
+    class: usize,
+    first: u64,
+    there: u64,
     text: &'static str,
 }
 
@@ -68,30 +74,42 @@ fn class(first: u32) -> usize {
 impl Set {
     fn of(form: &'static str) -> Set {
         let begun = form.split('|').map(|text| {
-            let mut first = [0; 4];
-            let mut there = [0; 4];
-            for ((to, is), from) in first.iter_mut().zip(&mut there).zip(text.bytes()) {
-                (*to, *is) = (from, 0xff);
-            }
+            let first = eight(text.as_bytes());
             Begun {
-                first: u32::from_le_bytes(first),
-                there: u32::from_le_bytes(there),
+                class: class(first as u32),
+                first,
+                there: match text.len() {
+                    8.. => !0,
+                    bytes => (1 << (bytes * 8)) - 1,
+                },
                 text,
             }
         });
-        Set {
-            texts: begun.collect(),
-        }
+        let mut texts: Vec<Begun> = begun.collect();
+        texts.sort_by_key(|begun| begun.class);
+        Set { texts }
     }
 
     /// Where one of the texts ends that begins at a place.
     fn stands(&self, text: &Text<'_>, at: usize) -> Option<usize> {
-        let first = text.from(at).first_chunk::<4>().copied();
-        let first = first.map(u32::from_le_bytes);
         text.count(1);
-        let may = |begun: &&Begun| first.is_none_or(|first| first & begun.there == begun.first);
-        let mut texts = self.texts.iter().filter(may);
-        let found = texts.find(|begun| text.has(at, begun.text.as_bytes()))?;
+        let found = match text.eight(at) {
+            Some(first) => {
+                let class = class(first as u32);
+                let from = self.texts.partition_point(|begun| begun.class < class);
+                let texts = self.texts.get(from..)?.iter();
+                texts
+                    .take_while(|begun| begun.class == class)
+                    .find(|begun| {
+                        first & begun.there == begun.first
+                            && (begun.text.len() <= 8 || text.has(at, begun.text.as_bytes()))
+                    })
+            }
+            None => {
+                let mut texts = self.texts.iter();
+                texts.find(|begun| text.has(at, begun.text.as_bytes()))
+            }
+        }?;
         Some(at + found.text.len())
     }
 }
@@ -120,7 +138,7 @@ impl WidePhrases {
                             if let Some(plain) = plain.get_mut((text.first & 0xff) as usize) {
                                 *plain = false;
                             }
-                            if let Some(may) = begins.get_mut(class(text.first)) {
+                            if let Some(may) = begins.get_mut(text.class) {
                                 *may |= 1 << set;
                             }
                         }
@@ -184,7 +202,7 @@ pub(super) struct Far {
     /// Places that were dropped from these.
     dropped: usize,
     /// What is known of each set.
-    sets: Vec<Seen>,
+    sets: [Seen; SETS],
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -230,9 +248,6 @@ impl Far {
 
     /// Where the next text of a step ends, of those that begin within its reach.
     fn next(&mut self, text: &Text<'_>, at: usize, step: Step) -> Option<usize> {
-        let sets = &INDEX.wide.sets;
-        let set = sets.get(step.set)?;
-        self.sets.resize(sets.len(), Seen::default());
         let mut seen = self.sets.get(step.set).copied()?;
         if !(seen.from..=seen.until).contains(&at) || seen.nth < self.dropped {
             while self.until < at {
@@ -258,7 +273,8 @@ impl Far {
                 break;
             }
             if may >> step.set & 1 == 1 {
-                found = set.stands(text, place);
+                let set = INDEX.wide.sets.get(step.set);
+                found = set.and_then(|set| set.stands(text, place));
             }
             if found.is_some() || may & STOP != 0 {
                 break;
@@ -278,11 +294,14 @@ impl Far {
         while self.until <= to {
             let at = self.until;
             let there = text.from(at);
-            let skipped = there.iter().take(AT_ONCE).take_while(plain).count();
-            text.count(skipped + 1);
-            if skipped > 0 {
-                self.until += skipped;
-                continue;
+            text.count(1);
+            if there.first().is_some_and(u8::is_ascii) {
+                let skipped = there.iter().take(AT_ONCE).take_while(plain).count();
+                text.count(skipped);
+                if skipped > 0 {
+                    self.until += skipped;
+                    continue;
+                }
             }
             let may = match there.first_chunk::<4>() {
                 Some(four) => {
@@ -290,6 +309,9 @@ impl Far {
                     // To the next character, wherever this one began.
                     let others = (four >> 8 & 0x00c0_c0c0) ^ 0x0080_8080;
                     self.until += 1 + (others.trailing_zeros() as usize / 8).min(3);
+                    if others == 0 {
+                        self.character(text);
+                    }
                     let stop = stops(four as u8) || four & 0x00ff_ffff == FULL_STOP;
                     let may = wide.begins.get(class(four)).copied().unwrap_or(0);
                     may | if stop { STOP } else { 0 }
@@ -297,17 +319,24 @@ impl Far {
                 // Where the text is cut any of them may begin.
                 None => {
                     self.until += 1;
+                    self.character(text);
                     let stop = stops(text.at(at)) || text.has(at, "。".as_bytes());
                     if stop { !0 } else { !STOP }
                 }
             };
-            while text.at(self.until) & 0xc0 == 0x80 {
-                self.until += 1;
-            }
             if may != 0 {
                 self.places.push((at, may));
                 return;
             }
+        }
+    }
+}
+
+impl Far {
+    /// On to where a character begins.
+    fn character(&mut self, text: &Text<'_>) {
+        while text.at(self.until) & 0xc0 == 0x80 {
+            self.until += 1;
         }
     }
 }
@@ -323,6 +352,7 @@ mod tests {
 
     #[test]
     fn there_is_a_bit_for_each_set() {
-        assert!(WidePhrases::new().sets.len() < STOP.trailing_zeros() as usize);
+        const { assert!(SETS <= STOP.trailing_zeros() as usize) };
+        assert!(WidePhrases::new().sets.len() <= SETS);
     }
 }

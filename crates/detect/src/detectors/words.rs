@@ -79,6 +79,20 @@ pub(super) fn hash(word: &[u8]) -> u32 {
     Mixed::of(word).half()
 }
 
+/// The hash of a word of eight bytes or fewer, 0 for those that are none of it.
+#[inline]
+pub(super) fn hash_of_eight(word: u64) -> u32 {
+    Mixed::START.with(word).half()
+}
+
+/// How many of the last of eight bytes belong to a word, with any apostrophe.
+#[inline]
+pub(super) fn last_letters(eight: u64) -> usize {
+    let letters = within(small(eight), b'a', b'z') | within(eight, b'0', b'9');
+    let letters = letters | within(eight, b'\'', b'\'') | eight;
+    (!letters & TOPS).leading_zeros() as usize / 8
+}
+
 /// Hash and end of the word at a place; nothing if it is too long.
 #[inline]
 pub(super) fn word(text: &Text<'_>, from: usize) -> Option<(u32, usize)> {
@@ -92,7 +106,7 @@ pub(super) fn word(text: &Text<'_>, from: usize) -> Option<(u32, usize)> {
         let others = !(within(eight, b'a', b'z') | within(raw, b'0', b'9') | eight) & TOPS;
         if others != 0 {
             let more = others.trailing_zeros() as usize / 8;
-            if rest.get(length + more) == Some(&b'\'') {
+            if (raw >> (more * 8)) as u8 == b'\'' {
                 break;
             }
             if more > 0 {
