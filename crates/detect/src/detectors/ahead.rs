@@ -6,7 +6,7 @@
 use super::index::INDEX;
 use super::phrases::{MAX_BETWEEN, joins};
 use super::text::{ALNUM, HIGH, Text, is};
-use super::words::word;
+use super::words::{short, word};
 
 /// The words that follow, read as they are asked for and kept for the next phrase.
 #[derive(Debug, Clone, Default)]
@@ -31,11 +31,12 @@ pub(super) struct Word {
 impl Word {
     #[inline(always)]
     pub(super) fn read(text: &Text<'_>, start: usize) -> Option<Word> {
-        let (hash, end) = word(text, start)?;
-        let row = INDEX.phrases.row(hash);
+        let (hash, end) = short(text, start).or_else(|| word(text, start))?;
+        let phrases = &INDEX.phrases;
+        let row = phrases.row(hash);
         Some(Word {
             row,
-            summary: INDEX.phrases.summary(row),
+            summary: phrases.summary(row),
             start,
             end,
         })

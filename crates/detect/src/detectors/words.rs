@@ -93,6 +93,23 @@ pub(super) fn last_letters(eight: u64) -> usize {
     (!letters & TOPS).leading_zeros() as usize / 8
 }
 
+/// Hash and end of the word at a place, if it is so short that eight bytes tell both.
+#[inline(always)]
+pub(super) fn short(text: &Text<'_>, from: usize) -> Option<(u32, usize)> {
+    let raw = text.eight(from)?;
+    let eight = small(raw);
+    let others = !(within(eight, b'a', b'z') | within(raw, b'0', b'9') | eight) & TOPS;
+    let length = others.trailing_zeros() as usize / 8;
+    if !(1..8).contains(&length) || (raw >> (length * 8)) as u8 == b'\'' {
+        return None;
+    }
+    text.count(1);
+    Some((
+        hash_of_eight(raw & ((1 << (length * 8)) - 1)),
+        from + length,
+    ))
+}
+
 /// Hash and end of the word at a place; nothing if it is too long.
 #[inline]
 pub(super) fn word(text: &Text<'_>, from: usize) -> Option<(u32, usize)> {
