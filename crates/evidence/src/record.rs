@@ -3,7 +3,8 @@
 //! Integers and strings only, so that its canonical form is the same
 //! everywhere. INVARIANT: fields stand in the order of their keys, which is the
 //! order of the canonical form; so writing a record down is all that takes. Where
-//! OpenTelemetry has a name, the key is that name; the GenAI conventions still move, so [`RECORD_VERSION`] freezes ours.
+//! OpenTelemetry has a name, the key is that name; the GenAI conventions still move, so
+//! [`RECORD_VERSION`] freezes ours.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

@@ -3,10 +3,10 @@
 //! Most words begin nothing. What begins by a form stands in a run of signs that prose has
 //! none of: a key is [`LEAST`] bytes or more without a space, a URL has its `://`. Nearly all
 //! other words are let go by their first letters ([`super::known`]), those of some blocks
-//! before any that is left is looked at. Phrases begin with ordinary words, `show` or `tell`; each has a telling word too,
-//! `instructions` for one, and only what stands so near before a telling word that its phrase
-//! could reach it is looked at. Where the text has letters beyond ASCII, a bitmap of the first
-//! three bytes of all that is known serves instead.
+//! before any that is left is looked at. Phrases begin with ordinary words, `show` or `tell`;
+//! each has a telling word too, `instructions` for one, and only what stands so near before a
+//! telling word that its phrase could reach it is looked at. Where the text has letters beyond
+//! ASCII, a bitmap of the first three bytes of all that is known serves instead.
 //!
 //! INVARIANT: where the text goes on and is not at hand, everything near its end is looked
 //! at; so what is let go never depends on where a text was cut.
