@@ -34,7 +34,8 @@ pub trait Judge {
     /// Offsets of the ruling count from the start of the channel's text.
     fn on_text(&mut self, channel: Channel, piece: &str, end: bool) -> Ruling;
 
-    /// A text that comes whole; the edits to make in it, or `Err` to stop.
+    /// A text that comes whole, which may say again what has streamed, or something else in
+    /// its place; the edits to make in it, or `Err` to stop.
     fn on_whole(&mut self, text: WholeText<'_>) -> Result<Vec<Edit>, Stop>;
 
     /// All of the answer was told, and the event that says so has not left yet.
@@ -65,8 +66,6 @@ pub struct Stop;
 pub struct WholeText<'t> {
     pub channel: Channel,
     pub text: &'t str,
-    /// It has streamed before, piece by piece.
-    pub repeated: bool,
 }
 
 /// What to do with what cannot be read.
@@ -373,7 +372,7 @@ impl StreamEditor {
         for (index, spot) in spots.iter().enumerate() {
             self.summary.said.add_streamed(spot);
             let with = match spot.role {
-                Role::Whole => self.judge_whole(spot, event.last, data, judge)?,
+                Role::Whole => self.judge_whole(spot, data, judge)?,
                 Role::Delta => {
                     let follows = spots
                         .iter()
@@ -411,7 +410,6 @@ impl StreamEditor {
     fn judge_whole(
         &mut self,
         spot: &Spot<'_>,
-        last: bool,
         data: &[u8],
         judge: &mut dyn Judge,
     ) -> Step<Option<String>> {
@@ -419,15 +417,9 @@ impl StreamEditor {
             Form::Embedded => literal::shown(spot.text, Inside::default(), false).text,
             Form::Plain | Form::Number => spot.text.into(),
         };
-        // The last event of typed ones tells everything again.
-        let repeated = match spot.channel.kind {
-            TextKind::Other => last && self.numbers.next > 0,
-            _ => self.channels.contains_key(&spot.channel),
-        };
         let whole = WholeText {
             channel: spot.channel,
             text: &text,
-            repeated,
         };
         let edits = match judge.on_whole(whole) {
             Ok(edits) if edits.is_empty() => return Step::Continue(None),

@@ -2,7 +2,7 @@
 
 use super::tests::{chat, ended, policy_settings};
 use super::*;
-use jupiter_evidence::{DecisionKind, InspectionStatus, Outcome};
+use jupiter_evidence::{DecisionKind, EvidenceRecord, InspectionStatus, Outcome};
 
 const RULES: &str = r#"
 mpl_version: "1.0"
@@ -232,6 +232,107 @@ fn stream_ends_with_an_error_at_the_refused_word() {
     assert_eq!(record.reason.as_deref(), Some("confidential"));
     assert_eq!(record.response_unscanned_reason.as_deref(), Some("denied"));
     assert_ne!(record.delivered_response_digest, None);
+}
+
+/// Of the Responses API, whose last events say again what has streamed.
+fn typed_stream(pieces: &[&str], [text, part, item, answer, other]: [&str; 5]) -> String {
+    let content = |text: &str| serde_json::json!({"type": "output_text", "text": text});
+    let message =
+        |text: &str| serde_json::json!({"id": "m", "type": "message", "content": [content(text)]});
+    let at = serde_json::json!({"output_index": 0, "content_index": 0, "item_id": "m"});
+    let mut events: Vec<_> = pieces
+        .iter()
+        .map(|piece| {
+            (
+                "response.output_text.delta",
+                serde_json::json!({"delta": piece}),
+            )
+        })
+        .collect();
+    let response = |output: Vec<_>| serde_json::json!({"id": "r", "note": other, "output": output});
+    events.insert(
+        0,
+        (
+            "response.created",
+            serde_json::json!({"response": {"id": "r", "note": "none"}}),
+        ),
+    );
+    events.push((
+        "response.output_text.done",
+        serde_json::json!({"text": text}),
+    ));
+    events.push((
+        "response.content_part.done",
+        serde_json::json!({"part": content(part)}),
+    ));
+    events.push((
+        "response.output_item.done",
+        serde_json::json!({"item": message(item)}),
+    ));
+    events.push((
+        "response.completed",
+        serde_json::json!({"response": response(vec![message(answer)])}),
+    ));
+    let mut stream = String::new();
+    for ((kind, mut event), number) in events.into_iter().zip(0..) {
+        let fields = event.as_object_mut().unwrap();
+        fields.extend(at.as_object().unwrap().clone());
+        fields.insert("type".to_owned(), kind.into());
+        fields.insert("sequence_number".to_owned(), number.into());
+        stream += &format!("event: {kind}\ndata: {event}\n\n");
+    }
+    stream
+}
+
+/// What the client gets of it, and its record.
+fn typed_answer(user: &str, stream: &str) -> (String, EvidenceRecord) {
+    let mut inspector = inspector("closed");
+    let head = RequestHead {
+        path: "/v1/responses".to_owned(),
+        ..chat()
+    };
+    inspector.on_request_headers(head, false, false);
+    let body = serde_json::json!({"model": "m", "user": user, "input": "hi", "stream": true});
+    let step = inspector.on_complete_request(body.to_string().as_bytes());
+    assert_eq!(step.flow, Flow::Continue);
+    answered(&mut inspector, SSE);
+    let step = inspector.on_response_body(stream.as_bytes(), true);
+    let out = step.body.unwrap_or_else(|| stream.as_bytes().to_vec());
+    let record = inspector.finish(&ended("via_upstream", 200)).unwrap();
+    (String::from_utf8(out).unwrap(), record)
+}
+
+#[test]
+fn what_a_stream_says_again_counts_once_and_what_it_says_instead_is_judged() {
+    let said = "mail ada@example.com, all is well";
+    let pieces = ["mail ada@exam", "ple.com, all", " is well"];
+    let (out, record) = typed_answer(
+        "mask",
+        &typed_stream(&pieces, [said, said, said, said, "none"]),
+    );
+    assert!(
+        !out.contains("ada@example.com") && out.contains("response.completed"),
+        "{out}"
+    );
+    assert_eq!(record.outcome, Outcome::Completed);
+    assert_eq!(
+        (record.findings[0].count, record.redactions[0].count),
+        (1, 1)
+    );
+    for instead in 0..5 {
+        let mut again = [said, said, said, said, "none"];
+        again[instead] = "the falcon flies";
+        let (out, record) = typed_answer("anyone", &typed_stream(&pieces, again));
+        assert!(
+            !out.contains("falcon") && out.contains("confidential"),
+            "{instead}: {out}"
+        );
+        assert_eq!(record.outcome, Outcome::Withheld, "{instead}");
+        again[instead] = "mail bob@example.com";
+        let (out, record) = typed_answer("mask", &typed_stream(&pieces, again));
+        let findings: u64 = record.findings.iter().map(|it| it.count).sum();
+        assert_eq!(findings, 2, "{instead}: {out}");
+    }
 }
 
 #[test]

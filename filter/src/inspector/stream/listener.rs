@@ -19,7 +19,7 @@ use jupiter_policy::{
 use jupiter_provider::{
     Api, Channel, Edit, Judge, OnUnread, Ruling, Stop, Summary, TextKind, WholeText,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 /// A pattern that has begun to match holds back so many bytes at most; it may go on for ever.
@@ -36,7 +36,9 @@ pub(super) struct Listener {
     redactions: Vec<Redaction>,
     voices: BTreeMap<Channel, Voice>,
     /// Texts that came whole.
-    wholes: Vec<(bool, String)>,
+    wholes: Vec<(bool, Rc<str>)>,
+    /// The same by their channels; texts of no channel are of one.
+    told: BTreeMap<Option<Channel>, BTreeSet<Rc<str>>>,
     heard: Heard,
     tally: Tally,
     /// Bytes of text kept for rules on the whole answer.
@@ -85,6 +87,7 @@ impl Listener {
             redactions,
             voices: BTreeMap::new(),
             wholes: vec![],
+            told: BTreeMap::new(),
             heard: Heard::default(),
             tally: Tally::default(),
             kept: 0,
@@ -161,16 +164,18 @@ impl Listener {
     fn facts_so_far(&self, summary: Option<&Summary>) -> Facts {
         let mut content: Option<String> = None;
         let mut other_texts = Vec::new();
-        let voices = self.voices.values().map(|it| (it.is_content, &it.text));
-        let wholes = self.wholes.iter().map(|(is_content, it)| (*is_content, it));
+        let voices = self.voices.values();
+        let voices = voices.map(|it| (it.is_content, it.text.as_str()));
+        let wholes = self.wholes.iter();
+        let wholes = wholes.map(|(is_content, it)| (*is_content, &**it));
         for (is_content, text) in voices.chain(wholes) {
             match (&mut content, is_content) {
-                (_, false) => other_texts.push(text.clone()),
+                (_, false) => other_texts.push(text.to_owned()),
                 (Some(content), true) => {
                     content.push('\n');
                     content.push_str(text);
                 }
-                (None, true) => content = Some(text.clone()),
+                (None, true) => content = Some(text.to_owned()),
             }
         }
         let mut facts = self.facts.clone();
@@ -225,6 +230,15 @@ impl Listener {
                 .for_each(|voice| voice.text = String::new());
         }
         ruling
+    }
+
+    /// Whether a text says again what was told, word for word. What stands in its place is a
+    /// text of its own, whatever it is said to repeat.
+    fn is_told(&self, channel: Channel, text: &str) -> bool {
+        let streamed = self.voices.get(&channel);
+        let whole = self.told.get(&kept_by(channel));
+        streamed.is_some_and(|voice| voice.text == text)
+            || whole.is_some_and(|texts| texts.contains(text))
     }
 
     /// Takes note of findings; whether rules could say something new.
@@ -312,8 +326,9 @@ impl Judge for Listener {
         if self.deaf {
             return Ok(vec![]);
         }
-        let WholeText { text, repeated, .. } = whole;
-        let is_content = self.is_content(whole.channel);
+        let WholeText { channel, text } = whole;
+        let is_content = self.is_content(channel);
+        let repeated = self.is_told(channel, text);
         let found = match self.needs.response_findings {
             true => Detectors::all().scan(text.as_bytes()),
             false => vec![],
@@ -329,7 +344,10 @@ impl Judge for Listener {
                 bundle.hear(&mut hearing, text, &mut self.heard);
             }
             let new = self.note(&found, is_content) || self.heard != before;
-            self.wholes.push((is_content, text.to_owned()));
+            let text: Rc<str> = text.into();
+            let told = self.told.entry(kept_by(channel)).or_default();
+            told.insert(Rc::clone(&text));
+            self.wholes.push((is_content, text));
             if new && !self.judge() {
                 return Err(Stop);
             }
@@ -407,6 +425,11 @@ impl Listener {
         voice.released = upto;
         Ruling::Release { upto, edits }
     }
+}
+
+/// Where a text belongs. Those of no channel are told again elsewhere.
+fn kept_by(channel: Channel) -> Option<Channel> {
+    (channel.kind != TextKind::Other).then_some(channel)
 }
 
 fn bundle(settings: &Settings) -> Option<&Bundle> {
