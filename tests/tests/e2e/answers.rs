@@ -4,6 +4,8 @@
 
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use jupiter_testkit::{Answer, Instance};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
@@ -295,6 +297,40 @@ async fn stream_is_broken_off_at_the_first_refused_word() {
                 "http.response.status_code": 200,
             }),
         );
+    }
+}
+
+/// The last events of such a stream say each text again; another text in its place is judged.
+#[tokio::test]
+async fn stream_that_says_another_text_than_it_streamed_is_judged_by_both() {
+    let instance = instance().await;
+    let wire = Wire::Responses;
+    let body = wire.body("anyone", "What is new?", true);
+    let request = wire.request(&instance, &body);
+    let honest = complete(&instance, request.header("x-fake-reply", "All is well.")).await;
+    let honest = honest.text();
+    let again = "\"text\":\"All is well.\"";
+    let places: Vec<usize> = honest.match_indices(again).map(|(at, _)| at).collect();
+    // Of the text, its part, its item and the answer.
+    assert_eq!(places.len(), 4, "{honest}");
+    for place in places {
+        let mut stream = honest.clone();
+        let falcon = "\"text\":\"project falcon\"";
+        stream.replace_range(place..place + again.len(), falcon);
+        let request = wire
+            .request(&instance, &body)
+            .header("x-fake-body-base64", STANDARD.encode(&stream));
+        let answer = instance.traffic().complete_or_cut(request).await;
+        let told = String::from_utf8_lossy(&answer.body).into_owned();
+        assert!(told.contains("confidential"), "{told}");
+        assert!(!told.contains("falcon"), "{told}");
+        let record = instance.admin();
+        let record = record.wait_for_record(&answer.decision_id()).await;
+        let expected = json!({
+            "decision": "deny", "reason": "confidential", "outcome": "withheld",
+            "response_inspection": "unscanned", "response_unscanned_reason": "denied",
+        });
+        assert_record(&record, &expected);
     }
 }
 
