@@ -91,7 +91,7 @@ impl StreamGuard {
     }
 
     pub fn kept_bytes(&self) -> usize {
-        self.editor.kept_bytes() + self.listener.kept
+        self.editor.kept_bytes() + self.listener.kept_bytes()
     }
 
     /// The next bytes; `end` says that the transport has no more.
@@ -125,7 +125,7 @@ impl StreamGuard {
     /// The host cannot keep on reading.
     pub fn give_up(&mut self, reason: &'static str) {
         if self.listener.on_unread(reason) == OnUnread::Pass {
-            self.listener.deaf = true;
+            self.listener.go_deaf();
         }
     }
 

@@ -335,6 +335,26 @@ fn what_a_stream_says_again_counts_once_and_what_it_says_instead_is_judged() {
     }
 }
 
+/// What an answer keeps in memory is told to the VM, which bounds all of them together.
+#[test]
+fn many_short_texts_count_for_what_keeping_them_takes() {
+    let texts: String = (0..300).map(|nth| format!("\"t{nth}\",")).collect();
+    let event = format!(
+        "data: {{\"id\":\"c\",\"choices\":[],\"notes\":[{}\"\"]}}\n\n",
+        texts
+    );
+    let (mut inspector, _) = asked("anyone", "hi", "open");
+    answered(&mut inspector, SSE);
+    inspector.on_response_body(event.as_bytes(), false);
+    let kept = inspector.kept_bytes();
+    assert!(kept > 300 * 64, "{kept}");
+    // Told again, they take nothing more.
+    inspector.on_response_body(event.as_bytes(), false);
+    assert_eq!(inspector.kept_bytes(), kept);
+    inspector.stop_reading_response("memory_limit");
+    assert!(inspector.kept_bytes() < 100, "{}", inspector.kept_bytes());
+}
+
 #[test]
 fn only_what_may_begin_a_match_is_held() {
     let (mut inspector, _) = asked("anyone", "hi", "closed");

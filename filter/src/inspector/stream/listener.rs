@@ -25,6 +25,9 @@ use std::rc::Rc;
 /// A pattern that has begun to match holds back so many bytes at most; it may go on for ever.
 const MAX_PATTERN_HOLD: usize = 1024;
 
+/// What keeping one text takes beside its bytes, in memory and in two collections.
+const TEXT_BYTES: usize = 80;
+
 /// Hears the texts of one answer.
 #[derive(Debug)]
 pub(super) struct Listener {
@@ -42,9 +45,9 @@ pub(super) struct Listener {
     heard: Heard,
     tally: Tally,
     /// Bytes of text kept for rules on the whole answer.
-    pub(super) kept: usize,
+    kept: usize,
     /// Reads no further: all passes.
-    pub(super) deaf: bool,
+    deaf: bool,
     pub(super) unread: Option<&'static str>,
     pub(super) stopped: Option<Stopped>,
     /// The whole answer was judged.
@@ -223,13 +226,24 @@ impl Listener {
         }
         let ruling = self.on_unread("too_large");
         if ruling == OnUnread::Pass {
-            self.deaf = true;
-            self.kept = 0;
-            self.voices
-                .values_mut()
-                .for_each(|voice| voice.text = String::new());
+            self.go_deaf();
         }
         ruling
+    }
+
+    /// Reads no further, and keeps nothing.
+    pub(super) fn go_deaf(&mut self) {
+        self.deaf = true;
+        self.kept = 0;
+        self.wholes = vec![];
+        self.told = BTreeMap::new();
+        let voices = self.voices.values_mut();
+        voices.for_each(|voice| voice.text = String::new());
+    }
+
+    /// What it takes to keep what was told.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.kept + self.wholes.len() * TEXT_BYTES
     }
 
     /// Whether a text says again what was told, word for word. What stands in its place is a
