@@ -1,7 +1,10 @@
 //! What has to follow a word that tells a phrase and begins it, too.
 //!
 //! Such words are common, `write` or `end`, and most begin no phrase: of the next words one has
-//! to be in each set that the phrase asks for. Letters are as [`super::known`] has them.
+//! to be in each set that the phrase asks for. [`super::sieve`] asks before any of them becomes
+//! a candidate. A no is never wrong: where the words that follow are not known, and where two
+//! share a hash, the answer is yes, and [`super::phrases`] reads them. Letters are as
+//! [`super::known`] has them.
 
 use super::known::{LETTERS, hash, length, of, run};
 use super::phrases::{MAX_BETWEEN, Phrases, fold, joins};

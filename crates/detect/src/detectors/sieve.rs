@@ -275,7 +275,9 @@ impl Stretch {
         let runs = |nth: usize| self.looks.get(nth).map_or(0, |look| look.runs);
         let mut left = runs(nth) & ((1 << (at % BLOCK)) - 1);
         loop {
+            text.count(1);
             while left == 0 {
+                text.count(1);
                 if self.start + nth * BLOCK <= floor {
                     return floor;
                 }
